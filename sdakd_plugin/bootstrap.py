@@ -1,0 +1,94 @@
+"""The one piece of magic: stock BasicSR finds the plugin, and imports on today's torchvision.
+
+``sdakd_plugin.pth`` in site-packages imports this package in every Python process, so this module stays tiny: it
+imports nothing but ``sys`` until somebody imports ``basicsr``. Set ``SDAKD_DISABLE=1`` to keep it out of a process.
+"""
+from __future__ import annotations
+
+import sys
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:  # importing typing would be most of what a start costs
+    from importlib.machinery import ModuleSpec
+    from types import ModuleType
+    from typing import Any
+
+
+class BasicSRFinder:
+    """Waits for ``import basicsr`` and registers the plugin right after BasicSR's own classes."""
+
+    searching = False
+
+    def find_spec(self, name: str, path: Any = None, target: Any = None) -> ModuleSpec | None:
+        if name != 'basicsr' or self.searching:
+            return None
+        from importlib.util import find_spec
+        self.searching = True  # let the other finders answer
+        try:
+            spec = find_spec(name)
+        finally:
+            self.searching = False
+        if spec is None or spec.loader is None:
+            return spec
+        execute = spec.loader.exec_module
+
+        def exec_module(module: ModuleType) -> None:
+            sys.meta_path.append(FunctionalTensorFinder())
+            execute(module)
+            register()
+
+        spec.loader.exec_module = exec_module  # type: ignore[method-assign]
+        return spec
+
+
+class FunctionalTensorFinder:
+    """Supplies ``torchvision.transforms.functional_tensor``, gone since torchvision 0.17, to BasicSR 1.4.2.
+
+    It stands last in ``sys.meta_path``: where torchvision still has the module, that one is found first.
+    """
+
+    def find_spec(self, name: str, path: Any = None, target: Any = None) -> ModuleSpec | None:
+        if name != 'torchvision.transforms.functional_tensor':
+            return None
+        from importlib.machinery import ModuleSpec
+        return ModuleSpec(name, self)  # type: ignore[arg-type]
+
+    def create_module(self, spec: ModuleSpec) -> None:
+        return None
+
+    def exec_module(self, module: ModuleType) -> None:
+        from torchvision.transforms.functional import rgb_to_grayscale
+        module.rgb_to_grayscale = rgb_to_grayscale  # type: ignore[attr-defined]
+
+
+def install() -> None:
+    """Register the plugin now if BasicSR is imported, else as soon as it is."""
+    if any(isinstance(finder, BasicSRFinder) for finder in sys.meta_path):
+        return
+    sys.meta_path.insert(0, BasicSRFinder())  # type: ignore[arg-type]
+    if 'basicsr' in sys.modules:
+        register()
+
+
+def register() -> None:
+    """Import everything that registers itself; a failure costs one line, and BasicSR goes on without the rest."""
+    try:
+        import sdakd_plugin.registration  # noqa: F401
+        check_options_early()
+    except Exception as error:
+        reason = ' '.join(f'{type(error).__name__}: {error}'.split())  # some messages have lines of their own
+        print(f'sdakd_plugin: not available in BasicSR: {reason}', file=sys.stderr)
+
+
+def check_options_early() -> None:
+    """Let BasicSR's ``parse_options`` check the options of this plugin's models before it makes a folder.
+
+    Stock ``train.py`` reads its data before it builds the model, so a model could complain about neither an empty
+    folder nor, in time, anything else. For every other model the function does what it did.
+    """
+    from basicsr.utils import options
+
+    from sdakd_plugin.check import checked
+    parse_options = checked(options.parse_options)
+    for module in ('basicsr.utils.options', 'basicsr.train', 'basicsr.test'):  # each holds a name for it
+        sys.modules[module].parse_options = parse_options  # type: ignore[attr-defined]

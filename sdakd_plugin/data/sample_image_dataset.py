@@ -1,0 +1,119 @@
+"""Real photographs without a download: those that scikit-image carries in its wheel, as pairs of LQ and GT."""
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from basicsr.data.transforms import augment, mod_crop, paired_random_crop
+from basicsr.utils import img2tensor
+from basicsr.utils.registry import DATASET_REGISTRY
+from skimage import data as photographs
+from torch.nn.functional import interpolate
+from torch.utils.data import Dataset
+
+from sdakd_plugin.errors import UserError, nearest
+
+Image = npt.NDArray[np.uint8]
+
+PHOTOGRAPHS = ('astronaut', 'chelsea', 'coffee', 'rocket')
+OWN_KEYS = {'images', 'center_crop', 'gt_size', 'use_hflip', 'use_rot'}
+BASICSR_KEYS = {'name', 'type', 'phase', 'scale', 'use_shuffle', 'num_worker_per_gpu', 'batch_size_per_gpu',
+                'dataset_enlarge_ratio', 'prefetch_mode', 'num_prefetch_queue', 'pin_memory', 'persistent_workers'}
+
+
+@DATASET_REGISTRY.register()
+class SampleImageDataset(Dataset[dict[str, Any]]):
+    """Paired data as ``PairedImageDataset`` serves it: ``lq`` (3, h, w) and ``gt`` (3, h * scale, w * scale), float32
+    RGB 0..1, and ``lq_path`` and ``gt_path``, which are names such as ``astronaut.png``.
+
+    The LQ image is made once, by ``bicubic_reduction``. The same seed gives the crops of ``PairedImageDataset``.
+
+    Args:
+        opt: the block under ``datasets``, with ``phase`` and ``scale``, which BasicSR adds. Optional keys:
+
+            - ``images``: a list of ``astronaut`` (512x512), ``chelsea`` (451x300), ``coffee`` (600x400) and
+              ``rocket`` (640x427); all of them by default.
+            - ``center_crop``: use only the square of so many GT pixels in the middle, e.g. to validate quickly.
+
+            For ``phase: train`` also ``gt_size``, the side of the random crop, and ``use_hflip`` and ``use_rot``.
+
+    Raises:
+        UserError: for an unknown key or image, or a size that is no multiple of ``scale`` or too large.
+        KeyError: a key is missing.
+    """
+
+    def __init__(self, opt: Mapping[str, Any]) -> None:
+        for key in opt:
+            if key not in OWN_KEYS | BASICSR_KEYS:
+                raise UserError(f"{key}: unknown key for SampleImageDataset{nearest(key, OWN_KEYS | BASICSR_KEYS)}")
+        self.opt = opt
+        scale = opt['scale']
+        self.names = _names(opt.get('images'))
+        photos = [getattr(photographs, name)() for name in self.names]
+        if opt.get('center_crop') is not None:
+            _check_size('center_crop', opt['center_crop'], scale, photos)
+            photos = [center_crop(photo, opt['center_crop']) for photo in photos]
+        gts = [mod_crop(photo, scale) for photo in photos]
+        self.train = opt['phase'] == 'train'
+        if self.train:
+            self.augmentation = opt['use_hflip'], opt['use_rot']
+            _check_size('gt_size', opt['gt_size'], scale, gts)
+        self.pairs = [(gt, bicubic_reduction(gt, scale)) for gt in gts]
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        gt, lq = self.pairs[index]
+        if self.train:
+            gt, lq = paired_random_crop(gt, lq, self.opt['gt_size'], self.opt['scale'], self.names[index])
+        pair = [image.astype(np.float32, order='C') / 255 for image in (gt, lq)]  # copies: augment flips in place
+        if self.train:
+            pair = augment(pair, *self.augmentation)
+        gt_tensor, lq_tensor = img2tensor(pair, bgr2rgb=False)
+        path = f'{self.names[index]}.png'
+        return {'lq': lq_tensor, 'gt': gt_tensor, 'lq_path': path, 'gt_path': path}
+
+
+def bicubic_reduction(image: Image, scale: int) -> Image:
+    """Reduce (h, w, c), both sides a multiple of ``scale``, to (h / scale, w / scale, c).
+
+    MATLAB's antialiased bicubic ``imresize`` of a uint8 image: vertically, then horizontally, each result rounded half
+    up. Beyond the border the outermost pixel is repeated; MATLAB mirrors there. So the outcome equals the LR files that
+    are in use for Set5 and Set14 in every pixel; BasicSR's ``imresize``, with a mirrored border and no rounding between
+    the passes, is 56 dB away from them.
+    """
+    reach = 2  # output pixels: half the width of the cubic kernel
+    padded = np.pad(image, [(reach * scale, reach * scale)] * 2 + [(0, 0)], mode='edge')
+    x = torch.from_numpy(padded).permute(2, 0, 1).unsqueeze(0).double()
+    height, width = padded.shape[:2]
+    for size in ((height // scale, width), (height // scale, width // scale)):
+        x = interpolate(x, size, mode='bicubic', antialias=True).add(0.5).floor().clamp(0, 255)
+    return x[0, :, reach:-reach, reach:-reach].permute(1, 2, 0).byte().numpy()
+
+
+def center_crop(image: Image, size: int) -> Image:
+    """Return the ``size`` x ``size`` pixels in the middle of an (h, w, c) image."""
+    height, width = image.shape[:2]
+    top, left = (height - size) // 2, (width - size) // 2
+    return image[top:top + size, left:left + size]
+
+
+def _names(images: Any) -> list[str]:
+    names = list(PHOTOGRAPHS) if images is None else images
+    if not isinstance(names, list) or not names:
+        raise UserError(f"images: expected a list of names{nearest('', PHOTOGRAPHS)}")
+    for name in names:
+        if name not in PHOTOGRAPHS:
+            raise UserError(f"images: scikit-image has no photograph '{name}' here{nearest(name, PHOTOGRAPHS)}")
+    return names
+
+
+def _check_size(key: str, size: Any, scale: int, images: list[Image]) -> None:
+    largest = min(min(image.shape[:2]) for image in images)
+    if not isinstance(size, int) or size < 1 or size % scale or size > largest:
+        raise UserError(f'{key}: {size} is no multiple of scale {scale} up to {largest // scale * scale}, the most '
+                        'that the images allow')

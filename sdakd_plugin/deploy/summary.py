@@ -1,0 +1,130 @@
+"""What a finished run gained: a table and a picture of bicubic, teacher and student."""
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from basicsr.data import build_dataset
+from torch import nn
+
+from sdakd_plugin import weights
+from sdakd_plugin.deploy import compare, cost
+from sdakd_plugin.deploy.picture import side_by_side
+from sdakd_plugin.distillation.build import build_network
+from sdakd_plugin.distillation.teacher import Teacher
+from sdakd_plugin.models import milestones
+from sdakd_plugin.options import parse
+
+Row = dict[str, Any]
+
+
+def summarise(opt: Mapping[str, Any]) -> str:
+    """Compare bicubic, teacher and student on the validation sets of a finished run.
+
+    Writes ``summary.md``, ``summary.json`` and, of the first set, ``comparison.png`` into the run's folder.
+
+    Args:
+        opt: the run's options, as BasicSR's ``parse_options`` returned them.
+
+    Returns:
+        The text to show: the tables, and where the files are.
+    """
+    root = Path(opt['path']['experiments_root'])
+    phases = [phase for phase in opt['datasets'] if phase.split('_')[0] == 'val']
+    device = torch.device('cuda' if opt['num_gpu'] != 0 else 'cpu')
+    nets = load_networks(opt, device)
+    tables: dict[str, list[Row]] = {}
+    shown = ''
+    for phase in phases:
+        block = opt['datasets'][phase]
+        dataset = build_dataset(dict(block))
+        metrics = (opt.get('val') or {}).get('metrics') or compare.default_metrics(opt['scale'])
+        methods = {'bicubic': compare.bicubic(opt['scale']),
+                   **{name: compare.network(net, device) for name, net in nets.items()}}
+        results = compare.compare(methods, dataset, metrics)
+        start = {name: start_metrics(root, block['name'], label) for name, (label, _) in parse(opt).students.items()}
+        rows = make_rows(results, nets, dataset, device, start)
+        tables[block['name']] = rows
+        if not shown:
+            captions = {row['method']: ', '.join(f'{key} {row[key]:.2f}' for key in metrics) for row in rows}
+            order = ['LR', 'bicubic', *nets, 'GT']
+            side_by_side({name: results[name].images for name in order}, captions).save(root / 'comparison.png')
+            shown = f"Picture: {_short(root / 'comparison.png')}"
+    text = '\n\n'.join(f'{name}\n\n{markdown(rows)}' for name, rows in tables.items())
+    (root / 'summary.md').write_text(text + '\n', encoding='utf-8')
+    (root / 'summary.json').write_text(json.dumps(_without_nan(tables), indent=2), encoding='utf-8')
+    files = ', '.join(_short(student_file(opt, label)) for label, _ in parse(opt).students.values())
+    return f'\n{text}\n\n{shown}\nStudent: {files}'
+
+
+def load_networks(opt: Mapping[str, Any], device: torch.device) -> dict[str, nn.Module]:
+    """The teacher, if there is one, and the students as they were saved last."""
+    nets: dict[str, nn.Module] = {}
+    options = parse(opt)
+    if options.teacher is not None:
+        nets['teacher'] = Teacher(options.teacher, device).net_g
+    for name, (label, network) in options.students.items():
+        path = student_file(opt, label)
+        student = build_network(network, 'network_g')
+        weights.load_into(student, weights.load_state_dict(path, 'params_ema'), path, name)
+        nets[name] = student.to(device).eval()
+    return nets
+
+
+def student_file(opt: Mapping[str, Any], label: str) -> Path:
+    """Where a run saved a student last."""
+    return Path(opt['path']['models'], f'net_g{label}_latest.pth')
+
+
+def make_rows(results: Mapping[str, compare.Result], nets: Mapping[str, nn.Module], dataset: Any,
+              device: torch.device, start: Mapping[str, Mapping[str, float]]) -> list[Row]:
+    """One row a method: metrics, parameters, multiply-adds and seconds for the set's first image."""
+    lq = dataset[0]['lq'].unsqueeze(0).to(device)
+    rows: list[Row] = [{'method': 'bicubic', **results['bicubic'].metrics}]
+    for name, net in nets.items():
+        if start.get(name):
+            rows.append({'method': f'{name} before training', **start[name]})
+        found = cost.count(net, lq.shape[1:])
+        rows.append({'method': name, **results[name].metrics, 'parameters': found.parameters,
+                     'multiply-adds': found.multiply_adds, 's/image': cost.seconds(net, lq)})
+    return rows
+
+
+def start_metrics(root: Path, dataset: str, label: str) -> dict[str, float]:
+    """The validation before the first iteration, if it was made."""
+    entries = milestones.read(str(root / milestones.file_name(label)))
+    return next((entry['metrics'] for entry in entries if (entry['iter'], entry['dataset']) == (0, dataset)), {})
+
+
+def markdown(rows: list[Row]) -> str:
+    """Rows as an aligned Markdown table."""
+    keys = list(dict.fromkeys(key for row in rows for key in row))
+    cells = [keys, *([_cell(key, row.get(key)) for key in keys] for row in rows)]
+    widths = [max(len(line[column]) for line in cells) for column in range(len(keys))]
+    lines = ['| ' + ' | '.join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) + ' |'
+             for line in cells]
+    return '\n'.join([lines[0], '|' + '|'.join('-' * (width + 2) for width in widths) + '|', *lines[1:]])
+
+
+def _cell(key: str, value: Any) -> str:
+    if value is None:
+        return ''
+    if key in ('parameters', 'multiply-adds'):
+        return f'{value / 1e6:,.3f} M' if value < 1e9 else f'{value / 1e9:,.1f} G'
+    if isinstance(value, float):
+        return f'{value:.4f}' if abs(value) < 10 else f'{value:.2f}'
+    return str(value)
+
+
+def _without_nan(tables: dict[str, list[Row]]) -> dict[str, list[Row]]:
+    """JSON has no nan."""
+    return {name: [{key: None if value != value else value for key, value in row.items()} for row in rows]
+            for name, rows in tables.items()}
+
+
+def _short(path: Path) -> str:
+    return os.path.relpath(path)

@@ -1,0 +1,1 @@
+"""What a distillation step is made of: teacher, taps, stages, terms. No knowledge of BasicSR's loop."""

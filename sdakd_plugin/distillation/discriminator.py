@@ -1,0 +1,98 @@
+"""The discriminators' objective: the GAN loss on real and generated images, and what else guides them.
+
+One function serves a student discriminator by itself, one with a peer, and a cohort that teaches each other.
+"""
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from sdakd_plugin.distillation.mutual import Mutual
+from sdakd_plugin.distillation.scored import Scored
+from sdakd_plugin.distillation.taps import Taps
+from sdakd_plugin.distillation.teacher import Teacher
+
+Log = dict[str, Tensor]
+
+
+class FeatureDTerm:
+    """Aligns the student discriminator's features with the teacher discriminator's, on the same images."""
+
+    log_name = 'l_d_feature'
+
+    def __init__(self, loss: nn.Module, layers: Mapping[str, str], teacher: Teacher) -> None:
+        self.loss, self.teacher = loss, teacher
+        self.student_layers, self.teacher_layers = tuple(layers), tuple(layers.values())
+
+    def __call__(self, scored: Scored) -> Tensor:
+        return self.loss(scored.features, self.teacher.discriminate(scored.images, self.teacher_layers))
+
+
+@dataclass
+class Player:
+    """A discriminator in training: the network, what is inside its distributed wrapper, and its own further terms."""
+
+    net: nn.Module
+    bare: nn.Module
+    terms: Sequence[FeatureDTerm] = ()
+
+
+class Batch(NamedTuple):
+    """Images (n, c, H, W), range 0..1, real or generated, and the players whose GAN loss they enter."""
+
+    is_real: bool
+    images: Tensor
+    owners: Collection[int]
+
+
+def backward(players: Sequence[Player], gan_loss: nn.Module, batches: Sequence[Batch],
+             mutual: Mutual | None = None) -> list[Log]:
+    """Accumulate the gradients of every player, batch after batch; for one player that is BasicSR's order.
+
+    All players score a batch before any of them learns from it, and each learns before it sees the next batch.
+
+    Args:
+        players: the discriminators.
+        gan_loss: called with ``(scores, is_real, is_disc=True)``.
+        batches: the real images and the generated ones, which carry no gradient.
+        mutual: the exchange between the players. It, like every further term, counts with its mean over the batches.
+
+    Returns:
+        For each player its losses and mean scores by BasicSR's log keys.
+    """
+    logs: list[Log] = [{} for _ in players]
+    shared = sum(mutual.wants(batch.is_real) for batch in batches) if mutual else 0
+    for batch in batches:
+        exchange = mutual if mutual and mutual.wants(batch.is_real) else None
+        learners = range(len(players)) if exchange else sorted(batch.owners)
+        scored = {k: _score(players[k], batch.images, exchange.layers(k) if exchange else ()) for k in learners}
+        for k in learners:
+            losses = _own_losses(players[k], gan_loss, batch, scored[k], logs[k]) if k in batch.owners else []
+            if exchange:
+                losses.append(_counted(logs[k], 'l_d_mutual', exchange(k, scored) / shared))
+            sum(losses[1:], losses[0]).backward()
+    return logs
+
+
+def _score(player: Player, images: Tensor, layers: Sequence[str]) -> Scored:
+    names = [*layers, *(layer for term in player.terms for layer in term.student_layers)]
+    with Taps(player.bare, names) as taps:
+        scores = player.net(images)
+    return Scored(images, scores, taps.features)
+
+
+def _own_losses(player: Player, gan_loss: nn.Module, batch: Batch, scored: Scored, log: Log) -> list[Tensor]:
+    name = 'real' if batch.is_real else 'fake'
+    loss = gan_loss(scored.scores, batch.is_real, is_disc=True)
+    log[f'l_d_{name}'] = loss.detach()
+    log[f'out_d_{name}'] = torch.mean(scored.scores.detach())
+    return [loss, *(_counted(log, term.log_name, term(scored) / 2) for term in player.terms)]
+
+
+def _counted(log: Log, key: str, value: Tensor) -> Tensor:
+    log[key] = log[key] + value.detach() if key in log else value.detach()
+    return value

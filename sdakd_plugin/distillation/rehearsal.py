@@ -1,0 +1,96 @@
+"""One forward pass of every network before training: what cannot fit together fails now, not at the stage that first
+needs it."""
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+from sdakd_plugin.distillation.taps import TapError, Taps, check_layers
+from sdakd_plugin.distillation.teacher import Teacher
+from sdakd_plugin.distillation.terms import Term
+from sdakd_plugin.errors import UserError
+from sdakd_plugin.losses.feature_alignment_loss import FeatureAlignmentLoss
+from sdakd_plugin.options import Options
+
+if TYPE_CHECKING:
+    from sdakd_plugin.distillation.discriminator import FeatureDTerm
+
+
+@torch.no_grad()
+def rehearse(options: Options, device: torch.device, net_g: nn.Module, net_d: nn.Module | None, teacher: Teacher | None,
+             terms: Mapping[str, Term], d_terms: Mapping[str, FeatureDTerm]) -> None:
+    """Run student, teacher and discriminators once on a blank crop of the training size, and make the connectors.
+
+    Raises:
+        UserError: scales differ, a layer does not exist or does not fit, a discriminator refuses the crop.
+    """
+    lq = blank_images(options, device, reduced=True)
+    layers = [layer for term in terms.values() for layer in term.student_layers]
+    sr, features = run_once(net_g, lq, layers, 'network_g', 'train.feature_opt.layers')
+    expected = lq.shape[-1] * options.scale
+    if sr.shape[-1] != expected:
+        raise UserError(f'scale: is {options.scale}, but network_g turns {lq.shape[-1]} pixels into {sr.shape[-1]}; '
+                        'give both the same scale')
+    if teacher is not None:
+        layers = [layer for term in terms.values() for layer in term.teacher_layers]
+        image, teacher_features = run_once(teacher.net_g, lq, layers, 'teacher.network_g', 'train.feature_opt.layers')
+        if image.shape != sr.shape:
+            raise UserError(f'teacher.network_g: turns {lq.shape[-1]} pixels into {image.shape[-1]}, the student into '
+                            f'{sr.shape[-1]}; teacher and student need the same scale')
+        for name, term in terms.items():
+            _connect(term.loss, features, teacher_features, name)
+    if net_d is not None:
+        layers = [layer for term in d_terms.values() for layer in term.student_layers]
+        _, features = run_once(net_d, sr, layers, 'network_d', 'train.feature_d_opt.layers')
+        for name, d_term in d_terms.items():
+            assert d_term.teacher.net_d is not None
+            _, teacher_features = run_once(d_term.teacher.net_d, sr, d_term.teacher_layers, 'teacher.network_d',
+                                           'train.feature_d_opt.layers')
+            _connect(d_term.loss, features, teacher_features, name)
+
+
+def blank_images(options: Options, device: torch.device, reduced: bool = False) -> Tensor:
+    """A blank training crop (1, c, H, W); ``reduced``: the LQ image (1, c, h, w) of it."""
+    size = options.gt_size or options.datasets.get('train', {}).get('gt_size') or 32 * options.scale
+    channels = options.network_g.get('num_in_ch' if reduced else 'num_out_ch', 3)
+    side = size // options.scale if reduced else size
+    return torch.zeros(1, channels, side, side, device=device)
+
+
+@torch.no_grad()
+def run_once(net: nn.Module, images: Tensor, layers: Iterable[str], key: str,
+             layers_key: str) -> tuple[Tensor, dict[str, Tensor]]:
+    """The output and the features of a network in evaluation mode; ``key`` and ``layers_key`` are for messages."""
+    check_layers(net, layers, layers_key)
+    try:
+        with _evaluating(net), Taps(net, layers) as taps:
+            out = net(images)
+    except TapError as error:
+        raise UserError(f'{layers_key}: {error}') from None
+    except (AssertionError, NameError, RuntimeError, ValueError) as error:
+        size = 'x'.join(str(side) for side in images.shape[1:])
+        raise UserError(f'{key}: refuses an input of {size} (the training crop): {error}') from error
+    return out, taps.features
+
+
+@contextmanager
+def _evaluating(net: nn.Module) -> Iterator[None]:
+    """Evaluation mode: a rehearsal must not touch BatchNorm's statistics or spectral norm's vectors."""
+    training = net.training
+    net.eval()
+    try:
+        yield
+    finally:
+        net.train(training)
+
+
+def _connect(loss: nn.Module, student: Mapping[str, Tensor], teacher: Mapping[str, Tensor], name: str) -> None:
+    if isinstance(loss, FeatureAlignmentLoss):
+        try:
+            loss.connect(student, teacher)
+        except UserError as error:
+            raise UserError(f'train.{name}_opt.{error}') from None

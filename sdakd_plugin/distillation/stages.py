@@ -1,0 +1,97 @@
+"""The schedule: which stage an iteration belongs to. A function of the iteration alone, so that resuming needs no
+state of its own."""
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from sdakd_plugin.errors import UserError, nearest
+from sdakd_plugin.options import StageOptions, TrainOptions
+
+DISCRIMINATOR_LOSSES = ('feature_d', 'mutual')  # all others are the generator's
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A run of iterations with one set of losses.
+
+    Attributes:
+        number: position in the schedule, from 1.
+        first, last: its iterations, both included, counted from 1 over the whole run.
+        options: what the option file says of it.
+    """
+
+    number: int
+    first: int
+    last: int
+    options: StageOptions
+
+    @property
+    def name(self) -> str:
+        return self.options.name
+
+    @property
+    def losses(self) -> tuple[str, ...]:
+        return tuple(self.options.losses)
+
+    @property
+    def trains_d(self) -> bool:
+        return 'gan' in self.losses or self.options.train_d
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """The stages in their order."""
+
+    stages: tuple[Stage, ...]
+    _ends: tuple[int, ...] = field(repr=False)
+
+    @classmethod
+    def of(cls, options: Iterable[StageOptions]) -> Schedule:
+        stages: list[Stage] = []
+        for number, option in enumerate(options, 1):
+            first = stages[-1].last + 1 if stages else 1
+            stages.append(Stage(number, first, first + option.iters - 1, option))
+        return cls(tuple(stages), tuple(stage.last for stage in stages))
+
+    @classmethod
+    def from_train(cls, train: TrainOptions) -> Schedule:
+        """Read ``train.stages``; without it, one stage with every loss that is defined.
+
+        Raises:
+            UserError: the stages do not add up to ``total_iter``, or name losses that are not defined, or leave out
+                some that are.
+        """
+        if train.stages is None:
+            return cls.of([StageOptions(name='all', iters=train.total_iter, losses=list(train.losses))])
+        schedule = cls.of(train.stages)
+        total = schedule.stages[-1].last
+        if total != train.total_iter:
+            parts = ' + '.join(str(stage.options.iters) for stage in schedule.stages)
+            raise UserError(f'train.total_iter: is {train.total_iter}, but the stages make {parts} = {total}')
+        names = [stage.name for stage in schedule.stages]
+        if len(set(names)) < len(names):
+            raise UserError(f"train.stages: two stages are named '{max(names, key=names.count)}'")
+        used: set[str] = set()
+        for stage in schedule.stages:
+            for loss in stage.losses:
+                if loss not in train.losses:
+                    raise UserError(f"train.stages: stage '{stage.name}' names the loss '{loss}', but train.{loss}_opt "
+                                    f'is not defined' + nearest(loss, train.losses))
+            used.update(stage.losses)
+            of_d = [loss for loss in stage.losses if loss in DISCRIMINATOR_LOSSES]
+            if of_d and not stage.trains_d:
+                raise UserError(f"train.stages: stage '{stage.name}' names {of_d[0]}, but does not train the "
+                                'discriminator; add gan, or train_d: true')
+            if len(of_d) == len(stage.losses):
+                raise UserError(f"train.stages: stage '{stage.name}' names no loss for the generator")
+        for loss in train.losses:
+            if loss not in used:
+                raise UserError(f"train.{loss}_opt: no stage names '{loss}' in its losses; add it to one, or remove "
+                                f'the block')
+        return schedule
+
+    def at(self, iteration: int) -> Stage:
+        """The stage of an iteration, from 1. Past the end it is the last one: BasicSR validates once more there."""
+        return self.stages[min(bisect_left(self._ends, iteration), len(self.stages) - 1)]

@@ -1,0 +1,82 @@
+"""Named features of any network, asked for by module path."""
+from __future__ import annotations
+
+from collections.abc import Iterable
+from types import TracebackType
+from typing import Any
+
+from torch import Tensor, nn
+
+from sdakd_plugin.errors import UserError, nearest
+
+
+class _AllCaptured(Exception):
+    pass
+
+
+class TapError(UserError):
+    """A layer that cannot be tapped."""
+
+
+class Taps:
+    """Captures the outputs of named modules during one forward pass.
+
+    ::
+
+        with Taps(net, ['body.5', 'body.11']) as taps:
+            sr = net(lq)
+        taps.features['body.5']
+
+    The tensors are the network's own, with their gradient graph; where the network's next operation works in place
+    (``LeakyReLU(inplace=True)``), the tap holds the result of that operation.
+
+    Args:
+        net: the network, not wrapped for distributed training.
+        layers: module paths as in ``net.named_modules()``.
+        stop: end the forward pass behind the last captured layer. The block is left quietly then, and whatever the
+            network would have returned stays unassigned.
+
+    Raises:
+        TapError: a layer does not exist, gives something other than a tensor, runs several times or not at all.
+    """
+
+    def __init__(self, net: nn.Module, layers: Iterable[str], stop: bool = False) -> None:
+        self.layers = tuple(dict.fromkeys(layers))
+        self.features: dict[str, Tensor] = {}
+        self.net, self.stop = net, stop and bool(self.layers)
+        check_layers(net, self.layers)
+
+    def __enter__(self) -> Taps:
+        self._handles = [self.net.get_submodule(name).register_forward_hook(self._hook(name)) for name in self.layers]
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
+                 traceback: TracebackType | None) -> bool:
+        for handle in self._handles:
+            handle.remove()
+        if kind is None:
+            for name in self.layers:
+                if name not in self.features:
+                    raise TapError(f"layer '{name}' of {type(self.net).__name__} never runs; name another one")
+        return kind is _AllCaptured
+
+    def _hook(self, name: str) -> Any:
+        def capture(module: nn.Module, inputs: Any, output: Any) -> None:
+            if not isinstance(output, Tensor):
+                raise TapError(f"layer '{name}' of {type(self.net).__name__} gives a {type(output).__name__}, "
+                                'not a tensor; name a layer inside it')
+            if name in self.features:
+                raise TapError(f"layer '{name}' of {type(self.net).__name__} runs several times in one pass, so its "
+                                'feature is ambiguous; name a layer that runs once')
+            self.features[name] = output
+            if self.stop and len(self.features) == len(self.layers):
+                raise _AllCaptured
+        return capture
+
+
+def check_layers(net: nn.Module, layers: Iterable[str], key: str = 'layers') -> None:
+    """Raise a TapError that offers the nearest names if ``net`` lacks one of ``layers``."""
+    modules = dict(net.named_modules())
+    for name in layers:
+        if name not in modules or name == '':
+            raise TapError(f"{key}: {type(net).__name__} has no layer '{name}'" + nearest(name, filter(None, modules)))

@@ -1,0 +1,78 @@
+"""The frozen networks: in evaluation mode, without gradients, outside every optimizer, wrapper and checkpoint."""
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from sdakd_plugin import weights
+from sdakd_plugin.distillation.build import build_network, undisturbed_rng
+from sdakd_plugin.distillation.taps import Taps
+from sdakd_plugin.errors import UserError
+from sdakd_plugin.options import TeacherOptions
+
+
+class Answer(NamedTuple):
+    """What a teacher says of a batch: its image (n, c, H, W), if asked for, and the features by layer name."""
+
+    sr: Tensor | None
+    features: dict[str, Tensor]
+
+
+class Teacher:
+    """The networks of the block ``teacher``.
+
+    Args:
+        options: that block.
+        device: where the networks run.
+
+    Raises:
+        UserError: unknown network, weights that are missing, unreadable or made for another network.
+    """
+
+    def __init__(self, options: TeacherOptions, device: torch.device) -> None:
+        self.net_g = load_frozen(options.network_g, options.pretrain_network_g, options.param_key_g, 'g').to(device)
+        self.net_d: nn.Module | None = None
+        if options.pretrain_network_d is not None:
+            self.net_d = load_frozen(options.network_d, options.pretrain_network_d, options.param_key_d, 'd').to(device)
+        elif options.network_d is not None:
+            raise UserError('teacher.pretrain_network_d: this key is missing; teacher.network_d needs its weights')
+
+    @torch.no_grad()
+    def generate(self, lq: Tensor, layers: Iterable[str] = (), image: bool = True) -> Answer:
+        """Super-resolve a batch.
+
+        Args:
+            lq: (n, c, h, w), range 0..1.
+            layers: names of the features wanted.
+            image: whether the image is wanted; without it the pass ends behind the last layer.
+        """
+        sr = None
+        with Taps(self.net_g, layers, stop=not image) as taps:
+            sr = self.net_g(lq)
+        return Answer(sr, taps.features)
+
+    @torch.no_grad()
+    def discriminate(self, images: Tensor, layers: Iterable[str]) -> dict[str, Tensor]:
+        """Features of images (n, c, H, W), range 0..1, in the teacher's discriminator."""
+        assert self.net_d is not None
+        with Taps(self.net_d, layers, stop=True) as taps:
+            self.net_d(images)
+        return taps.features
+
+
+def load_frozen(network: Mapping[str, Any] | None, source: str, param_key: str | None, label: str) -> nn.Module:
+    """Build ``teacher.network_<label>``, or what the weights say it is, and load it for good."""
+    role = f'teacher.pretrain_network_{label}'
+    path, state = weights.load(source, role, param_key)
+    if network is None:
+        found = weights.identify(state)
+        if found is None:
+            raise UserError(f'teacher.network_{label}: this key is missing, and {path} does not tell its architecture')
+        network = found.network
+    with undisturbed_rng():
+        net = build_network(network, f'teacher.network_{label}')
+    weights.load_into(net, state, path, role)
+    return net.eval().requires_grad_(False)

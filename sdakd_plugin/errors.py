@@ -1,0 +1,27 @@
+"""The error that a user can cause, and the nearest valid choice."""
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+class UserError(ValueError):
+    """Something in the user's options, files or weights is wrong. The message is one line that needs no traceback:
+    it names the key or the file, what is wrong with it, and what would be right."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(' '.join(str(message).split()))
+
+
+def nearest(name: object, choices: Iterable[str], limit: int = 3) -> str:
+    """Return ``'; did you mean ...?'`` for the valid names closest to ``name``, or a list of what there is.
+
+    Args:
+        name: what the user wrote.
+        choices: the valid names.
+        limit: how many names to offer.
+    """
+    valid = sorted({str(choice) for choice in choices})
+    close = get_close_matches(str(name), valid, n=limit, cutoff=0.6)
+    if close:
+        return '; did you mean ' + ' or '.join(repr(match) for match in close) + '?'
+    shown = ', '.join(valid[:12]) + (', ...' if len(valid) > 12 else '')
+    return f'; valid: {shown}' if valid else ''

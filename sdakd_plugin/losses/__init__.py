@@ -1,0 +1,7 @@
+"""Losses, registered with BasicSR: functions and modules of tensors, without knowledge of training."""
+from sdakd_plugin.losses import (  # noqa: F401
+    feature_alignment_loss,
+    lpips_loss,
+    mutual_loss,
+    vgg_mse_loss,
+)

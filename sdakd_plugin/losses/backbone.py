@@ -1,0 +1,127 @@
+"""ImageNet backbones of losses: read from a local torchvision file or downloaded, then frozen and never saved."""
+from __future__ import annotations
+
+import logging
+import math
+import pickle
+from http.client import HTTPException
+from pathlib import Path
+from typing import TypeVar
+
+import torch
+from torch import nn
+from torchvision.models import get_model, get_model_weights
+
+from sdakd_plugin.errors import UserError
+
+# No import of basicsr here: importing it registers the plugin, which imports the modules that import this one.
+
+AnyModule = TypeVar('AnyModule', bound=nn.Module)
+AnyLoss = TypeVar('AnyLoss', bound='FrozenLoss')
+
+
+class FrozenLoss(nn.Module):
+    """A loss around a fixed network: always in evaluation mode, whatever the module that holds it is set to.
+
+    Args:
+        loss_weight: factor of the loss, at least 0.
+    """
+
+    def __init__(self, loss_weight: float) -> None:
+        super().__init__()
+        self.training = False
+        try:
+            self.loss_weight = float(loss_weight)  # PyYAML reads 1e-6, without a dot, as text
+        except (TypeError, ValueError):
+            self.loss_weight = math.nan
+        if not 0 <= self.loss_weight < math.inf:
+            raise UserError(f'loss_weight must be a number of at least 0, not {loss_weight!r}')
+
+    def train(self: AnyLoss, mode: bool = True) -> AnyLoss:
+        return super().train(False)
+
+    def check_images(self, pred: torch.Tensor, reference: torch.Tensor, least: int = 1) -> None:
+        """Raise ``UserError`` unless both are ``(n, c, h, w)`` of one shape, ``h`` and ``w`` at least ``least``."""
+        name = type(self).__name__
+        if pred.shape != reference.shape or pred.dim() != 4:
+            raise UserError(f'{name} compares images (n, c, h, w) of one shape, not {tuple(pred.shape)} with '
+                            f'{tuple(reference.shape)}')
+        if min(pred.shape[-2:]) < least:
+            raise UserError(f'{name}: images of {pred.shape[-2]}x{pred.shape[-1]} are too small for the backbone, '
+                            f'which needs at least {least}x{least} pixels')
+
+
+def freeze(module: AnyModule) -> AnyModule:
+    """Turn all that ``module`` holds into buffers outside of the state dict, in place, and set it to evaluation mode.
+
+    So nothing can train it or save it, no optimizer or DDP finds a parameter, and ``.to(device)`` still moves it.
+    """
+    for part in module.modules():
+        for name, value in [*part.named_parameters(recurse=False), *part.named_buffers(recurse=False)]:
+            delattr(part, name)
+            part.register_buffer(name, value.detach(), persistent=False)
+    return module.eval()
+
+
+def load_features(arch: str, path: str | Path | None, option: str) -> nn.Sequential:
+    """The ``features`` of a torchvision network with trained float32 weights. Uses no random numbers, prints nothing.
+
+    Args:
+        arch: torchvision's name, such as ``vgg19``.
+        path: a state dict in any float precision: of the whole network (``features.0.weight``, ``classifier...``) or
+            of the features only (with or without the prefix ``features.``). None: torchvision's file, downloaded.
+        option: the YAML option that ``path`` comes from, for messages.
+
+    Raises:
+        UserError: if the file is missing, not safe to load or of another network, or the download is impossible.
+    """
+    with torch.device('meta'):  # allocates and draws nothing, not even VGG's 500 MB classifier
+        features = get_model(arch, weights=None).features
+    file = Path(path).expanduser() if path else _download(arch, option)
+    state = {key.removeprefix('features.'): value.float() if value.is_floating_point() else value
+             for key, value in _read(file, arch, option).items() if not key.startswith('classifier.')}
+    expected = features.state_dict()
+    for key in expected.keys() - state.keys():
+        if key.endswith('num_batches_tracked'):  # absent from files as old as torchvision's VGG with BatchNorm
+            state[key] = torch.zeros((), dtype=torch.long)
+    faults = ([f'{key!r} is missing' for key in expected if key not in state]
+              + [f'{key!r} is unknown to {arch}' for key in state if key not in expected]
+              + [f'{key!r} has another shape' for key, value in state.items()
+                 if key in expected and expected[key].shape != value.shape])
+    if faults:
+        raise UserError(f'{option}: {file} does not hold the weights of {_source(arch)}: {faults[0]}')
+    features.load_state_dict(state, assign=True)
+    return features
+
+
+def _read(file: Path, arch: str, option: str) -> dict[str, torch.Tensor]:
+    if not file.is_file():
+        raise UserError(f'{option}: no such file: {file}; it should hold the weights of {_source(arch)}')
+    try:
+        state = torch.load(file, map_location='cpu', weights_only=True)
+    except (OSError, EOFError, RuntimeError, ValueError, KeyError, pickle.UnpicklingError) as error:
+        reason = str(error).strip().split('\n')[0]
+        raise UserError(f'{option}: {file} is not a weights file that loads safely ({reason})') from error
+    if not isinstance(state, dict) or not all(isinstance(value, torch.Tensor) for value in state.values()):
+        raise UserError(f'{option}: {file} is not a plain state dict; it should hold the weights of {_source(arch)}')
+    return state
+
+
+def _download(arch: str, option: str) -> Path:
+    """torchvision's weights in torch.hub's cache, downloaded into it if needed."""
+    url = get_model_weights(arch)['IMAGENET1K_V1'].url
+    file = Path(torch.hub.get_dir(), 'checkpoints', url.rsplit('/', 1)[-1])
+    if not file.exists():
+        logging.getLogger('basicsr').info('Downloading %s to %s', url, file)
+        hash_prefix = file.stem.rsplit('-', 1)[-1]  # by PyTorch's convention
+        try:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            torch.hub.download_url_to_file(url, str(file), hash_prefix, progress=False)
+        except (OSError, RuntimeError, HTTPException) as error:
+            raise UserError(f'{option} is not set and the weights of {_source(arch)} cannot be downloaded ({error}); '
+                            f'get that file elsewhere and set {option} to it, or put it at {file}') from error
+    return file
+
+
+def _source(arch: str) -> str:
+    return f"torchvision's {arch} ({get_model_weights(arch)['IMAGENET1K_V1'].url})"

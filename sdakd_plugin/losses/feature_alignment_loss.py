@@ -1,0 +1,130 @@
+"""Feature-map distillation through a small MLP on the student's side."""
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from basicsr.utils.registry import LOSS_REGISTRY
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from sdakd_plugin.errors import UserError, nearest
+
+
+def mse(student: Tensor, teacher: Tensor) -> Tensor:
+    """Mean square of the difference; (n, c, h, w) each."""
+    return F.mse_loss(student, teacher)
+
+
+def rmse_gram(student: Tensor, teacher: Tensor) -> Tensor:
+    """Root mean square of the difference, plus the same of the Gram matrices (GCC, NeurIPS 2021)."""
+    return _rmse(student, teacher) + _rmse(gram(student), gram(teacher))
+
+
+def gram(feature: Tensor) -> Tensor:
+    """Gram matrices (n, c, c) of features (n, c, h, w), divided by c h w as in BasicSR's style loss."""
+    flat = feature.flatten(2)
+    return flat @ flat.transpose(1, 2) / (flat.shape[1] * flat.shape[2])
+
+
+def _rmse(student: Tensor, teacher: Tensor) -> Tensor:
+    # the slope of a square root is infinite at zero: stay a hair above it
+    return (F.mse_loss(student, teacher) + 1e-12).sqrt()
+
+
+START = 1e-4  # size of a new connector's last weights
+DISTANCES = {'mse': mse, 'rmse_gram': rmse_gram}
+
+
+@LOSS_REGISTRY.register()
+class FeatureAlignmentLoss(nn.Module):
+    """``sum_i distance(MLP_i(F_s,i), F_t,i)`` with ``MLP(F) = W2 relu(W1 F)``, W1 and W2 1x1 convolutions.
+
+    After Liu et al., "A Simple and Generic Framework for Feature Distillation via Channel-wise Transformation"
+    (arXiv 2303.13212), which SDAKD (arXiv 2510.03870) adapts to students with fewer channels; how exactly is not
+    published, so ``W1: C_s -> C_hidden``, ``W2: C_hidden -> C_t`` is a reconstruction. Only the student's features are
+    transformed: transforming the teacher's would make zero a solution.
+
+    The MLPs ("connectors") start near zero (not in the papers), train with the student and belong to no checkpoint of
+    it. They are made when the first features arrive, as their sizes are not known before: call ``connect`` (or the
+    loss) once before making an optimizer of ``parameters()``.
+
+    Args:
+        layers: names of the features: a list (the same names in both networks), or a mapping from student to teacher.
+        loss_weight: weight of the whole sum.
+        hidden_channels: C_hidden; None for the teacher's channels; 0 for no hidden layer: one 1x1 convolution without
+            bias, as in GCC.
+        distance: 'mse', or 'rmse_gram' (GCC's root mean square error of the features and of their Gram matrices).
+        normalize: divide each layer's distance by that between the teacher's features and zero (for 'mse': by their
+            mean square), so that one weight serves teachers whose features differ by orders of magnitude. Not in the
+            paper.
+    """
+
+    def __init__(self, layers: Sequence[str] | Mapping[str, str], loss_weight: float = 1.0,
+                 hidden_channels: int | None = None, distance: str = 'mse', normalize: bool = True) -> None:
+        super().__init__()
+        if isinstance(layers, str) or not layers:
+            raise UserError(f'layers: expected a list of layer names or a mapping student: teacher, not {layers!r}')
+        if distance not in DISTANCES:
+            raise UserError(f"distance: unknown '{distance}'" + nearest(distance, DISTANCES))
+        if hidden_channels is not None and hidden_channels < 0:
+            raise UserError(f'hidden_channels: must be 0 or more, not {hidden_channels}')
+        if loss_weight < 0:
+            raise UserError(f'loss_weight: must not be negative, not {loss_weight}')
+        self.layers = dict(layers) if isinstance(layers, Mapping) else {name: name for name in layers}
+        self.loss_weight = loss_weight
+        self.hidden_channels = hidden_channels
+        self.distance = DISTANCES[distance]
+        self.normalize = normalize
+        self.connectors = nn.ModuleDict()
+
+    def connect(self, student: Mapping[str, Tensor], teacher: Mapping[str, Tensor]) -> None:
+        """Make the connectors for features of these shapes, without disturbing the random numbers of a training run.
+
+        Raises:
+            UserError: spatial sizes of a pair differ.
+        """
+        with torch.random.fork_rng(devices=[]):
+            for source, target in self.layers.items():
+                f_s, f_t = as_map(student[source]), as_map(teacher[target])
+                if f_s.shape[2:] != f_t.shape[2:]:
+                    sizes = ['x'.join(map(str, feature.shape[2:])) for feature in (f_s, f_t)]
+                    raise UserError(f"layers: '{source}' of the student is {sizes[0]}, '{target}' of the teacher "
+                                    f'{sizes[1]}: align layers of equal spatial size')
+                connector = self._connector(f_s.shape[1], f_t.shape[1])
+                self.connectors[_key(source)] = connector.to(f_s.device)
+
+    def _connector(self, c_s: int, c_t: int) -> nn.Module:
+        hidden = c_t if self.hidden_channels is None else self.hidden_channels
+        last = nn.Conv2d(hidden or c_s, c_t, 1, bias=hidden > 0)
+        # A student's features can be a hundred times the teacher's (the last block of an untrained RRDBNet), and a
+        # connector that passes them on would first of all shrink the student. From near zero it learns to fit.
+        nn.init.uniform_(last.weight, -START, START)
+        if last.bias is not None:
+            nn.init.zeros_(last.bias)
+        return nn.Sequential(nn.Conv2d(c_s, hidden, 1), nn.ReLU(inplace=True), last) if hidden else last
+
+    def forward(self, student: Mapping[str, Tensor], teacher: Mapping[str, Tensor]) -> Tensor:
+        """Compare features by layer name, each (n, c, h, w) or (n, c); returns a scalar.
+
+        No gradient reaches the teacher's features.
+        """
+        if not self.connectors:
+            self.connect(student, teacher)
+        total = torch.zeros((), device=next(iter(student.values())).device)
+        for source, target in self.layers.items():
+            f_t = as_map(teacher[target]).detach()
+            distance = self.distance(self.connectors[_key(source)](as_map(student[source])), f_t)
+            if self.normalize:
+                distance = distance / self.distance(torch.zeros_like(f_t), f_t).clamp_min(1e-12)
+            total = total + distance
+        return self.loss_weight * total
+
+
+def as_map(feature: Tensor) -> Tensor:
+    """A vector (n, c) as a map (n, c, 1, 1)."""
+    return feature[:, :, None, None] if feature.dim() == 2 else feature
+
+
+def _key(layer: str) -> str:
+    return layer.replace('.', '/')  # a module's name must not contain a dot

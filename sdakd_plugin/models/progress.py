@@ -1,0 +1,41 @@
+"""A progress bar with the remaining time, where somebody watches."""
+from __future__ import annotations
+
+import logging
+import sys
+from contextlib import ExitStack
+
+from tqdm import tqdm
+from tqdm.contrib.logging import logging_redirect_tqdm
+
+
+class Progress:
+    """A tqdm bar over the iterations of a run; BasicSR's log lines are printed above it.
+
+    Nothing is shown where standard error is no terminal.
+
+    Args:
+        total: iterations in all.
+        done: iterations already behind, when resuming.
+        show: False in all processes but the first.
+    """
+
+    def __init__(self, total: int, done: int, show: bool) -> None:
+        self._stack = ExitStack()
+        self._bar = None
+        if show and sys.stderr.isatty():
+            self._bar = tqdm(total=total, initial=done, unit='it', dynamic_ncols=True)
+            self._stack.enter_context(logging_redirect_tqdm([logging.getLogger('basicsr')]))
+
+    def describe(self, text: str) -> None:
+        if self._bar is not None:
+            self._bar.set_description(text)
+
+    def update(self, iteration: int) -> None:
+        """Move to an iteration; the last one closes the bar."""
+        if self._bar is None:
+            return
+        self._bar.update(iteration - self._bar.n)
+        if iteration == self._bar.total:
+            self._bar.close()
+            self._stack.close()

@@ -1,0 +1,169 @@
+"""BasicSR's ``SRModel`` without its traps: errors that name the key, safe weights, sure saving, validation anywhere."""
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Iterable, Mapping
+from copy import deepcopy
+from typing import Any
+
+import torch
+from basicsr.models.sr_model import SRModel
+from basicsr.utils import get_root_logger
+from basicsr.utils.dist_util import master_only
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from sdakd_plugin import weights
+from sdakd_plugin.distillation.build import build_network
+from sdakd_plugin.errors import UserError, nearest
+from sdakd_plugin.options import parse
+
+
+class RepairedModel(SRModel):
+    """The part of a model that any training in BasicSR needs; what is trained, subclasses say.
+
+    Args:
+        opt: BasicSR's options. They are not changed.
+
+    Raises:
+        UserError: one line for the first thing in the options, weights or devices that cannot work.
+    """
+
+    def __init__(self, opt: Mapping[str, Any]) -> None:
+        self.options = parse(opt)
+        self.validating = False
+        check_device(self.options.num_gpu, self.options.dist)
+        super(SRModel, self).__init__(deepcopy(dict(opt)))  # not SRModel's: its errors name neither key nor file
+        self.net_g = self.model_to_device(build_network(self.opt['network_g'], 'network_g'))
+        self.print_network(self.net_g)
+        self.load_pretrained(self.net_g, 'g', 'params')
+        if self.is_train:
+            self.init_training_settings()
+
+    def model_to_device(self, net: nn.Module) -> nn.Module:
+        if self.opt['dist'] and self.device.type == 'cpu':  # BasicSR's own asks CUDA for a device number
+            return DistributedDataParallel(net.to(self.device))
+        return super().model_to_device(net)
+
+    def load_pretrained(self, net: nn.Module, label: str, param_key: str) -> None:
+        """Load ``path.pretrain_network_<label>``, if any: a file of any common shape, or a known name."""
+        path_opt = self.opt['path']
+        source = path_opt.get(f'pretrain_network_{label}')
+        if source is None:
+            return
+        role = f'path.pretrain_network_{label}'
+        if param_key == 'params':
+            param_key = path_opt.get(f'param_key_{label}', param_key)
+        path, state = weights.load(source, role, param_key)
+        weights.load_into(self.get_bare_model(net), state, path, role, path_opt.get(f'strict_load_{label}', True))
+        get_root_logger().info(f'Loaded {role}: {path}')
+
+    def init_ema(self, decay: float) -> None:
+        """Make the averaged student as BasicSR does, which draws as many random numbers."""
+        self.ema_decay = decay
+        if decay > 0:
+            self.net_g_ema = build_network(self.opt['network_g'], 'network_g').to(self.device)
+            self.net_g_ema.load_state_dict(self.get_bare_model(self.net_g).state_dict())
+            self.load_pretrained(self.net_g_ema, 'g', 'params_ema')
+            self.net_g_ema.eval()
+
+    def make_optimizer(self, key: str, modules: Iterable[nn.Module]) -> torch.optim.Optimizer:
+        """Any optimizer of torch, as ``train.<key>`` says, for the trainable parameters of ``modules``."""
+        parameters = [parameter for module in modules for parameter in module.parameters() if parameter.requires_grad]
+        block = dict(self.opt['train'][key])
+        kind = block.pop('type', None)
+        known = [name for name in dir(torch.optim) if isinstance(getattr(torch.optim, name), type)]
+        if kind not in known:
+            raise UserError(f"train.{key}.type: there is no optimizer '{kind}'" + nearest(kind, known))
+        try:
+            return getattr(torch.optim, kind)(parameters, **block)
+        except (TypeError, ValueError) as error:
+            raise UserError(f'train.{key}: {error}') from error
+
+    def setup_schedulers(self) -> None:
+        try:
+            super().setup_schedulers()
+        except (AssertionError, KeyError, NotImplementedError, TypeError) as error:
+            raise UserError(f'train.scheduler: {error}') from error
+
+    def update_learning_rate(self, current_iter: int, warmup_iter: int = -1) -> None:
+        with warnings.catch_warnings():  # torch wonders about a discriminator that waits for its stage
+            warnings.filterwarnings('ignore', 'Detected call of `lr_scheduler.step', UserWarning)
+            super().update_learning_rate(current_iter, warmup_iter)
+
+    @torch.no_grad()
+    def model_ema(self, decay: float = 0.999) -> None:
+        """BasicSR's moving average, in two operations instead of two for each tensor, and with the buffers, so that
+        BatchNorm's statistics follow."""
+        net_g = self.get_bare_model(self.net_g)
+        ema: list[Tensor] = list(self.net_g_ema.parameters())
+        current: list[Tensor] = list(net_g.parameters())
+        torch._foreach_mul_(ema, decay)
+        torch._foreach_add_(ema, current, alpha=1 - decay)
+        for averaged, buffer in zip(self.net_g_ema.buffers(), net_g.buffers(), strict=True):
+            averaged.copy_(buffer)
+
+    def test(self) -> None:
+        """Super-resolve ``lq`` with the averaged student where there is one; never through a distributed wrapper,
+        for only the first process validates."""
+        net = self.net_g_ema if hasattr(self, 'net_g_ema') else self.get_bare_model(self.net_g)
+        training = net.training
+        net.eval()
+        with torch.no_grad():
+            self.output = net(self.lq)
+        net.train(training)
+
+    def nondist_validation(self, dataloader: Any, current_iter: Any, tb_logger: Any, save_img: bool) -> None:
+        self.validating = True  # batches are taken as they are: no degradation
+        try:
+            super().nondist_validation(dataloader, current_iter, tb_logger, save_img)
+        finally:
+            self.validating = False
+
+    @master_only
+    def save_network(self, net: Any, net_label: str, current_iter: int, param_key: Any = 'params') -> None:
+        """As BasicSR's, but written under a temporary name and renamed, and a failure ends the run."""
+        nets, keys = (net, param_key) if isinstance(net, list) else ([net], [param_key])
+        content = {key: {name: tensor.cpu() for name, tensor in self.get_bare_model(one).state_dict().items()}
+                   for one, key in zip(nets, keys, strict=True)}
+        name = f"{net_label}_{'latest' if current_iter == -1 else current_iter}.pth"
+        weights.atomic_save(content, os.path.join(self.opt['path']['models'], name))
+
+    @master_only
+    def save_training_state(self, epoch: int, current_iter: int) -> None:
+        """BasicSR's training state, plus the connectors, which belong to no network's checkpoint."""
+        if current_iter == -1:
+            return
+        state = {'epoch': epoch, 'iter': current_iter,
+                 'optimizers': [optimizer.state_dict() for optimizer in self.optimizers],
+                 'schedulers': [scheduler.state_dict() for scheduler in self.schedulers],
+                 'connectors': {name: loss.state_dict() for name, loss in self.connectors.items()}}
+        weights.atomic_save(state, os.path.join(self.opt['path']['training_states'], f'{current_iter}.state'))
+
+    def resume_training(self, resume_state: Mapping[str, Any]) -> None:
+        """Go on from a training state.
+
+        Raises:
+            UserError: the state belongs to a run with other networks or losses.
+        """
+        if len(resume_state['optimizers']) != len(self.optimizers) \
+                or set(resume_state.get('connectors', {})) != set(self.connectors):
+            raise UserError('path.resume_state: the state is of a run with other networks or losses')
+        super().resume_training(resume_state)
+        for name, loss in self.connectors.items():
+            loss.load_state_dict(resume_state['connectors'][name])
+
+    @property
+    def connectors(self) -> dict[str, nn.Module]:
+        """The losses with parameters of their own, by name."""
+        return {}
+
+
+def check_device(num_gpu: int | str, dist: bool) -> None:
+    """Raise a UserError where ``num_gpu`` asks for what the machine or the launcher does not give."""
+    if isinstance(num_gpu, int) and num_gpu > 0 and not torch.cuda.is_available():
+        raise UserError(f'num_gpu: {num_gpu}, but this machine has no CUDA device; use 0 (the CPU) or auto')
+    if isinstance(num_gpu, int) and num_gpu > 1 and not dist:
+        raise UserError(f'num_gpu: {num_gpu} needs one process for each GPU: torchrun --nproc_per_node={num_gpu} '
+                        'basicsr/train.py -opt FILE --launcher pytorch; or use num_gpu: 1')

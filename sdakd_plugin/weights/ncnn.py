@@ -1,0 +1,156 @@
+"""ncnn's ``.param`` / ``.bin`` pairs, in which Real-ESRGAN's networks are on PyPI, as BasicSR state dicts.
+
+``.param`` is text: the line 7767517, the line ``layers blobs``, then a layer a line: type, name, number of inputs and
+outputs, their names, ``key=value``. ``.bin`` is the layers' numbers in the same order, little-endian, without names.
+"""
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from sdakd_plugin.errors import UserError
+
+MAGIC = '7767517'
+FLOAT16, FLOAT32 = 0x01306B47, 0  # the tags before a convolution's weights
+WEIGHTLESS = {'BinaryOp', 'Concat', 'Eltwise', 'Input', 'Interp', 'PixelShuffle', 'ReLU', 'Split'}
+
+
+class Layer(NamedTuple):
+    """A layer with weights, in float32."""
+
+    kind: str  # 'Convolution' or 'PReLU'
+    name: str
+    weight: Tensor  # (out, in, kh, kw), or the slopes (n,)
+    bias: Tensor | None  # (out,)
+
+
+def read_ncnn(param_path: str | os.PathLike[str], bin_path: str | os.PathLike[str],
+              role: str = 'weights') -> list[Layer]:
+    """Read the layers with weights, in the order of the file.
+
+    Args:
+        param_path, bin_path: the two files.
+        role: begins every message.
+
+    Raises:
+        UserError: a file cannot be read, is damaged, or has layers or number formats other than those of Real-ESRGAN.
+    """
+    layers = []
+    at = str(param_path)
+    try:
+        lines = Path(param_path).read_text(encoding='utf-8').split('\n')
+        data = _Numbers(Path(bin_path).read_bytes())
+        if lines[0].strip() != MAGIC:
+            raise ValueError(f'the first line is not {MAGIC}')
+        rows = [line.split() for line in lines[2:] if line.strip()]
+        if len(rows) != int(lines[1].split()[0]):
+            raise ValueError(f'{lines[1].split()[0]} layers are announced, {len(rows)} are there')
+        for kind, name, *row in rows:
+            at = f'{bin_path}: layer {name}'
+            if kind not in WEIGHTLESS:
+                layers.append(_read_layer(kind, name, _options(row), data))
+        at = str(bin_path)
+        if data.left:
+            raise ValueError(f'{data.left} bytes are left after the last layer')
+    except OSError as error:
+        raise UserError(f'{role}: {error.filename} cannot be read: {error.strerror}') from error
+    except (ValueError, IndexError) as error:
+        raise UserError(f'{role}: {at}: {error}; the file is damaged or no Real-ESRGAN network') from error
+    return layers
+
+
+def convert(param_path: str | os.PathLike[str], bin_path: str | os.PathLike[str], network: Mapping[str, Any],
+            role: str = 'weights') -> dict[str, Tensor]:
+    """Read the pair as the state dict of a BasicSR network.
+
+    Args:
+        param_path, bin_path: the two files.
+        network: the network's option block. Its convolutions and PReLUs must run in the order of their definition.
+        role: begins every message.
+
+    Returns:
+        Tensors in float32, which load strictly.
+
+    Raises:
+        UserError: as ``read_ncnn``, or the layers are not those of the network.
+    """
+    layers = read_ncnn(param_path, bin_path, role)
+    net = _build(network)
+    modules = [(name, module) for name, module in net.named_modules() if isinstance(module, nn.Conv2d | nn.PReLU)]
+    text = f"{role}: {param_path} does not fit network {network['type']}"
+    if len(layers) != len(modules):
+        raise UserError(f'{text}: {len(layers)} layers with weights in the file, {len(modules)} in the network')
+    state: dict[str, Tensor] = {}
+    for layer, (name, module) in zip(layers, modules, strict=True):
+        found = {'weight': layer.weight} | ({} if layer.bias is None else {'bias': layer.bias})
+        wanted = {key: tuple(value.shape) for key, value in module.named_parameters()}
+        shapes = {key: tuple(value.shape) for key, value in found.items()}
+        if shapes != wanted or (layer.kind == 'PReLU') != isinstance(module, nn.PReLU):
+            raise UserError(f'{text}: {layer.kind} {layer.name} has {shapes}, {name} needs {wanted}')
+        state |= {f'{name}.{key}': value for key, value in found.items()}
+    if rest := net.state_dict().keys() - state.keys():
+        raise UserError(f'{text}, which has more than convolutions and PReLUs: {min(rest)}')
+    return state
+
+
+class _Numbers:
+    """The content of a ``.bin`` file, taken from front to back."""
+
+    def __init__(self, data: bytes) -> None:
+        self.data = data
+        self.left = len(data)
+
+    def take(self, count: int, dtype: str = '<f4') -> np.ndarray:
+        size = count * np.dtype(dtype).itemsize
+        if not 0 <= size <= self.left:
+            raise ValueError(f'needs {size} bytes, but only {self.left} are left')
+        start = len(self.data) - self.left
+        self.left -= size
+        return np.frombuffer(self.data, dtype, count, start)
+
+
+def _read_layer(kind: str, name: str, options: Mapping[int, int], data: _Numbers) -> Layer:
+    num_out = options.get(0, 0)
+    if kind == 'PReLU':
+        return Layer(kind, name, _tensor(data.take(num_out)), None)
+    if kind != 'Convolution':
+        raise ValueError(f'a {kind} is not among the layers of Real-ESRGAN')
+    width, num_weight = options.get(1, 0), options.get(6, 0)
+    height = options.get(11, width)
+    per_channel = num_out * height * width
+    if per_channel <= 0 or num_weight <= 0 or num_weight % per_channel:
+        raise ValueError(f'{num_weight} weights do not make {num_out} outputs of {height}x{width}')
+    tag = int(data.take(1, '<u4')[0])
+    if tag not in (FLOAT16, FLOAT32):
+        raise ValueError(f'weights of the format {tag:#010x} are neither float16 nor float32')
+    weight = _tensor(data.take(num_weight, '<f2' if tag == FLOAT16 else '<f4'))
+    if tag == FLOAT16:
+        data.take(-num_weight % 2, '<u2')  # padding to 4 bytes
+    bias = _tensor(data.take(num_out)) if options.get(5, 0) else None
+    return Layer(kind, name, weight.reshape(num_out, -1, height, width), bias)
+
+
+def _options(row: list[str]) -> dict[int, int]:
+    """The whole numbers among a line's ``key=value``; the others describe activations and scales, not weights."""
+    pairs = [entry.split('=') for entry in row[2 + int(row[0]) + int(row[1]):]]
+    return {int(key): int(value) for key, value in pairs if value.lstrip('-').isdecimal()}
+
+
+def _tensor(array: np.ndarray) -> Tensor:
+    return torch.from_numpy(array.astype(np.float32))
+
+
+def _build(network: Mapping[str, Any]) -> nn.Module:
+    """Build the network without drawing from the caller's random numbers.
+
+    Not with BasicSR's ``build_network``, which configures the log before a run has named its log file.
+    """
+    from basicsr.archs import ARCH_REGISTRY
+    with torch.random.fork_rng(devices=[]):
+        return ARCH_REGISTRY.get(network['type'])(**{key: value for key, value in network.items() if key != 'type'})

@@ -1,0 +1,194 @@
+"""A user's mistake costs one line that names the key, before anything is written."""
+import copy
+import re
+import shutil
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from sdakd_plugin.check import check, read_yaml
+from sdakd_plugin.errors import UserError
+
+
+def change(options, path, value):
+    """A copy of the options with the value at ``a.b.0.c`` replaced; ``...`` removes the key."""
+    options = copy.deepcopy(options)
+    *parents, last = [int(part) if part.isdigit() else part for part in path.split('/')]
+    holder = options
+    for part in parents:
+        holder = holder[part]
+    if value is ...:
+        del holder[last]
+    else:
+        holder[last] = value
+    return options
+
+
+def complaint(options):
+    """What the check says; it must be one line, and must leave the options and the random numbers alone."""
+    before, state = copy.deepcopy(options), torch.get_rng_state()
+    with pytest.raises(UserError) as caught:
+        check(options)
+    assert options == before
+    assert torch.equal(state, torch.get_rng_state())
+    message = str(caught.value)
+    assert '\n' not in message
+    return message
+
+
+def test_the_options_of_these_tests_are_fine(options):
+    check(options)
+
+
+@pytest.mark.parametrize('path, value, expected', [
+    # keys
+    ('teachr', {}, "unknown key 'teachr'; did you mean 'teacher'?"),
+    ('train/pixle', {}, "train: unknown key 'pixle'"),
+    ('train/stages/0/loses', ['pixel'], "train.stages.0: unknown key 'loses'; did you mean 'losses'"),
+    ('train/stages/1/optimizer', 'rest', "train.stages.1.optimizer: input should be 'keep' or 'reset', not 'rest'"),
+    ('train/stages/1/iters', -2, 'train.stages.1.iters: input should be greater than 0, not -2'),
+    ('train/stages/1/iters', 'many', "train.stages.1.iters: input should be a valid integer"),
+    ('train/stages', [], 'train.stages: list should have at least 1 item'),
+    ('teacher/pretrain_networkg', 'x', "teacher: unknown key 'pretrain_networkg'; did you mean 'pretrain_network_g'"),
+    ('teacher/pretrain_network_g', ..., 'teacher.pretrain_network_g: this key is missing'),
+    ('train/feature_opt/layer', ['body.0'], "train.feature_opt: unknown key 'layer' for FeatureAlignmentLoss; did you "
+                                            "mean 'layers'"),
+    ('network_d/widht', 0.5, "network_d: unknown key 'widht' for StudentDiscriminator; did you mean 'width'"),
+    ('network_g/type', 'RRDBNett', "network_g.type: there is no 'RRDBNett'; did you mean 'RRDBNet'"),
+    ('train/pixel_opt/type', 'L1', "train.pixel_opt.type: there is no 'L1'"),
+    ('train/optim_g/type', 'Adamm', "train.optim_g.type: there is no optimizer 'Adamm'; did you mean 'Adam'"),
+    ('train/optim_g/lr', '2e-4', "train.optim_g.lr: '2e-4' is text for YAML; write 2.0e-04"),
+    ('train/feature_opt/layers', ['0'], "train.feature_opt.layers: RRDBNet has no layer '0'"),
+    ('train/optim_g/betas', [2.0, 0.9], 'train.optim_g: Invalid beta parameter'),
+    ('train/scheduler/type', 'Cosine', 'train.scheduler: Scheduler Cosine is not implemented'),
+    ('train/ema_decay', 1.5, 'train.ema_decay: input should be less than 1, not 1.5'),
+    ('val/metrics/psnr/type', 'calculate_pnsr', "val.metrics.psnr.type: there is no 'calculate_pnsr'; did you mean "
+                                                "'calculate_psnr'"),
+    ('val/save_img', ..., 'val.save_img: this key is missing'),
+    ('logger/print_freq', ..., 'logger.print_freq: this key is missing'),
+    ('path/teacher_weights', 'x.pth', "path: unknown key 'teacher_weights', of which BasicSR would make a folder"),
+    ('datasets/train/batch_size_per_gpu', ..., 'datasets.train.batch_size_per_gpu: this key is missing'),
+    ('num_gpu', 2, 'num_gpu: 2'),
+    # stages and terms
+    ('train/total_iter', 7, 'train.total_iter: is 7, but the stages make 2 + 2 + 2 = 6'),
+    ('train/stages/0/losses', ['pixel', 'percptual'], "names the loss 'percptual', but train.percptual_opt is not"),
+    ('train/lpips_opt', {'type': 'L1Loss'}, "train.lpips_opt: no stage names 'lpips'"),
+    ('train/gan_opt', ..., "names the loss 'gan', but train.gan_opt is not defined"),
+    ('network_d', ..., 'network_d: this key is missing; a stage trains the discriminator'),
+    ('train/optim_d', ..., 'train.optim_d: this key is missing'),
+    ('teacher', ..., 'train.feature_opt: compares with the teacher, but the block teacher is missing'),
+    ('train/stages/0/losses', ['pixel', 'feature_d'], 'train.feature_d_opt is not defined'),
+    # layers
+    ('train/feature_opt/layers', ['body.7'], "train.feature_opt.layers: RRDBNet has no layer 'body.7'; did you mean "
+                                             "'body.1' or 'body.0'"),
+    ('train/feature_opt/layers', ['lrelu'], "train.feature_opt.layers: layer 'lrelu' of RRDBNet runs several times"),
+    ('train/feature_opt/layers', {'body.0': 'conv_hr'}, "train.feature_opt.layers: 'body.0' of the student is 16x16, "
+                                                        "'conv_hr' of the teacher 64x64"),
+    # networks
+    ('network_d/width', 0.3, 'network_d: width'),
+    ('network_d', {'type': 'VGGStyleDiscriminator', 'num_in_ch': 3, 'num_feat': 8, 'input_size': 128},
+     'network_d: refuses an input of 3x64x64 (the training crop)'),
+    ('network_g', {'type': 'RRDBNet', 'num_in_ch': 3, 'num_out_ch': 3, 'num_feat': 8, 'num_block': 2, 'num_grow_ch': 4,
+                   'scale': 2}, 'scale: is 4, but network_g turns 16 pixels into 32'),
+    ('teacher/network_g/scale', 2, 'teacher'),
+    # weights
+    ('teacher/pretrain_network_g', 'nowhere.pth', 'teacher.pretrain_network_g'),
+    ('teacher/pretrain_network_g', 'RealESRGAN_x4pluss', "did you mean 'RealESRGAN_x4plus'"),
+    ('teacher/network_g/num_feat', 12, 'teacher.pretrain_network_g'),
+    ('teacher/network_g/num_block', 3, 'teacher.pretrain_network_g'),
+    ('path/pretrain_network_g', 'nowhere.pth', 'path.pretrain_network_g'),
+    # data
+    ('datasets/train/type', 'PairedDataset', "datasets.train.type: there is no 'PairedDataset'; did you mean"),
+    ('datasets/train/dataroot_gt', 'nowhere', 'nowhere'),
+    ('datasets/train/dataroot_gt', ..., 'datasets.train.dataroot_gt: this key is missing'),
+    ('datasets/train/gt_size', 500, 'datasets.train.gt_size'),
+    ('datasets/train/batch_size_per_gpu', 9, 'datasets.train: 4 images for a process make no batch of 9; set '
+                                             'dataset_enlarge_ratio: 3 or more'),
+    ('scale', 2, 'times scale 2 is not'),
+    ('high_order_degradation', True, 'high_order_degradation: is true, but PairedImageDataset brings no blur kernels'),
+])
+def test_one_clear_line(options, path, value, expected):
+    assert expected in complaint(change(options, path, value))
+
+
+def test_a_generators_weights_for_a_discriminator(options, small_teacher):
+    options['path']['pretrain_network_d'] = str(small_teacher / 'net_g.pth')
+    message = complaint(options)
+    assert 'path.pretrain_network_d' in message and 'generator' in message
+    del options['path']['pretrain_network_d']
+    options['teacher']['pretrain_network_g'] = str(small_teacher / 'net_d.pth')
+    message = complaint(options)
+    assert 'teacher.pretrain_network_g' in message and 'discriminator' in message
+
+
+def test_empty_folders(options, tmp_path):
+    for name in ('HR', 'LR'):
+        (tmp_path / name).mkdir()
+    options['datasets']['train'].update(dataroot_gt=str(tmp_path / 'HR'), dataroot_lq=str(tmp_path / 'LR'))
+    assert complaint(options) == f'datasets.train: {tmp_path}/HR holds no images'
+
+
+def test_a_file_that_is_no_image(options, photos, tmp_path):
+    shutil.copytree(photos, tmp_path / 'photos')
+    (tmp_path / 'photos/HR/coffee.png').write_bytes(b'not an image')
+    folders = {'dataroot_gt': str(tmp_path / 'photos/HR'), 'dataroot_lq': str(tmp_path / 'photos/LR')}
+    options['datasets']['train'].update(folders)
+    assert 'photos/HR/coffee.png is no readable image' in complaint(options)
+
+
+def test_a_pair_that_does_not_fit_the_scale(options, photos, tmp_path):
+    shutil.copytree(photos, tmp_path / 'photos')
+    Image.fromarray(np.zeros((40, 48, 3), np.uint8)).save(tmp_path / 'photos/LR/coffee.png')
+    folders = {'dataroot_gt': str(tmp_path / 'photos/HR'), 'dataroot_lq': str(tmp_path / 'photos/LR')}
+    options['datasets']['train'].update(folders)
+    message = complaint(options)
+    assert re.search(r'LR/coffee\.png \(48x40\) times scale 4 is not .*HR/coffee\.png \(192x192\)', message)
+
+
+def test_a_pool_that_does_not_fit_the_batch(options, photos):
+    from tests.test_degradation import degradation_options
+    options = degradation_options(options, photos)
+    options['queue_size'] = 5
+    assert complaint(options) == 'queue_size: 5 is not a multiple of the batch size 2; use 6'
+    del options['jpeg_range']
+    assert complaint(options).startswith('jpeg_range: this key is missing')
+
+
+@pytest.mark.parametrize('text, expected', [
+    ('name: [', 'is no valid YAML'),
+    ('', 'holds no options'),
+    ('name: x', 'model_type: this key is missing'),
+    ('model_type: SDAKDModle', "model_type: there is no 'SDAKDModle'; did you mean 'SDAKDModel'"),
+])
+def test_a_broken_option_file(tmp_path, text, expected):
+    (tmp_path / 'opt.yml').write_text(text)
+    with pytest.raises(UserError, match=re.escape(expected)):
+        read_yaml(str(tmp_path / 'opt.yml'))
+
+
+@pytest.mark.parametrize('command', ['sdakd train', 'basicsr/train.py'])
+@pytest.mark.parametrize('path, value, expected', [
+    ('train/stages/2/iters', 3, 'error: train.total_iter: is 6, but the stages make 2 + 2 + 3 = 7'),
+    ('datasets/train/dataroot_gt', 'EMPTY', 'EMPTY'),
+    ('datasets', ..., 'error: datasets: this key is missing'),
+])
+def test_as_a_program_it_exits_at_once_and_leaves_nothing_behind(stock, options, command, path, value, expected):
+    done = stock.run(command, change(options, path, value))
+    assert done.returncode != 0
+    assert expected in done.stderr
+    assert 'Traceback' not in done.stderr
+    assert {entry.name for entry in stock.folder.iterdir()} == {'basicsr', 'opt.yml'}
+
+
+def test_the_command_without_a_file(stock):
+    done = stock.run('sdakd train', 'nowhere.yml')
+    assert done.returncode == 1 and done.stderr.startswith("error: -opt: cannot read 'nowhere.yml'")
+
+
+def test_other_models_notice_nothing(stock, options):
+    """A plain BasicSR model with a key that only our check would refuse still reaches BasicSR."""
+    options.update(model_type='SRModel', unheard_of=1)
+    options['train'] = {key: options['train'][key] for key in ('optim_g', 'scheduler', 'pixel_opt')} | {'total_iter': 1}
+    assert 'End of training' in stock.ok('basicsr/train.py', options)

@@ -1,0 +1,87 @@
+"""Named features of any network."""
+import pytest
+import torch
+from basicsr.archs.rrdbnet_arch import RRDBNet
+from torch import nn
+
+from sdakd_plugin.distillation.taps import Taps
+from sdakd_plugin.errors import UserError
+
+
+@pytest.fixture
+def net():
+    return nn.Sequential(nn.Conv2d(3, 4, 1), nn.Conv2d(4, 5, 1), nn.Conv2d(5, 6, 1))
+
+
+def test_features_are_those_of_the_modules(net):
+    x = torch.rand(1, 3, 8, 8)
+    with Taps(net, ['0', '1']) as taps:
+        net(x)
+    assert torch.equal(taps.features['0'], net[0](x))
+    assert torch.equal(taps.features['1'], net[1](net[0](x)))
+
+
+def test_gradients_flow_through_a_tap(net):
+    with Taps(net, ['1']) as taps:
+        net(torch.rand(1, 3, 8, 8))
+    taps.features['1'].mean().backward()
+    assert net[0].weight.grad is not None
+    assert net[2].weight.grad is None
+
+
+def test_no_hook_is_left_behind(net):
+    with pytest.raises(ZeroDivisionError), Taps(net, ['0']):
+        raise ZeroDivisionError
+    with Taps(net, ['0']):
+        net(torch.rand(1, 3, 8, 8))
+    assert not any(module._forward_hooks for module in net.modules())
+
+
+def test_stopping_skips_what_lies_behind_the_last_layer(net):
+    net[2].register_forward_hook(lambda *_: pytest.fail('ran past the last tapped layer'))
+    with Taps(net, ['0', '1'], stop=True) as taps:
+        net(torch.rand(1, 3, 8, 8))
+    assert set(taps.features) == {'0', '1'}
+
+
+def test_without_layers_nothing_is_stopped(net):
+    with Taps(net, [], stop=True) as taps:
+        out = net(torch.rand(1, 3, 8, 8))
+    assert out.shape[1] == 6 and taps.features == {}
+
+
+def test_an_unknown_layer_is_an_error_with_the_nearest_names():
+    with pytest.raises(UserError, match=r"RRDBNet has no layer 'body\.23'; did you mean 'body\.2'"):
+        Taps(RRDBNet(3, 3, num_feat=4, num_block=3, num_grow_ch=4), ['body.23'])
+
+
+def test_a_layer_that_runs_several_times_is_ambiguous():
+    with pytest.raises(UserError, match="'lrelu' of RRDBNet runs several times"):
+        net = RRDBNet(3, 3, num_feat=4, num_block=1, num_grow_ch=4)
+        with Taps(net, ['lrelu']):
+            net(torch.rand(1, 3, 8, 8))
+
+
+def test_a_layer_that_never_runs_is_an_error(net):
+    net.spare = nn.Identity()
+    net.forward = lambda x: net[0](x)
+    with pytest.raises(UserError, match="'spare' of Sequential never runs"), Taps(net, ['spare']):
+        net(torch.rand(1, 3, 8, 8))
+
+
+def test_a_layer_that_gives_no_tensor_is_an_error():
+    class Pair(nn.Module):
+        def forward(self, x):
+            return x, x
+
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.pair = Pair()
+
+        def forward(self, x):
+            return self.pair(x)[0]
+
+    net = Net()
+    with pytest.raises(UserError, match="'pair' of Net gives a tuple"), Taps(net, ['pair']):
+        net(torch.rand(1, 3, 8, 8))
