@@ -1,18 +1,26 @@
-"""The command ``sdakd``: stock BasicSR with its folders under the current one, and a summary at the end."""
+"""The command ``sdakd``: stock BasicSR's training and testing, and what goes before and after it."""
 from __future__ import annotations
 
+import argparse
 import os
 import sys
 from collections.abc import Sequence
-from copy import deepcopy
-from typing import Any
+from importlib import import_module
 
 from sdakd_plugin.errors import UserError
 
+BASICSR = ('train', 'test')  # their arguments are BasicSR's
+COMMANDS = {  # name: what it is for. Only the one that is asked for is imported.
+    'weights': 'list, fetch and inspect weights',
+    'upscale': 'enlarge images with a model',
+    'export': 'write a model as ONNX, safetensors or ncnn',
+    'report': 'what a student costs next to its teacher',
+    'compare': 'the quality of models side by side',
+}
 USAGE = """usage: sdakd train -opt FILE [BasicSR's options: --auto_resume, --launcher, --force_yml, ...]
        sdakd test -opt FILE [BasicSR's options]
-
-Runs stock BasicSR's train.py or test.py with experiments/ and results/ under the current folder."""
+""" + ''.join(f'       sdakd {name:<8} {text}; sdakd {name} --help\n' for name, text in COMMANDS.items()) + """
+train and test run stock BasicSR with experiments/ and results/ under the current folder."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -21,64 +29,28 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # On a CPU that others use too, OpenMP's threads spin against one another: an iteration of the quickstart took 6 s
     # instead of 0.1. This many turns cost a quiet machine nothing, a busy one 0.7 s. Read when torch is loaded.
     os.environ.setdefault('GOMP_SPINCOUNT', '10000')
-    if not given or given[0] not in ('train', 'test'):
+    if not given or given[0] not in (*BASICSR, *COMMANDS):
         print(USAGE, file=sys.stderr)
         return 0 if given and given[0] in ('-h', '--help') else 2
     try:
-        (train if given[0] == 'train' else test)(given[1:])
+        return run(*given)
     except UserError as error:
         print(f'error: {error}', file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print('interrupted', file=sys.stderr)
         return 130
-    return 0
 
 
-def train(arguments: Sequence[str]) -> None:
-    """Stock training, which resumes without CUDA too, then the summary."""
-    stock = _stock('train', arguments)
-    from sdakd_plugin.resume import load_resume_state
-    seen: list[dict[str, Any]] = []
-    parse_options, stock_resume = stock.parse_options, stock.load_resume_state
-
-    def remember(*args: Any, **kwargs: Any) -> Any:
-        opt, rest = parse_options(*args, **kwargs)
-        seen.append(deepcopy(opt))
-        return opt, rest
-
-    stock.parse_options, stock.load_resume_state = remember, load_resume_state
-    try:
-        stock.train_pipeline(os.getcwd())
-    finally:
-        stock.parse_options, stock.load_resume_state = parse_options, stock_resume
-    opt = seen[0]
-    if opt['rank'] == 0 and opt.get('val'):
-        from sdakd_plugin.check import quiet
-        from sdakd_plugin.deploy.summary import summarise
-        print('Comparing bicubic, teacher and student ...', flush=True)
-        try:
-            with quiet():
-                text = summarise(opt)
-        except (OSError, RuntimeError) as error:  # a full disk, or images too large for the teacher's memory
-            text = f'The training is complete, but the comparison could not be made: {error}'
-        print(text)
-
-
-def test(arguments: Sequence[str]) -> None:
-    """Stock testing."""
-    _stock('test', arguments).test_pipeline(os.getcwd())
-
-
-def _stock(name: str, arguments: Sequence[str]) -> Any:
-    """BasicSR's ``train`` or ``test`` module, with the arguments where it looks for them."""
-    import basicsr  # noqa: F401
-
-    from sdakd_plugin.check import read_yaml
-    sys.argv = [f'sdakd {name}', *arguments]
-    if '-opt' in arguments[:-1]:
-        read_yaml(arguments[list(arguments).index('-opt') + 1])
-    return sys.modules[f'basicsr.{name}']
+def run(name: str, *arguments: str) -> int:
+    """Run one command with its arguments."""
+    if name in BASICSR:
+        getattr(import_module('sdakd_plugin.commands.basicsr'), name)(arguments)
+        return 0
+    command = import_module(f'sdakd_plugin.commands.{name}')
+    parser = argparse.ArgumentParser(prog=f'sdakd {name}', description=COMMANDS[name])
+    command.add_arguments(parser)
+    return command.run(parser.parse_args(arguments))
 
 
 if __name__ == '__main__':

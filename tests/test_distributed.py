@@ -11,7 +11,7 @@ from tests.conftest import ROOT, UNET
 pytestmark = pytest.mark.slow
 
 WORKER = '''
-import pickle, sys, torch, torch.distributed as dist
+import os, pickle, sys, torch, torch.distributed as dist
 from basicsr.models import build_model
 options, rank, store = sys.argv[1], int(sys.argv[2]), sys.argv[3]
 torch.set_num_threads(1)
@@ -37,7 +37,7 @@ for name, module in modules.items():
         assert torch.equal(*both), name
 print('agree:', *sorted(modules), flush=True)
 dist.barrier()  # who leaves first would end the other's connection
-dist.destroy_process_group()
+os._exit(0)  # gloo's threads sometimes abort a process that is torn down in order, after all is done
 '''
 
 
@@ -50,7 +50,7 @@ def run_two(options, folder):
     processes = [subprocess.Popen([*command, str(rank), str(folder / 'store')], stdout=subprocess.PIPE, text=True,
                                   stderr=subprocess.PIPE, cwd=ROOT) for rank in range(2)]
     outputs = [process.communicate(timeout=240) for process in processes]
-    assert [process.returncode for process in processes] == [0, 0], outputs[0][1][-2000:]
+    assert [process.returncode for process in processes] == [0, 0], outputs
     return outputs[0][0].splitlines()[-1]
 
 

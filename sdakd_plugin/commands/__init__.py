@@ -1,0 +1,2 @@
+"""The subcommands of ``sdakd``, one file each, named as the command: ``add_arguments(parser)`` and
+``run(arguments) -> int``, the exit code. They read arguments and print; the work is done in ``deploy/``."""

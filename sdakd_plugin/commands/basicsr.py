@@ -1,0 +1,54 @@
+"""``sdakd train`` and ``sdakd test``: stock BasicSR with its folders under the current one, and a summary at the end."""
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from copy import deepcopy
+from typing import Any
+
+
+def train(arguments: Sequence[str]) -> None:
+    """Stock training, which resumes without CUDA too, then the summary."""
+    stock = _stock('train', arguments)
+    from sdakd_plugin.resume import load_resume_state
+    seen: list[dict[str, Any]] = []
+    parse_options, stock_resume = stock.parse_options, stock.load_resume_state
+
+    def remember(*args: Any, **kwargs: Any) -> Any:
+        opt, rest = parse_options(*args, **kwargs)
+        seen.append(deepcopy(opt))
+        return opt, rest
+
+    stock.parse_options, stock.load_resume_state = remember, load_resume_state
+    try:
+        stock.train_pipeline(os.getcwd())
+    finally:
+        stock.parse_options, stock.load_resume_state = parse_options, stock_resume
+    opt = seen[0]
+    if opt['rank'] == 0 and opt.get('val'):
+        from sdakd_plugin.check import quiet
+        from sdakd_plugin.deploy.summary import summarise
+        print('Comparing bicubic, teacher and student ...', flush=True)
+        try:
+            with quiet():
+                text = summarise(opt)
+        except (OSError, RuntimeError) as error:  # a full disk, or images too large for the teacher's memory
+            text = f'The training is complete, but the comparison could not be made: {error}'
+        print(text)
+
+
+def test(arguments: Sequence[str]) -> None:
+    """Stock testing."""
+    _stock('test', arguments).test_pipeline(os.getcwd())
+
+
+def _stock(name: str, arguments: Sequence[str]) -> Any:
+    """BasicSR's ``train`` or ``test`` module, with the arguments where it looks for them."""
+    import basicsr  # noqa: F401
+
+    from sdakd_plugin.check import read_yaml
+    sys.argv = [f'sdakd {name}', *arguments]
+    if '-opt' in arguments[:-1]:
+        read_yaml(arguments[list(arguments).index('-opt') + 1])
+    return sys.modules[f'basicsr.{name}']
