@@ -10,9 +10,11 @@ from basicsr.data import build_dataset
 from basicsr.utils.registry import DATASET_REGISTRY
 from PIL import Image
 
+from sdakd_plugin.data.whole_image_dataset import WholeImageDataset
 from sdakd_plugin.distillation.build import registered
 from sdakd_plugin.errors import UserError, nearest
 
+DISK = {'type': 'disk'}
 MOST_PAIRS = 2000  # opening a header takes about 0.1 ms; of larger sets, so many images evenly spread
 
 
@@ -35,12 +37,16 @@ def check_datasets(opt: Mapping[str, Any]) -> None:
         folder = block.get('dataroot_gt') or block.get('dataroot_lq') or block['type']
         if len(dataset) == 0:
             raise UserError(f'{key}: {folder} holds no images')
+        if isinstance(dataset, WholeImageDataset) and not opt.get('scales'):
+            raise UserError(f"scales: this key is missing; {block['type']} under {key} has no LQ images")
         if phase == 'train':
             _check_batch(len(dataset), block, opt.get('world_size', 1))
         paths = getattr(dataset, 'paths', None)
-        if isinstance(paths, list) and block.get('io_backend', {}).get('type') == 'disk':
+        if isinstance(paths, list) and paths and (block.get('io_backend') or DISK).get('type') == 'disk':
             for path in paths[::math.ceil(len(paths) / MOST_PAIRS)]:
-                _check_images(path, block, key, opt.get('scale', 1), phase == 'train')
+                _check_images(path, block, key, opt.get('scale') or block.get('scale', 1), phase == 'train')
+                if block['type'] == 'SingleImageDataset' and 'out_size' in opt['network_g']:
+                    _check_lq(path, key, opt['network_g']['out_size'], opt.get('scales'))
 
 
 def _build(block: dict[str, Any], key: str) -> Any:
@@ -68,6 +74,8 @@ def _check_images(path: Any, block: Mapping[str, Any], key: str, scale: int, tra
     gt_path = path['gt_path'] if isinstance(path, Mapping) else path
     gt = _size(gt_path, key)
     gt_size = block.get('gt_size') if train else None
+    if block['type'] == 'WholeImageDataset' and min(gt) < block['gt_size']:
+        raise UserError(f"{key}: {path} ({gt[0]}x{gt[1]}) is smaller than gt_size {block['gt_size']}; remove it")
     if isinstance(path, Mapping) and 'lq_path' in path:
         lq = _size(path['lq_path'], key)
         fits = [side * scale for side in lq]
@@ -78,6 +86,17 @@ def _check_images(path: Any, block: Mapping[str, Any], key: str, scale: int, tra
         if gt_size and min(gt) < gt_size:
             raise UserError(f'{key}.gt_size: {gt_path} ({gt[0]}x{gt[1]}) is smaller than the crop {gt_size}; use '
                             f'{min(gt) // scale * scale} or less, or remove the image')
+
+
+def _check_lq(path: str, key: str, out_size: int, scales: list[int] | None) -> None:
+    """Check an LQ image for a network that makes images of one size: its size tells the scale."""
+    width, height = _size(path, key)
+    if width != height or width > out_size:
+        raise UserError(f'{key}: {path} is {width}x{height}; network_g takes square images of at most {out_size}')
+    if scales and out_size / width not in scales:
+        listed = ', '.join(map(str, sorted(set(scales))))
+        raise UserError(f'{key}: {path} ({width}x{height}) has the scale {out_size / width:g}, which is not in scales '
+                        f'({listed})')
 
 
 def _size(path: str, key: str) -> list[int]:

@@ -42,11 +42,15 @@ class TeacherOptions(Block):
 
     network_g: dict[str, Any] | None = Field(
         default=None, description='The generator; read off the weights where it is left out.')
-    pretrain_network_g: str = Field(description="The generator's weights: a file, or a known name.")
+    pretrain_network_g: str = Field(
+        description="The generator's weights: a file, a known name, or 'untrained', to try things out.")
     param_key_g: str | None = Field(default=None, description='Key in that file; found by itself where left out.')
     network_d: dict[str, Any] | None = Field(default=None, description='A discriminator, for the term feature_d.')
     pretrain_network_d: str | None = Field(default=None, description="The discriminator's weights: file or known name.")
     param_key_d: str | None = Field(default=None, description='Key in that file; found by itself where left out.')
+    channels: Literal['l1', 'even'] = Field(
+        default='l1', description='Which channels a student keeps that starts from its teacher '
+                                  '(path.pretrain_network_g: teacher): those of the largest L1 norm, or every so many.')
 
 
 class MemberOptions(Block):
@@ -70,6 +74,15 @@ class TrainOptions(BaseModel):
     ema_decay: float = Field(default=0, ge=0, lt=1, description="Decay of the generator's moving average; 0 for none.")
     net_d_iters: PositiveInt = Field(default=1, description='The generator steps once in so many iterations.')
     net_d_init_iters: int = Field(default=0, ge=0, description='Iterations before the first step of the generator.')
+    d_first: bool = Field(
+        default=False, description='Step the discriminator before the generator, which then runs a second time.')
+    r1_reg_weight: float = Field(
+        default=0, ge=0, description="Weight of the discriminator's R1 regularisation; 0 for none.")
+    net_d_reg_every: PositiveInt | None = Field(
+        default=None, description="Iterations from one R1 regularisation to the next. As in StyleGAN2 it sets the "
+                                  "betas of optim_d, where they are left out, to 0 and 0.99^(n / (n + 1)).")
+    net_g_reg_every: PositiveInt | None = Field(
+        default=None, description='Sets the betas of optim_g, where they are left out, likewise.')
     optim_g: dict[str, Any] = Field(description="The generator's optimizer, with its type.")
     optim_d: dict[str, Any] | None = Field(default=None, description="The discriminator's optimizer, with its type.")
     scheduler: dict[str, Any] = Field(description='The learning-rate schedule, with its type.')
@@ -83,6 +96,8 @@ class TrainOptions(BaseModel):
         for key in self.model_extra or {}:
             if not key.endswith('_opt'):
                 raise ValueError(f"unknown key '{key}'" + nearest(key, [*type(self).model_fields, *known_losses()]))
+        if self.r1_reg_weight and self.net_d_reg_every is None:
+            raise ValueError('r1_reg_weight needs net_d_reg_every; StyleGAN2 and GCFSR have 16')
         return self
 
     @property
@@ -100,6 +115,9 @@ class Options(Block):
     name: str
     model_type: str
     scale: PositiveInt = Field(default=1, description='Factor between LQ and GT.')
+    scales: list[PositiveInt] | None = Field(
+        default=None, min_length=1, description='For data sets without LQ: the scales of which each batch draws one, '
+                                                'as often as it is listed; validation runs at each.')
     num_gpu: int | Literal['auto']
     manual_seed: int | None = None
     datasets: dict[str, dict[str, Any]]

@@ -7,6 +7,7 @@ import sys
 import pytest
 
 from tests.conftest import ROOT, UNET
+from tests.test_gcfsr_training import run  # noqa: F401
 
 pytestmark = pytest.mark.slow
 
@@ -70,3 +71,7 @@ def test_a_cohort_that_exchanges_features(options, tmp_path):
                    cohort=[{'name': 'a', 'manual_seed': 1}, {'name': 'b', 'manual_seed': 2}])
     options['train'].update(total_iter=3, mutual_opt={'type': 'FeatureAlignmentLoss', 'layers': ['conv3']})
     assert run_two(options, tmp_path) == 'agree: mutual_0_1 mutual_1_0 net_d_a net_d_b net_g_a net_g_b'
+
+
+def test_gcfsr_with_r1(run, tmp_path):  # noqa: F811
+    assert run_two(run, tmp_path) == 'agree: feature net_d net_g'

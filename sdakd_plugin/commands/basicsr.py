@@ -1,4 +1,4 @@
-"""``sdakd train`` and ``sdakd test``: stock BasicSR with its folders under the current one, and a summary at the end."""
+"""``sdakd train`` and ``sdakd test``: stock BasicSR with its folders under the current one, and a summary."""
 from __future__ import annotations
 
 import os

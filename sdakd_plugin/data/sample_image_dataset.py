@@ -51,7 +51,7 @@ class SampleImageDataset(Dataset[dict[str, Any]]):
                 raise UserError(f"{key}: unknown key for SampleImageDataset{nearest(key, OWN_KEYS | BASICSR_KEYS)}")
         self.opt = opt
         scale = opt['scale']
-        self.names = _names(opt.get('images'))
+        self.names = chosen(opt.get('images'))
         photos = [getattr(photographs, name)() for name in self.names]
         if opt.get('center_crop') is not None:
             _check_size('center_crop', opt['center_crop'], scale, photos)
@@ -102,7 +102,8 @@ def center_crop(image: Image, size: int) -> Image:
     return image[top:top + size, left:left + size]
 
 
-def _names(images: Any) -> list[str]:
+def chosen(images: Any) -> list[str]:
+    """Check the option ``images``; without it, all of ``PHOTOGRAPHS``."""
     names = list(PHOTOGRAPHS) if images is None else images
     if not isinstance(names, list) or not names:
         raise UserError(f"images: expected a list of names{nearest('', PHOTOGRAPHS)}")

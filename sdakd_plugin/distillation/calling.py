@@ -37,7 +37,7 @@ def super_resolve(net: nn.Module, lq: Tensor) -> Tensor:
         return net(lq)
     scale = scale_of(bare, lq)
     x = interpolate(lq, bare.out_size, mode='bicubic', align_corners=False) * 2 - 1
-    condition = None if isinstance(bare, GCFSRBlind) else x.new_full((len(x), 1), scale / largest_scale(bare))
+    condition = None if isinstance(bare, GCFSRBlind) else x.new_full((len(x), 1), scale * SMALLEST_LQ / bare.out_size)
     image, _ = net(x, condition, randomize_noise=bare.training)
     return (image + 1) / 2
 
@@ -65,9 +65,10 @@ def scale_of(net: GCFSR, lq: Tensor) -> float:
     return net.out_size / height
 
 
-def largest_scale(net: GCFSR) -> int:
-    """The scale for which the condition is 1."""
-    return net.out_size // SMALLEST_LQ
+def largest_scale(net: nn.Module) -> int | None:
+    """The scale for which GCFSR's condition is 1; ``None`` for a network of one scale."""
+    bare = unwrap(net)
+    return bare.out_size // SMALLEST_LQ if isinstance(bare, GCFSR) else None
 
 
 def unwrap(net: nn.Module) -> nn.Module:

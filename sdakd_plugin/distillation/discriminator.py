@@ -11,6 +11,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from sdakd_plugin.distillation.calling import score
 from sdakd_plugin.distillation.mutual import Mutual
 from sdakd_plugin.distillation.scored import Scored
 from sdakd_plugin.distillation.taps import Taps
@@ -81,7 +82,7 @@ def backward(players: Sequence[Player], gan_loss: nn.Module, batches: Sequence[B
 def _score(player: Player, images: Tensor, layers: Sequence[str]) -> Scored:
     names = [*layers, *(layer for term in player.terms for layer in term.student_layers)]
     with Taps(player.bare, names) as taps:
-        scores = player.net(images)
+        scores = score(player.net, images)
     return Scored(images, scores, taps.features)
 
 

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from sdakd_plugin.distillation.build import build_loss
+from sdakd_plugin.distillation.calling import score
 from sdakd_plugin.distillation.rehearsal import blank_images, run_once
 from sdakd_plugin.distillation.scored import Scored
 from sdakd_plugin.errors import UserError
@@ -112,7 +113,7 @@ def make_mutual(block: Mapping[str, Any], options: Options, nets: Sequence[nn.Mo
         return None
     assert options.train is not None
     mutual = Mutual(losses, options.train.mutual_images)
-    seen = [run_once(net, images, mutual.layers(player), f'discriminator {player + 1}', f'{KEY}.layers')
+    seen = [run_once(score, net, images, mutual.layers(player), f'discriminator {player + 1}', f'{KEY}.layers')
             for player, net in enumerate(nets)]
     for (learner, peer), loss in losses.items():
         if isinstance(loss, FeatureAlignmentLoss):

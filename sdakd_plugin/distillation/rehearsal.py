@@ -2,13 +2,14 @@
 needs it."""
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
+from sdakd_plugin.distillation.calling import score, super_resolve
 from sdakd_plugin.distillation.taps import TapError, Taps, check_layers
 from sdakd_plugin.distillation.teacher import Teacher
 from sdakd_plugin.distillation.terms import Term
@@ -18,6 +19,8 @@ from sdakd_plugin.options import Options
 
 if TYPE_CHECKING:
     from sdakd_plugin.distillation.discriminator import FeatureDTerm
+
+Call = Callable[[nn.Module, Tensor], Tensor]
 
 
 @torch.no_grad()
@@ -30,14 +33,15 @@ def rehearse(options: Options, device: torch.device, net_g: nn.Module, net_d: nn
     """
     lq = blank_images(options, device, reduced=True)
     layers = [layer for term in terms.values() for layer in term.student_layers]
-    sr, features = run_once(net_g, lq, layers, 'network_g', 'train.feature_opt.layers')
+    sr, features = run_once(super_resolve, net_g, lq, layers, 'network_g', 'train.feature_opt.layers')
     expected = lq.shape[-1] * options.scale
     if sr.shape[-1] != expected:
         raise UserError(f'scale: is {options.scale}, but network_g turns {lq.shape[-1]} pixels into {sr.shape[-1]}; '
                         'give both the same scale')
     if teacher is not None:
         layers = [layer for term in terms.values() for layer in term.teacher_layers]
-        image, teacher_features = run_once(teacher.net_g, lq, layers, 'teacher.network_g', 'train.feature_opt.layers')
+        image, teacher_features = run_once(super_resolve, teacher.net_g, lq, layers, 'teacher.network_g',
+                                           'train.feature_opt.layers')
         if image.shape != sr.shape:
             raise UserError(f'teacher.network_g: turns {lq.shape[-1]} pixels into {image.shape[-1]}, the student into '
                             f'{sr.shape[-1]}; teacher and student need the same scale')
@@ -45,30 +49,34 @@ def rehearse(options: Options, device: torch.device, net_g: nn.Module, net_d: nn
             _connect(term.loss, features, teacher_features, name)
     if net_d is not None:
         layers = [layer for term in d_terms.values() for layer in term.student_layers]
-        _, features = run_once(net_d, sr, layers, 'network_d', 'train.feature_d_opt.layers')
+        _, features = run_once(score, net_d, sr, layers, 'network_d', 'train.feature_d_opt.layers')
         for name, d_term in d_terms.items():
             assert d_term.teacher.net_d is not None
-            _, teacher_features = run_once(d_term.teacher.net_d, sr, d_term.teacher_layers, 'teacher.network_d',
-                                           'train.feature_d_opt.layers')
+            _, teacher_features = run_once(score, d_term.teacher.net_d, sr, d_term.teacher_layers,
+                                           'teacher.network_d', 'train.feature_d_opt.layers')
             _connect(d_term.loss, features, teacher_features, name)
 
 
 def blank_images(options: Options, device: torch.device, reduced: bool = False) -> Tensor:
     """A blank training crop (1, c, H, W); ``reduced``: the LQ image (1, c, h, w) of it."""
-    size = options.gt_size or options.datasets.get('train', {}).get('gt_size') or 32 * options.scale
+    size = (options.gt_size or options.datasets.get('train', {}).get('gt_size') or options.network_g.get('out_size')
+            or 32 * options.scale)
     channels = options.network_g.get('num_in_ch' if reduced else 'num_out_ch', 3)
     side = size // options.scale if reduced else size
     return torch.zeros(1, channels, side, side, device=device)
 
 
 @torch.no_grad()
-def run_once(net: nn.Module, images: Tensor, layers: Iterable[str], key: str,
+def run_once(call: Call, net: nn.Module, images: Tensor, layers: Iterable[str], key: str,
              layers_key: str) -> tuple[Tensor, dict[str, Tensor]]:
-    """The output and the features of a network in evaluation mode; ``key`` and ``layers_key`` are for messages."""
+    """The output and the features of a network in evaluation mode.
+
+    ``call`` is ``super_resolve`` or ``score``; ``key`` and ``layers_key`` are for messages.
+    """
     check_layers(net, layers, layers_key)
     try:
         with _evaluating(net), Taps(net, layers) as taps:
-            out = net(images)
+            out = call(net, images)
     except TapError as error:
         raise UserError(f'{layers_key}: {error}') from None
     except (AssertionError, NameError, RuntimeError, ValueError) as error:

@@ -125,20 +125,28 @@ class MutualSRGANModel(RepairedModel):
             member.update_learning_rate(current_iter, warmup_iter)
 
     def optimize_parameters(self, current_iter: int) -> None:
-        steps = [member.train_generator(current_iter) for member in self.members]
         stage = self.schedule.at(current_iter)
-        if stage.trains_d:
-            self.train_discriminators(stage, [step.sr.detach() for step in steps])
+        assert self.options.train is not None
+        d_first = stage.trains_d and self.options.train.d_first
+        for member in self.members:
+            member.begin_iteration(current_iter)
+        if d_first:
+            self.train_discriminators(stage, [member.sample() for member in self.members], current_iter)
+        for member in self.members:
+            member.train_generator(current_iter)
+        if stage.trains_d and not d_first:
+            self.train_discriminators(stage, [member.output for member in self.members], current_iter)
         for member in self.members:
             member.end_iteration(current_iter)
 
-    def train_discriminators(self, stage: Stage, outputs: list[torch.Tensor]) -> None:
+    def train_discriminators(self, stage: Stage, outputs: list[torch.Tensor], current_iter: int) -> None:
         players = [member.ready_players()[0] for member in self.members]
         batches = [Batch(True, self.members[0].real, range(len(players))),
                    *(Batch(False, output, [number]) for number, output in enumerate(outputs))]
         gan_loss = self.members[0].terms['gan'].loss
         logs = backward(players, gan_loss, batches, self.mutual if 'mutual' in stage.losses else None)
-        for member, log in zip(self.members, logs, strict=True):
+        for member, player, log in zip(self.members, players, logs, strict=True):
+            member.regularise([player], [log], current_iter)
             member.d_optimizers[0].step()
             member.log.update(log)
 

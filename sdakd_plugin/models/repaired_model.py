@@ -13,9 +13,13 @@ from basicsr.utils import get_root_logger
 from basicsr.utils.dist_util import master_only
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
+from torch.utils.data import DataLoader
 
 from sdakd_plugin import weights
+from sdakd_plugin.data.scales import at_scales, check_out_size, check_scales
 from sdakd_plugin.distillation.build import build_network
+from sdakd_plugin.distillation.calling import largest_scale, super_resolve
+from sdakd_plugin.distillation.slimming import weights_from_teacher
 from sdakd_plugin.errors import UserError, nearest
 from sdakd_plugin.options import parse
 
@@ -36,6 +40,8 @@ class RepairedModel(SRModel):
         check_device(self.options.num_gpu, self.options.dist)
         super(SRModel, self).__init__(deepcopy(dict(opt)))  # not SRModel's: its errors name neither key nor file
         self.net_g = self.model_to_device(build_network(self.opt['network_g'], 'network_g'))
+        check_out_size(self.options, getattr(self.get_bare_model(self.net_g), 'out_size', None))
+        check_scales(self.options, largest_scale(self.net_g))
         self.print_network(self.net_g)
         self.load_pretrained(self.net_g, 'g', 'params')
         if self.is_train:
@@ -47,16 +53,23 @@ class RepairedModel(SRModel):
         return super().model_to_device(net)
 
     def load_pretrained(self, net: nn.Module, label: str, param_key: str) -> None:
-        """Load ``path.pretrain_network_<label>``, if any: a file of any common shape, or a known name."""
+        """Load ``path.pretrain_network_<label>``, if any: a file of any common shape, a known name, or, for the
+        generator, the word ``teacher``: what fits of the teacher's weights."""
         path_opt = self.opt['path']
         source = path_opt.get(f'pretrain_network_{label}')
         if source is None:
             return
         role = f'path.pretrain_network_{label}'
+        bare = self.get_bare_model(net)
+        if label == 'g' and source == 'teacher':
+            state = weights_from_teacher(bare, self.opt['network_g'], self.options.teacher, role)
+            weights.load_into(bare, state, 'the teacher', role)
+            get_root_logger().info(f'{role}: the student starts from its teacher')
+            return
         if param_key == 'params':
             param_key = path_opt.get(f'param_key_{label}', param_key)
         path, state = weights.load(source, role, param_key)
-        weights.load_into(self.get_bare_model(net), state, path, role, path_opt.get(f'strict_load_{label}', True))
+        weights.load_into(bare, state, path, role, path_opt.get(f'strict_load_{label}', True))
         get_root_logger().info(f'Loaded {role}: {path}')
 
     def init_ema(self, decay: float) -> None:
@@ -71,7 +84,7 @@ class RepairedModel(SRModel):
     def make_optimizer(self, key: str, modules: Iterable[nn.Module]) -> torch.optim.Optimizer:
         """Any optimizer of torch, as ``train.<key>`` says, for the trainable parameters of ``modules``."""
         parameters = [parameter for module in modules for parameter in module.parameters() if parameter.requires_grad]
-        block = dict(self.opt['train'][key])
+        block = {**self.regularised_betas(key), **self.opt['train'][key]}
         kind = block.pop('type', None)
         known = [name for name in dir(torch.optim) if isinstance(getattr(torch.optim, name), type)]
         if kind not in known:
@@ -80,6 +93,13 @@ class RepairedModel(SRModel):
             return getattr(torch.optim, kind)(parameters, **block)
         except (TypeError, ValueError) as error:
             raise UserError(f'train.{key}: {error}') from error
+
+    def regularised_betas(self, key: str) -> dict[str, Any]:
+        """The betas of Adam for a network that is regularised only now and then (StyleGAN2, appendix B)."""
+        train = self.options.train
+        assert train is not None
+        every = train.net_g_reg_every if key == 'optim_g' else train.net_d_reg_every
+        return {} if every is None else {'betas': (0.0, 0.99 ** (every / (every + 1)))}
 
     def setup_schedulers(self) -> None:
         try:
@@ -111,15 +131,22 @@ class RepairedModel(SRModel):
         training = net.training
         net.eval()
         with torch.no_grad():
-            self.output = net(self.lq)
+            self.output = super_resolve(net, self.lq)
         net.train(training)
 
     def nondist_validation(self, dataloader: Any, current_iter: Any, tb_logger: Any, save_img: bool) -> None:
         self.validating = True  # batches are taken as they are: no degradation
         try:
-            super().nondist_validation(dataloader, current_iter, tb_logger, save_img)
+            views = at_scales(dataloader.dataset, self.options.scales)
+            for view in views:
+                loader = dataloader if view is dataloader.dataset else DataLoader(view)
+                super().nondist_validation(loader, current_iter, tb_logger, save_img)
+                self.validated(view.opt['name'], current_iter)
         finally:
             self.validating = False
+
+    def validated(self, dataset: str, current_iter: Any) -> None:
+        """Called when ``metric_results`` of a data set is there."""
 
     @master_only
     def save_network(self, net: Any, net_label: str, current_iter: int, param_key: Any = 'params') -> None:

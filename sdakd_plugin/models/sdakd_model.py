@@ -10,9 +10,12 @@ from basicsr.utils.registry import MODEL_REGISTRY
 from torch import Tensor, nn
 
 from sdakd_plugin.data.degradation import OnlineDegradation, makes_lq
+from sdakd_plugin.data.scales import ScaleDraw
 from sdakd_plugin.distillation.build import build_loss, build_network, undisturbed_rng
-from sdakd_plugin.distillation.discriminator import Batch, FeatureDTerm, Player, backward
+from sdakd_plugin.distillation.calling import largest_scale, score, super_resolve
+from sdakd_plugin.distillation.discriminator import Batch, FeatureDTerm, Log, Player, backward
 from sdakd_plugin.distillation.mutual import Mutual, make_mutual
+from sdakd_plugin.distillation.r1 import R1
 from sdakd_plugin.distillation.rehearsal import rehearse
 from sdakd_plugin.distillation.stages import Schedule, Stage
 from sdakd_plugin.distillation.taps import Taps
@@ -45,6 +48,8 @@ class SDAKDModel(RepairedModel):
         self.schedule = Schedule.from_train(train)
         self.stage: Stage | None = None
         self.log: dict[str, Tensor] = {}
+        r1 = train.r1_reg_weight, train.net_d_reg_every
+        self.r1 = R1(r1[0], r1[1]) if r1[0] and r1[1] else None
         self.init_ema(train.ema_decay)
         self.net_g.train()
         self.net_d = self.init_discriminator('d', any(stage.trains_d for stage in self.schedule.stages))
@@ -93,6 +98,9 @@ class SDAKDModel(RepairedModel):
                 raise UserError(f'train.{name}_opt: compares with the teacher, but the block teacher is missing')
             if name == 'ldl' and self.ema_decay == 0:
                 raise UserError('train.ldl_opt: needs train.ema_decay above 0')
+            if getattr(term.loss, 'range_norm', False) and largest_scale(self.net_g):
+                raise UserError(f'train.{name}_opt.range_norm: is for images of -1..1, but losses see images of 0..1 '
+                                'here, those of GCFSR too; leave it out')
         self.needs = {stage.name: Needs.of(self.terms[loss] for loss in stage.losses if loss in self.terms)
                       for stage in self.schedule.stages}
         bare_d = None if self.net_d is None else self.get_bare_model(self.net_d)
@@ -115,9 +123,12 @@ class SDAKDModel(RepairedModel):
         return mutual
 
     def init_degradation(self) -> None:
-        self.degradation: OnlineDegradation | None = None
+        """What makes the LQ images of a batch, where the data set does not."""
+        self.degradation: OnlineDegradation | ScaleDraw | None = None
         wants_usm = self.options.l1_gt_usm or self.options.percep_gt_usm or self.options.gan_gt_usm
-        if makes_lq(self.options) or wants_usm:
+        if self.options.scales is not None:
+            self.degradation = ScaleDraw(self.options.scales, self.device)
+        elif makes_lq(self.options) or wants_usm:
             self.degradation = OnlineDegradation(self.opt, self.options, self.device)
 
     def setup_optimizers(self) -> None:
@@ -145,7 +156,7 @@ class SDAKDModel(RepairedModel):
 
     @torch.no_grad()
     def feed_data(self, data: Mapping[str, Any]) -> None:
-        """Take a batch: paired images, or the ground truth and blur kernels to make the input from."""
+        """Take a batch: paired images, or the ground truth, with or without blur kernels, to make the input from."""
         if self.is_train and self.degradation is not None and not self.validating:
             self.degradation.feed_data(data)
             self.lq, self.gt, self.gt_usm = self.degradation.lq, self.degradation.gt, self.degradation.gt_usm
@@ -166,10 +177,19 @@ class SDAKDModel(RepairedModel):
                 group['lr'] = rate * group['lr'] / group['initial_lr']
 
     def optimize_parameters(self, current_iter: int) -> None:
-        step = self.train_generator(current_iter)
-        if self.mode.trains_d:
-            self.train_discriminators(step)
+        self.begin_iteration(current_iter)
+        if self.mode.trains_d and self.train_options.d_first:
+            self.train_discriminators(self.sample(), current_iter)
+        self.train_generator(current_iter)
+        if self.mode.trains_d and not self.train_options.d_first:
+            self.train_discriminators(self.output, current_iter)
         self.end_iteration(current_iter)
+
+    def begin_iteration(self, current_iter: int) -> None:
+        stage = self.schedule.at(current_iter)
+        if stage is not self.stage:
+            self.enter(stage, current_iter)
+        self.log = {}
 
     @property
     def mode(self) -> Stage:
@@ -177,20 +197,20 @@ class SDAKDModel(RepairedModel):
         assert self.stage is not None
         return self.stage
 
-    def train_generator(self, current_iter: int) -> GeneratorStep:
-        """The generator's half of an iteration."""
-        stage = self.schedule.at(current_iter)
-        if stage is not self.stage:
-            self.enter(stage, current_iter)
+    @torch.no_grad()
+    def sample(self) -> Tensor:
+        """The student's images for the discriminator, from a pass of their own."""
+        return super_resolve(self.net_g, self.lq)
+
+    def train_generator(self, current_iter: int) -> None:
+        """The generator's half of an iteration; ``output`` holds its images then."""
         step = self.forward_student()
-        self.log = {}
         train = self.train_options
         if current_iter % train.net_d_iters == 0 and current_iter > train.net_d_init_iters:
             self.step_generator(step)
             if self.ema_decay > 0:
                 self.model_ema(self.ema_decay)
         self.output = step.sr.detach()
-        return step
 
     def enter(self, stage: Stage, current_iter: int) -> None:
         """Begin a stage, or go on in it after resuming."""
@@ -215,7 +235,7 @@ class SDAKDModel(RepairedModel):
             self.net_d.requires_grad_(False)
         self.optimizer_g.zero_grad()
         with Taps(self.get_bare_model(self.net_g), needs.student_layers) as taps:
-            sr = self.net_g(self.lq)
+            sr = super_resolve(self.net_g, self.lq)
 
         def ask_teacher() -> Answer:
             assert self.teacher is not None
@@ -223,10 +243,14 @@ class SDAKDModel(RepairedModel):
 
         @torch.no_grad()
         def ask_ema() -> Tensor:
-            return self.net_g_ema(self.lq)
+            return super_resolve(self.net_g_ema, self.lq)
+
+        def ask_d(images: Tensor) -> Tensor:
+            assert self.net_d is not None
+            return score(self.net_d, images)
 
         return GeneratorStep(self.lq, self.gt, sr, getattr(self, 'gt_usm', None), taps.features, ask_teacher, ask_ema,
-                             self.net_d)  # type: ignore[arg-type]
+                             ask_d)
 
     def step_generator(self, step: GeneratorStep) -> None:
         total: Tensor | float = 0.0
@@ -241,18 +265,30 @@ class SDAKDModel(RepairedModel):
         total.backward()
         self.optimizer_g.step()
 
-    def train_discriminators(self, step: GeneratorStep) -> None:
-        """The discriminators' half of an iteration: the student's own, and its peer where there is one."""
+    def train_discriminators(self, fake: Tensor, current_iter: int) -> None:
+        """The discriminators' half of an iteration: the student's own, and its peer where there is one.
+
+        Args:
+            fake: the student's images, (n, c, H, W), range 0..1, without gradients.
+            current_iter: the iteration.
+        """
         players = self.ready_players()
         owners = range(len(players))
         mutual = self.mutual if 'mutual' in self.mode.losses else None
         logs = backward(players, self.terms['gan'].loss, [Batch(True, self.real, owners),
-                                                          Batch(False, step.sr.detach(), owners)], mutual)
+                                                          Batch(False, fake, owners)], mutual)
+        self.regularise(players, logs, current_iter)
         for optimizer in self.d_optimizers:
             optimizer.step()
         self.log.update(logs[0])
         for log in logs[1:]:
             self.log.update({f'{key}_peer': value for key, value in log.items()})
+
+    def regularise(self, players: list[Player], logs: list[Log], current_iter: int) -> None:
+        """Add the R1 regularisation to the discriminators' gradients, and to their logs."""
+        if self.r1 is not None:
+            for log, entry in zip(logs, self.r1.backward(players, self.real, current_iter), strict=False):
+                log.update(entry)
 
     def ready_players(self) -> list[Player]:
         """The discriminators, ready to accumulate gradients."""
@@ -267,7 +303,8 @@ class SDAKDModel(RepairedModel):
     @property
     def real(self) -> Tensor:
         """The real images for the discriminators."""
-        return self.gt_usm if self.options.gan_gt_usm else self.gt
+        gt: Tensor = self.gt_usm if self.options.gan_gt_usm else self.gt
+        return gt
 
     def end_iteration(self, current_iter: int) -> None:
         self.progress.update(current_iter)
@@ -288,10 +325,9 @@ class SDAKDModel(RepairedModel):
 
     # ------------------------------------------------------------------------------------- validation and saving
 
-    def nondist_validation(self, dataloader: Any, current_iter: Any, tb_logger: Any, save_img: bool) -> None:
-        super().nondist_validation(dataloader, current_iter, tb_logger, save_img)
+    def validated(self, dataset: str, current_iter: Any) -> None:
         if self.is_train and self.opt['val'].get('metrics') is not None:
-            self.milestones.record(dataloader.dataset.opt['name'], current_iter, self.metric_results)
+            self.milestones.record(dataset, current_iter, self.metric_results)
 
     def save(self, epoch: int, current_iter: int) -> None:
         self.save_networks(current_iter)

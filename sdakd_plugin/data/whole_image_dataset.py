@@ -1,0 +1,98 @@
+"""Aligned images such as faces: each used whole, at one size, without an LQ image."""
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from basicsr.data.transforms import augment
+from basicsr.utils import FileClient, imfrombytes, img2tensor, scandir
+from basicsr.utils.registry import DATASET_REGISTRY
+from skimage import data as photographs
+from torch import Tensor
+from torch.nn.functional import interpolate
+from torch.utils.data import Dataset
+
+from sdakd_plugin.data.sample_image_dataset import BASICSR_KEYS, center_crop, chosen
+from sdakd_plugin.errors import UserError, nearest
+
+OWN_KEYS = {'dataroot_gt', 'gt_size', 'use_hflip', 'io_backend', 'images'}
+ENDINGS = ('.png', '.jpg', '.jpeg', '.webp', '.bmp', '.tif', '.tiff')
+EMBEDDED = 2  # an embedded photograph is cut into squares of so many times gt_size
+
+
+@DATASET_REGISTRY.register()
+class WholeImageDataset(Dataset[dict[str, Any]]):
+    """GT images alone: ``gt`` (3, gt_size, gt_size), float32 RGB 0..1, and ``gt_path``.
+
+    The square in the middle of an image is reduced to ``gt_size``, bicubically with antialiasing. The LQ image is made
+    later, at one of the option file's ``scales``.
+
+    Args:
+        opt: the block under ``datasets``, with ``phase``, which BasicSR adds. Keys:
+
+            - ``gt_size``: height and width of the images, the network's ``out_size``.
+            - ``dataroot_gt``: a folder of images, searched with its subfolders. Without it, squares cut out of
+              scikit-image's photographs, which are no faces: for trying things out.
+            - ``images``: which of those photographs, as in ``SampleImageDataset``.
+            - ``io_backend``: BasicSR's; ``{type: disk}`` by default.
+
+            For ``phase: train`` also ``use_hflip``.
+
+    Raises:
+        UserError: an unknown key, or a folder that does not exist.
+        KeyError: a key is missing.
+    """
+
+    def __init__(self, opt: Mapping[str, Any]) -> None:
+        for key in opt:
+            if key not in OWN_KEYS | BASICSR_KEYS:
+                raise UserError(f"{key}: unknown key for WholeImageDataset{nearest(key, OWN_KEYS | BASICSR_KEYS)}")
+        self.opt = opt
+        self.size = opt['gt_size']
+        self.hflip = opt['phase'] == 'train' and opt['use_hflip']
+        self.paths: list[str] = []
+        self.squares: list[np.ndarray] = []
+        if opt.get('dataroot_gt'):
+            self.client = dict(opt.get('io_backend') or {'type': 'disk'})
+            found = scandir(opt['dataroot_gt'], recursive=True, full_path=True)
+            self.paths = sorted(path for path in found if path.lower().endswith(ENDINGS))
+        else:
+            self.squares = [square for name in chosen(opt.get('images'))
+                            for square in cut(getattr(photographs, name)(), EMBEDDED * self.size)]
+        self._files: FileClient | None = None
+
+    def __len__(self) -> int:
+        return len(self.paths or self.squares)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        if self.paths:
+            path, image = self.paths[index], self._read(self.paths[index])
+        else:
+            path, image = f'square_{index:03d}.png', self.squares[index].astype(np.float32) / 255
+        image = np.ascontiguousarray(center_crop(image, min(image.shape[:2])))  # flipped in place
+        gt = fit(img2tensor(augment(image, self.hflip, rotation=False), bgr2rgb=False), self.size)
+        return {'gt': gt, 'gt_path': path}
+
+    def _read(self, path: str) -> np.ndarray:
+        """An image file as (h, w, 3) RGB, 0..1."""
+        if self._files is None:  # made by each worker for itself, as BasicSR's data sets do
+            self._files = FileClient(self.client.pop('type'), **self.client)
+        image = imfrombytes(self._files.get(path, 'gt'), float32=True)
+        if min(image.shape[:2]) < self.size:
+            raise UserError(f'{path}: {image.shape[1]}x{image.shape[0]} is smaller than gt_size {self.size}')
+        return image[..., ::-1]
+
+
+def fit(image: Tensor, size: int) -> Tensor:
+    """Reduce a square image (c, s, s), 0..1, to (c, size, size); as it is, where it has that size."""
+    if image.shape[-1] == size:
+        return image
+    return interpolate(image[None], size, mode='bicubic', antialias=True, align_corners=False)[0].clamp(0, 1)
+
+
+def cut(photo: np.ndarray, side: int) -> list[np.ndarray]:
+    """The whole squares of a photograph (h, w, 3), row after row."""
+    height, width = photo.shape[:2]
+    return [photo[top:top + side, left:left + side] for top in range(0, height - side + 1, side)
+            for left in range(0, width - side + 1, side)]

@@ -1,0 +1,48 @@
+"""R1 regularisation of a discriminator (Mescheder et al., ICML 2018), now and then as in StyleGAN2 (Karras et al.)."""
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from basicsr.losses.gan_loss import r1_penalty
+from torch import Tensor
+
+from sdakd_plugin.distillation.calling import as_input
+from sdakd_plugin.distillation.discriminator import Log, Player
+
+
+class R1:
+    """Every ``every`` iterations, ``weight / 2 * every * E[|grad D(x)|^2]`` for real images ``x``.
+
+    The gradient is taken with respect to the images as the discriminator sees them: for GCFSR's of range -1..1.
+
+    Args:
+        weight: 10 in StyleGAN2 and GCFSR.
+        every: 16 there.
+    """
+
+    def __init__(self, weight: float, every: int) -> None:
+        self.weight, self.every = weight, every
+        self.last: list[Tensor] = []  # for the log of the iterations between
+
+    def backward(self, players: Sequence[Player], real: Tensor, iteration: int) -> list[Log]:
+        """Accumulate the gradients where the penalty is due.
+
+        Args:
+            players: the discriminators.
+            real: images (n, c, H, W), range 0..1.
+            iteration: of the run.
+
+        Returns:
+            For each player ``l_d_r1``, as of the last time it was due.
+        """
+        if iteration % self.every == 0:
+            self.last = [self._step(player, real) for player in players]
+        return [{'l_d_r1': value} for value in self.last]
+
+    def _step(self, player: Player, real: Tensor) -> Tensor:
+        images = as_input(player.bare, real.detach()).clone().requires_grad_()
+        scores = player.net(images)
+        # distributed training wants a gradient, be it zero, for the last bias too
+        loss = self.weight / 2 * r1_penalty(scores, images) * self.every + 0 * scores.sum()
+        loss.backward()
+        return loss.detach()
