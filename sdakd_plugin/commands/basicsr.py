@@ -6,25 +6,32 @@ import sys
 from collections.abc import Sequence
 from copy import deepcopy
 from typing import Any
+from unittest.mock import patch
 
 
 def train(arguments: Sequence[str]) -> None:
-    """Stock training, which resumes without CUDA too, then the summary."""
+    """Stock training, which resumes without CUDA too, and exactly; then the summary."""
     stock = _stock('train', arguments)
+    from sdakd_plugin.epoch_position import EpochPosition
     from sdakd_plugin.resume import load_resume_state
     seen: list[dict[str, Any]] = []
-    parse_options, stock_resume = stock.parse_options, stock.load_resume_state
+    position = EpochPosition()
+    parse_options, build_model = stock.parse_options, stock.build_model
 
     def remember(*args: Any, **kwargs: Any) -> Any:
         opt, rest = parse_options(*args, **kwargs)
         seen.append(deepcopy(opt))
         return opt, rest
 
-    stock.parse_options, stock.load_resume_state = remember, load_resume_state
-    try:
+    def build(opt: dict[str, Any]) -> Any:
+        model = build_model(opt)
+        model.position = position
+        return model
+
+    with patch.multiple(stock, parse_options=remember, build_model=build, load_resume_state=load_resume_state,
+                        CPUPrefetcher=position.follow(stock.CPUPrefetcher),
+                        CUDAPrefetcher=position.follow(stock.CUDAPrefetcher)):
         stock.train_pipeline(os.getcwd())
-    finally:
-        stock.parse_options, stock.load_resume_state = parse_options, stock_resume
     opt = seen[0]
     if opt['rank'] == 0 and opt.get('val'):
         from sdakd_plugin.check import quiet

@@ -51,6 +51,29 @@ class OnlineDegradation(RealESRGANModel):
             self.queue_ptr = 0
 
 
+    def state(self) -> dict[str, Any]:
+        """The training-pair pool, for a training state."""
+        if not self.opt['high_order_degradation']:
+            return {}
+        return {'lr': self.queue_lr.cpu(), 'gt': self.queue_gt.cpu(), 'pointer': self.queue_ptr}
+
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        """Put the pool back.
+
+        Raises:
+            UserError: it has another size, or images of another size.
+        """
+        if not state:
+            return
+        for key, pool in (('lr', self.queue_lr), ('gt', self.queue_gt)):
+            if state[key].shape != pool.shape:
+                saved, now = ('x'.join(map(str, shape)) for shape in (state[key].shape, pool.shape))
+                raise UserError(f'queue_size, gt_size: the saved pool is {saved}, now it would be {now}; resume with '
+                                'the values of the run')
+            pool.copy_(state[key])
+        self.queue_ptr = state['pointer']
+
+
 def makes_lq(options: Options) -> bool:
     """Whether LQ images are made on the fly: as the options say, or as the training data set needs it.
 

@@ -17,14 +17,18 @@ if TYPE_CHECKING:
     from sdakd_plugin.models.sdakd_model import SDAKDModel
 
 
-def file_name(label: str = '') -> str:
-    """``stages.json``, or that of a cohort's member."""
-    return f'stages{label}.json'
+ALL, ENDS = 'validations', 'stages'
+
+
+def file_name(label: str = '', kind: str = ENDS) -> str:
+    """``stages.json`` or ``validations.json``, or that of a cohort's member."""
+    return f'{kind}{label}.json'
 
 
 class Milestones:
     """Validates the model at the ends of its stages, and keeps the metrics in ``experiments/NAME/stages.json``:
-    a list of ``{iter, stage, dataset, metrics}``, the first of them at iteration 0.
+    a list of ``{iter, stage, dataset, metrics}``, the first of them at iteration 0. ``validations.json`` has those of
+    every validation.
     """
 
     def __init__(self, model: SDAKDModel) -> None:
@@ -54,25 +58,44 @@ class Milestones:
                 for phase, block in self.opt['datasets'].items() if phase.split('_')[0] == 'val']
         return self._loaders
 
+    def resume(self, iteration: int) -> None:
+        """Tell the model its best results up to an iteration, and validate if the run was stopped before it could."""
+        entries = [entry for entry in read(self._path(ALL)) if entry['iter'] <= iteration]
+        for entry in entries:
+            self.model._initialize_best_metric_results(entry['dataset'])
+            for metric, value in entry['metrics'].items():
+                if value is not None and metric in self.model.best_metric_results[entry['dataset']]:
+                    self.model._update_best_metric_result(entry['dataset'], metric, value, entry['iter'])
+        due = self.opt.get('val') and iteration % self.opt['val']['val_freq'] == 0
+        if due and all(entry['iter'] != iteration for entry in entries):
+            self.validate(iteration)
+
     def record(self, dataset: str, iteration: int, metrics: Mapping[str, float]) -> None:
-        """Keep the metrics of a validation that falls on the start, the end of a stage, or the end of the run."""
+        """Keep the metrics of a validation, those of the start and of the ends of stages once more by themselves."""
         schedule = self.model.schedule
         ends = {0: 'start', **{stage.last: stage.name for stage in schedule.stages}}
         iteration = min(iteration, schedule.stages[-1].last)  # BasicSR's last validation comes one later
-        if iteration not in ends:
-            return
-        path = os.path.join(self.opt['path']['experiments_root'], file_name(self.model.label))
-        entries = [entry for entry in read(path) if (entry['iter'], entry['dataset']) != (iteration, dataset)]
-        entries.append({'iter': iteration, 'stage': ends[iteration], 'dataset': dataset,
-                        'metrics': {name: float(value) if math.isfinite(value) else None
-                                    for name, value in metrics.items()}})
-        with open(path + '.tmp', 'w', encoding='utf-8') as file:
-            json.dump(sorted(entries, key=lambda entry: entry['iter']), file, indent=2)
-        os.replace(path + '.tmp', path)
+        entry = {'iter': iteration, 'stage': ends.get(iteration, schedule.at(iteration).name), 'dataset': dataset,
+                 'metrics': {name: float(value) if math.isfinite(value) else None for name, value in metrics.items()}}
+        add(self._path(ALL), entry)
+        if iteration in ends:
+            add(self._path(ENDS), entry)
+
+    def _path(self, kind: str) -> str:
+        return os.path.join(self.opt['path']['experiments_root'], file_name(self.model.label, kind))
+
+
+def add(path: str, entry: dict[str, Any]) -> None:
+    """Add an entry to a file of them, in place of the one of the same iteration and data set."""
+    same = entry['iter'], entry['dataset']
+    entries = [other for other in read(path) if (other['iter'], other['dataset']) != same]
+    with open(path + '.tmp', 'w', encoding='utf-8') as file:
+        json.dump(sorted([*entries, entry], key=lambda each: each['iter']), file, indent=2)
+    os.replace(path + '.tmp', path)
 
 
 def read(path: str) -> list[dict[str, Any]]:
-    """The entries of a ``stages.json``, none if there is no such file."""
+    """The entries of such a file, none if there is no such file."""
     if not os.path.exists(path):
         return []
     with open(path, encoding='utf-8') as file:

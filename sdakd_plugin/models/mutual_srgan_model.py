@@ -179,6 +179,19 @@ class MutualSRGANModel(RepairedModel):
             found[metric] = (winner, values[winner])
         return found
 
+    def process_state(self) -> dict[str, Any]:
+        return {**super().process_state(), 'members': [member.process_state() for member in self.members]}
+
+    def load_process_state(self, state: Mapping[str, Any], same_data: bool) -> None:
+        for member, own in zip(self.members, state['members'], strict=True):
+            member.load_process_state(own, same_data)
+        super().load_process_state(state, same_data)
+
+    def resume_training(self, resume_state: Mapping[str, Any]) -> None:
+        super().resume_training(resume_state)
+        for member in self.members:
+            member.milestones.resume(resume_state['iter'])
+
     def save(self, epoch: int, current_iter: int) -> None:
         for member in self.members:
             member.save_networks(current_iter)

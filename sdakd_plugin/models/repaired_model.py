@@ -15,11 +15,13 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader
 
-from sdakd_plugin import weights
+from sdakd_plugin import random_state, weights
 from sdakd_plugin.data.scales import at_scales, check_out_size, check_scales
-from sdakd_plugin.distillation.build import build_network
+from sdakd_plugin.distillation.build import build_network, undisturbed_rng
 from sdakd_plugin.distillation.calling import largest_scale, super_resolve
 from sdakd_plugin.distillation.slimming import weights_from_teacher
+from sdakd_plugin.distillation.stages import Schedule
+from sdakd_plugin.epoch_position import EpochPosition
 from sdakd_plugin.errors import UserError, nearest
 from sdakd_plugin.options import parse
 
@@ -33,6 +35,9 @@ class RepairedModel(SRModel):
     Raises:
         UserError: one line for the first thing in the options, weights or devices that cannot work.
     """
+
+    schedule: Schedule
+    position: EpochPosition | None = None  # set by ``sdakd train``; stock train.py tells nobody where it is
 
     def __init__(self, opt: Mapping[str, Any]) -> None:
         self.options = parse(opt)
@@ -136,6 +141,10 @@ class RepairedModel(SRModel):
 
     def nondist_validation(self, dataloader: Any, current_iter: Any, tb_logger: Any, save_img: bool) -> None:
         self.validating = True  # batches are taken as they are: no degradation
+        with undisturbed_rng():  # a loader draws a seed for its workers
+            self._validate(dataloader, current_iter, tb_logger, save_img)
+
+    def _validate(self, dataloader: Any, current_iter: Any, tb_logger: Any, save_img: bool) -> None:
         try:
             views = at_scales(dataloader.dataset, self.options.scales)
             for view in views:
@@ -157,34 +166,72 @@ class RepairedModel(SRModel):
         name = f"{net_label}_{'latest' if current_iter == -1 else current_iter}.pth"
         weights.atomic_save(content, os.path.join(self.opt['path']['models'], name))
 
-    @master_only
     def save_training_state(self, epoch: int, current_iter: int) -> None:
-        """BasicSR's training state, plus the connectors, which belong to no network's checkpoint."""
+        """BasicSR's training state, plus all that a resumed run needs to go on as if it had not been stopped."""
         if current_iter == -1:
             return
-        state = {'epoch': epoch, 'iter': current_iter,
-                 'optimizers': [optimizer.state_dict() for optimizer in self.optimizers],
-                 'schedulers': [scheduler.state_dict() for scheduler in self.schedulers],
-                 'connectors': {name: loss.state_dict() for name, loss in self.connectors.items()}}
-        weights.atomic_save(state, os.path.join(self.opt['path']['training_states'], f'{current_iter}.state'))
+        processes = gathered(self.process_state(), self.opt['dist'])
+        if self.opt['rank'] == 0:
+            state = {'epoch': epoch, 'iter': current_iter,
+                     'optimizers': [optimizer.state_dict() for optimizer in self.optimizers],
+                     'schedulers': [scheduler.state_dict() for scheduler in self.schedulers],
+                     'connectors': {name: loss.state_dict() for name, loss in self.connectors.items()},
+                     'stage': self.schedule.at(current_iter).name, 'data': self.data_options(), 'processes': processes}
+            weights.atomic_save(state, os.path.join(self.opt['path']['training_states'], f'{current_iter}.state'))
+
+    def process_state(self) -> dict[str, Any]:
+        """What each process has for itself: its random numbers, and its place in the epoch where that is known."""
+        return {'random': self.position.state() if self.position else {'now': random_state.capture()}}
+
+    def load_process_state(self, state: Mapping[str, Any], same_data: bool) -> None:
+        """Put it back; without the place in the epoch where the data differ, or nobody loads it by ``position``."""
+        if self.position is not None and same_data and 'begun' in state['random']:
+            self.position.pending = state['random']
+        else:
+            random_state.restore(state['random']['now'])
+
+    def data_options(self) -> dict[str, Any]:
+        """What decides which images a batch holds."""
+        block = self.opt['datasets'].get('train', {})
+        keys = ('type', 'batch_size_per_gpu', 'num_worker_per_gpu', 'dataset_enlarge_ratio')
+        return {'world_size': self.opt['world_size'], **{key: block.get(key) for key in keys}}
 
     def resume_training(self, resume_state: Mapping[str, Any]) -> None:
         """Go on from a training state.
 
         Raises:
-            UserError: the state belongs to a run with other networks or losses.
+            UserError: the state belongs to a run with other networks or losses, or its iteration was in another stage.
         """
         if len(resume_state['optimizers']) != len(self.optimizers) \
                 or set(resume_state.get('connectors', {})) != set(self.connectors):
             raise UserError('path.resume_state: the state is of a run with other networks or losses')
+        iteration, stage = resume_state['iter'], resume_state.get('stage')
+        if stage not in (None, self.schedule.at(iteration).name):
+            raise UserError(f"train.stages: iteration {iteration} of the run was in the stage '{stage}', and would now "
+                            f"be in '{self.schedule.at(iteration).name}'; change only stages that have not begun")
         super().resume_training(resume_state)
         for name, loss in self.connectors.items():
             loss.load_state_dict(resume_state['connectors'][name])
+        processes, same_data = resume_state.get('processes', []), resume_state.get('data') == self.data_options()
+        if not same_data:
+            get_root_logger().warning('Resuming with other data, workers or processes than before: the epoch begins '
+                                      'anew, and the run is not the one that it would have been.')
+        if len(processes) == self.opt['world_size']:
+            self.load_process_state(processes[self.opt['rank']], same_data)
 
     @property
     def connectors(self) -> dict[str, nn.Module]:
         """The losses with parameters of their own, by name."""
         return {}
+
+
+def gathered(state: dict[str, Any], distributed: bool) -> list[dict[str, Any]]:
+    """The states of all processes, in their order."""
+    if not distributed:
+        return [state]
+    states: list[Any] = [None] * torch.distributed.get_world_size()
+    torch.distributed.all_gather_object(states, state)
+    return states
 
 
 def check_device(num_gpu: int | str, dist: bool) -> None:

@@ -303,8 +303,8 @@ class SDAKDModel(RepairedModel):
     @property
     def real(self) -> Tensor:
         """The real images for the discriminators."""
-        gt: Tensor = self.gt_usm if self.options.gan_gt_usm else self.gt
-        return gt
+        real: Any = self.gt_usm if self.options.gan_gt_usm else self.gt
+        return real
 
     def end_iteration(self, current_iter: int) -> None:
         self.progress.update(current_iter)
@@ -328,6 +328,22 @@ class SDAKDModel(RepairedModel):
     def validated(self, dataset: str, current_iter: Any) -> None:
         if self.is_train and self.opt['val'].get('metrics') is not None:
             self.milestones.record(dataset, current_iter, self.metric_results)
+
+    def process_state(self) -> dict[str, Any]:
+        pool = self.degradation.state() if isinstance(self.degradation, OnlineDegradation) else {}
+        last_r1 = [value.cpu() for value in self.r1.last] if self.r1 else []
+        return {**super().process_state(), 'pool': pool, 'r1': last_r1}
+
+    def load_process_state(self, state: Mapping[str, Any], same_data: bool) -> None:
+        super().load_process_state(state, same_data)
+        if isinstance(self.degradation, OnlineDegradation):
+            self.degradation.load_state(state['pool'])
+        if self.r1 is not None:
+            self.r1.last = [value.to(self.device) for value in state['r1']]
+
+    def resume_training(self, resume_state: Mapping[str, Any]) -> None:
+        super().resume_training(resume_state)
+        self.milestones.resume(resume_state['iter'])
 
     def save(self, epoch: int, current_iter: int) -> None:
         self.save_networks(current_iter)

@@ -1,0 +1,112 @@
+"""A run that was stopped and resumed is the one that it would have been, bit for bit."""
+import re
+import shutil
+
+import pytest
+import torch
+
+from tests.conftest import UNET
+from tests.test_degradation import degradation_options
+from tests.test_gcfsr_training import run  # noqa: F401
+
+pytestmark = pytest.mark.slow
+
+
+def equal(first, second):
+    """Whether two trees of tensors and values are the same, bit for bit."""
+    if isinstance(first, torch.Tensor):
+        return isinstance(second, torch.Tensor) and first.dtype == second.dtype and torch.equal(first, second)
+    if isinstance(first, dict):
+        return first.keys() == second.keys() and all(equal(first[key], second[key]) for key in first)
+    if isinstance(first, (list, tuple)):
+        return len(first) == len(second) and all(map(equal, first, second))
+    return first == second
+
+
+def losses(log):
+    """The logged losses by iteration; times and learning rates left out."""
+    return {int(iteration): re.sub(r'\(data\): [^]]*\] ', '', rest).strip()
+            for iteration, rest in re.findall(r'iter: +(\d+), lr.*?(l_.*)', log)}
+
+
+def check_exact(stock, options, stops):
+    """Train at once; then, for each stop, as if the run had been stopped there, and resumed."""
+    options['logger'].update(print_freq=1, save_checkpoint_freq=1, use_tb_logger=False)
+    total = options['train']['total_iter']
+    whole_losses = losses(stock.ok('sdakd train', options))
+    folder = stock.folder / 'experiments/run'
+    whole = {path.name: torch.load(path, weights_only=True) for path in folder.glob(f'*/*{total}.*')}
+    latest = {path.name: torch.load(path, weights_only=True) for path in folder.glob('models/*latest.pth')}
+    assert len(whole) > 2 and len(whole_losses) == total
+    for stop in sorted(stops, reverse=True):
+        for path in folder.glob('*/*'):
+            number = re.search(r'(\d+)\.(pth|state)$', path.name)
+            if number and int(number[1]) > stop or path.name.endswith('latest.pth'):
+                path.unlink()
+        log = stock.ok('sdakd train', options, '--auto_resume')
+        assert f'iter: {stop}.' in log
+        assert losses(log) == {k: value for k, value in whole_losses.items() if k > stop}, stop
+        for name, content in {**whole, **latest}.items():
+            path = next(folder.glob(f'*/{name}'))
+            assert equal(torch.load(path, weights_only=True), content), (stop, name)
+
+
+def test_every_stage_its_edges_and_the_middle_of_an_epoch(stock, options):
+    """An epoch of four images and batches of two has two iterations; the stages have 3, 2 and 3."""
+    options['datasets']['train'].update(num_worker_per_gpu=2)
+    options['train']['total_iter'] = 8
+    for stage, iters in zip(options['train']['stages'], (3, 2, 3), strict=True):
+        stage['iters'] = iters
+    options['train']['stages'][1].update(lr_g=5e-4, optimizer='reset')
+    options['train']['scheduler'] = {'type': 'CosineAnnealingRestartLR', 'periods': [4, 4], 'restart_weights': [1, 1],
+                                     'eta_min': 1e-7}
+    options['val']['val_freq'] = 3
+    check_exact(stock, options, stops=(1, 3, 4, 5, 7))
+    best = re.findall(r'# psnr: [\d.]+\tBest: ([\d.]+) @ (\d+) iter', (
+        next((stock.folder / 'experiments/run').glob('train_*.log'))).read_text())
+    assert best
+
+
+def test_a_loader_in_the_main_process(stock, options):
+    options['datasets']['train'].update(num_worker_per_gpu=0)
+    del options['val']
+    check_exact(stock, options, stops=(3,))
+
+
+def test_the_pool_and_noise_of_the_degradation(stock, options, photos):
+    options = degradation_options(options, photos)
+    options.pop('val')
+    check_exact(stock, options, stops=(3, 5))
+
+
+def test_a_cohort_that_exchanges_features(stock, options):
+    del options['teacher'], options['train']['stages'], options['train']['feature_opt'], options['val']
+    options.update(model_type='MutualSRGANModel', network_d=dict(UNET),
+                   cohort=[{'name': 'a', 'manual_seed': 1}, {'name': 'b', 'manual_seed': 2}])
+    options['train'].update(total_iter=5, mutual_opt={'type': 'FeatureAlignmentLoss', 'layers': ['conv3']})
+    check_exact(stock, options, stops=(3,))
+
+
+def test_gcfsr_with_its_noise_and_scales(stock, run):  # noqa: F811
+    del run['val']
+    check_exact(stock, run, stops=(1, 3, 5))
+
+
+def test_a_changed_schedule_is_refused_and_changed_data_are_named(stock, options):
+    del options['val']
+    stock.ok('sdakd train', options)
+    folder = stock.folder / 'experiments/run'
+    (folder / 'training_states/6.state').unlink()
+    for stage, iters in zip(options['train']['stages'], (4, 1, 1), strict=True):
+        stage['iters'] = iters
+    done = stock.run('sdakd train', options, '--auto_resume')
+    assert done.returncode == 1 and 'Traceback' not in done.stderr
+    assert "iteration 4 of the run was in the stage 'alignment', and would now be in 'supervised'" in done.stderr
+
+    for stage, iters in zip(options['train']['stages'], (2, 2, 3), strict=True):  # the last one longer: fine
+        stage['iters'] = iters
+    options['train']['total_iter'] = 7
+    options['datasets']['train']['num_worker_per_gpu'] = 2
+    log = stock.ok('sdakd train', options, '--auto_resume')
+    assert 'Resuming with other data, workers or processes than before' in log and 'iter:       7' in log
+    shutil.rmtree(folder)
