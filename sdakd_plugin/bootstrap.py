@@ -86,9 +86,15 @@ def check_options_early() -> None:
     Stock ``train.py`` reads its data before it builds the model, so a model could complain about neither an empty
     folder nor, in time, anything else. For every other model the function does what it did.
     """
-    from basicsr.utils import options
+    from functools import wraps
 
-    from sdakd_plugin.check import checked
-    parse_options = checked(options.parse_options)
+    from basicsr.utils import options
+    stock = options.parse_options
+
+    @wraps(stock)
+    def parse_options(*args: Any, **kwargs: Any) -> Any:
+        from sdakd_plugin.check import checked  # not before: it may be what imports basicsr
+        return checked(stock)(*args, **kwargs)
+
     for module in ('basicsr.utils.options', 'basicsr.train', 'basicsr.test'):  # each holds a name for it
         sys.modules[module].parse_options = parse_options  # type: ignore[attr-defined]

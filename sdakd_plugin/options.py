@@ -48,9 +48,10 @@ class TeacherOptions(Block):
     network_d: dict[str, Any] | None = Field(default=None, description='A discriminator, for the term feature_d.')
     pretrain_network_d: str | None = Field(default=None, description="The discriminator's weights: file or known name.")
     param_key_d: str | None = Field(default=None, description='Key in that file; found by itself where left out.')
-    channels: Literal['l1', 'even'] = Field(
-        default='l1', description='Which channels a student keeps that starts from its teacher '
-                                  '(path.pretrain_network_g: teacher): those of the largest L1 norm, or every so many.')
+    channels: Literal['even', 'l1'] = Field(
+        default='even', description='Which channels a student keeps that starts from its teacher '
+                                    '(path.pretrain_network_g: teacher): every so many, or those of the largest L1 '
+                                    'norm.')
 
 
 class MemberOptions(Block):

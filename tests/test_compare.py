@@ -1,12 +1,23 @@
-"""Methods side by side: the field's metrics, and a picture whatever the images are."""
+"""Methods side by side: the field's metrics, a picture whatever the images are, and `sdakd compare`."""
+import json
+import shutil
+
+import cv2
 import numpy as np
 import pytest
 import torch
-from basicsr.metrics import calculate_psnr
+from basicsr.archs import build_network
+from basicsr.metrics import calculate_psnr, calculate_ssim
 
+from sdakd_plugin import cli
+from sdakd_plugin.archs.gcfsr_arch import GCFSR
 from sdakd_plugin.data.sample_image_dataset import SampleImageDataset
 from sdakd_plugin.deploy import compare, cost
+from sdakd_plugin.deploy.model import load_model
 from sdakd_plugin.deploy.picture import side_by_side
+from sdakd_plugin.distillation.calling import super_resolve
+
+COMPACT = {'type': 'SRVGGNetCompact', 'num_in_ch': 3, 'num_out_ch': 3, 'num_feat': 8, 'num_conv': 2, 'upscale': 4}
 
 
 @pytest.fixture
@@ -17,7 +28,7 @@ def dataset():
 
 def test_metrics_are_basicsrs_means_over_the_images(dataset):
     metrics = compare.default_metrics(4)
-    results = compare.compare({'bicubic': compare.bicubic(4)}, dataset, metrics, keep=4)
+    results = compare.compare({'bicubic': compare.bicubic}, dataset, metrics, keep=4)
     images, truths = results['bicubic'].images, results['GT'].images
     expected = [calculate_psnr(images[name], truths[name], 4, test_y_channel=True) for name in images]
     assert len(expected) == 4
@@ -28,17 +39,17 @@ def test_bicubic_is_the_benchmarks_baseline(shared):
     from basicsr.data import build_dataset
     block = {'name': 'Set5', 'type': 'PairedImageDataset', 'phase': 'val', 'scale': 4, 'io_backend': {'type': 'disk'},
              'dataroot_gt': str(shared / 'data/Set5/HR'), 'dataroot_lq': str(shared / 'data/Set5/LR_bicubic_x4')}
-    result = compare.compare({'bicubic': compare.bicubic(4)}, build_dataset(block), compare.default_metrics(4))
+    result = compare.compare({'bicubic': compare.bicubic}, build_dataset(block), compare.default_metrics(4))
     assert result['bicubic'].metrics['psnr'] == pytest.approx(28.43, abs=0.01)
 
 
 def test_only_the_pictures_that_are_shown_are_kept(dataset):
-    results = compare.compare({'bicubic': compare.bicubic(4)}, dataset, {}, keep=2)
+    results = compare.compare({'bicubic': compare.bicubic}, dataset, {}, keep=2)
     assert all(len(result.images) == 2 for result in results.values())
 
 
 def test_the_picture_has_a_column_a_method_and_a_row_an_image(dataset):
-    results = compare.compare({'bicubic': compare.bicubic(4)}, dataset, {})
+    results = compare.compare({'bicubic': compare.bicubic}, dataset, {})
     sheet = side_by_side({name: results[name].images for name in ('LR', 'bicubic', 'GT')}, {'bicubic': 'psnr 1.00'})
     assert sheet.size == (3 * (256 + 6) + 6, 46 + 3 * (256 + 6))
 
@@ -61,3 +72,132 @@ def test_costs_are_those_of_the_reference():
     found = cost.count(RRDBNet(3, 3), (3, 64, 64))
     assert found.parameters == 16_697_987
     assert found.multiply_adds / 1e9 == pytest.approx(73.4, abs=0.1)
+
+
+@pytest.mark.parametrize('size', [(40, 40), (16, 48), (37, 37), (31, 53)])
+def test_bicubic_enlarges_to_the_size_that_is_wanted(size):
+    """GCFSR's images have any scale; a ramp stays a ramp, whose ends are those of the size."""
+    lq = torch.linspace(0, 1, size[1]).expand(1, 3, *size).contiguous()
+    wanted = tuple(round(side * 64 / size[0]) for side in size)
+    sr = compare.bicubic(lq, wanted)
+    assert sr.shape == (1, 3, *wanted)
+    expected = torch.nn.functional.interpolate(lq, wanted, mode='bicubic', align_corners=False)
+    assert (sr - expected)[..., 8:-8].abs().max() < 0.02
+
+
+def test_gcfsr_is_compared_and_counted_as_it_is_called():
+    torch.manual_seed(0)
+    net = GCFSR(out_size=64, num_style_feat=16, narrow=0.03125).eval()
+    lq = torch.rand(1, 3, 16, 16)
+    with torch.no_grad():
+        expected = super_resolve(net, lq)
+    assert torch.equal(compare.network(net, torch.device('cpu'))(lq, (64, 64)), expected)
+    found = cost.count(net, (3, 16, 16))
+    assert found.parameters == sum(p.numel() for p in net.parameters()) and found.multiply_adds > found.parameters
+    assert cost.seconds(net, lq, repeat=1) > 0
+
+
+@pytest.fixture(scope='module')
+def models(tmp_path_factory):
+    """Files of two small x4 networks and one x2 network."""
+    folder = tmp_path_factory.mktemp('models')
+    torch.manual_seed(0)
+    for name, block in (('a', COMPACT), ('b', {**COMPACT, 'num_conv': 1}), ('x2', {**COMPACT, 'upscale': 2})):
+        (folder / name).mkdir()
+        torch.save({'params': build_network(block).state_dict()}, folder / f'{name}/net_g_latest.pth')
+    return folder
+
+
+def run(*arguments):
+    return cli.main(['compare', '--device', 'cpu', *map(str, arguments)])
+
+
+@pytest.fixture
+def pair(photos, tmp_path):
+    """Folders of two small images."""
+    for kind in ('HR', 'LR'):
+        (tmp_path / kind).mkdir()
+        for name in ('coffee.png', 'rocket.png'):
+            shutil.copy(photos / kind / name, tmp_path / kind)
+    return tmp_path
+
+
+def test_compare_writes_what_basicsr_measures(pair, models, capsys):
+    a, b = (models / name / 'net_g_latest.pth' for name in 'ab')
+    assert run('--gt', pair / 'HR', '--lq', pair / 'LR', '--model', a, '--model', b, '--out', pair / 'out') == 0
+    found = json.loads((pair / 'out/compare.json').read_text())
+    assert list(found['methods']) == ['bicubic', str(a), str(b)]  # the files have one name: told apart by their paths
+    gt, lq = (cv2.imread(str(pair / kind / 'coffee.png')) for kind in ('HR', 'LR'))
+    net = load_model(a, 'test').net
+    with torch.no_grad():
+        sr = net(torch.from_numpy(lq[..., ::-1].copy()).permute(2, 0, 1)[None] / 255)[0].clamp(0, 1)
+    sr = (sr.permute(1, 2, 0).numpy()[..., ::-1] * 255).round().astype(np.uint8)
+    values = found['images']['coffee.png'][str(a)]
+    assert values['psnr'] == pytest.approx(calculate_psnr(sr, gt, 4, test_y_channel=True), abs=1e-3)
+    assert values['ssim'] == pytest.approx(calculate_ssim(sr, gt, 4, test_y_channel=True), abs=1e-4)
+    rocket = found['images']['rocket.png'][str(a)]['psnr']
+    assert found['mean'][str(a)]['psnr'] == pytest.approx((values['psnr'] + rocket) / 2)
+    assert found['methods'][str(a)]['parameters'] == sum(p.numel() for p in net.parameters())
+    assert f"{found['mean']['bicubic']['psnr']:.2f}" in (pair / 'out/compare.md').read_text()
+    assert '2 of 2 images compared' in capsys.readouterr().out
+
+
+def test_lq_is_made_where_there_is_none(pair, models):
+    """The LR files were made otherwise, by BasicSR's imresize, which is hardly different."""
+    values = []
+    for more in ((), ('--lq', pair / 'LR')):
+        assert run('--gt', pair / 'HR/coffee.png', *more, '--model', models / 'a/net_g_latest.pth', '--overwrite',
+                   '--out', pair / 'out') == 0
+        values.append(json.loads((pair / 'out/compare.json').read_text())['mean']['bicubic']['psnr'])
+    assert values[0] == pytest.approx(values[1], abs=0.1)
+
+
+def test_a_bad_image_costs_a_line_and_the_others_are_compared(pair, models, capsys):
+    gt, lq = pair / 'HR', pair / 'LR'
+    (gt / 'broken.png').write_bytes((gt / 'coffee.png').read_bytes()[:900])
+    shutil.copy(lq / 'coffee.png', lq / 'broken.png')
+    cv2.imwrite(str(gt / 'cut.png'), np.zeros((90, 96, 3), np.uint8))
+    cv2.imwrite(str(lq / 'cut.png'), np.zeros((24, 24, 3), np.uint8))
+    cv2.imwrite(str(gt / 'lonely.png'), np.zeros((96, 96, 3), np.uint8))
+    cv2.imwrite(str(gt / 'grey.png'), cv2.imread(str(gt / 'coffee.png'), cv2.IMREAD_GRAYSCALE))
+    cv2.imwrite(str(lq / 'grey.png'), cv2.imread(str(lq / 'coffee.png'), cv2.IMREAD_GRAYSCALE).astype(np.uint16) * 257)
+    assert run('--gt', gt, '--lq', lq, '--model', models / 'a/net_g_latest.pth', '--out', pair / 'out') == 1
+    lines = capsys.readouterr().err.strip().splitlines()
+    assert [line for line in lines if 'lonely.png has no LQ image' in line]
+    assert [line for line in lines if 'broken.png is truncated or damaged' in line]
+    assert [line for line in lines if '96x90, but 96x96 is expected' in line and 'which is 24x24' in line]
+    assert len(lines) == 3 and all(line.startswith('error: ') for line in lines)
+    found = json.loads((pair / 'out/compare.json').read_text())
+    assert set(found['images']) == {'coffee.png', 'rocket.png', 'grey.png'}
+    assert set(found['failed']) == {'broken.png', 'cut.png', 'lonely.png'}
+
+
+@pytest.mark.parametrize('mistake, message', [
+    (('--model', '{models}/a/net_g_latest.pth', '--model', '{models}/x2/net_g_latest.pth'), 'must have one scale'),
+    (('--model', '{models}/a/net_g_latest.pth') * 2, 'given twice'),
+    (('--model', '{models}/a/net_g_latest.pth', '--scale', '2'), 'the models have scale 4'),
+    (('--model', '{models}/a/net_g_latest.pth', '--lpips', '{models}/none.pth'), '--lpips: no such file'),
+    (('--model', '{models}/a/net_g_latest.pth', '--gt', '{models}'), 'no image in this folder'),
+    (('--model', 'RealESRGAN_x4'), 'did you mean'),
+])
+def test_a_mistake_costs_one_line(pair, models, capsys, mistake, message):
+    assert run('--gt', pair / 'HR', '--out', pair / 'out', *(part.format(models=models) for part in mistake)) == 1
+    error = capsys.readouterr().err
+    assert message in error and error.startswith('error: ') and error.count('\n') == 1
+
+
+def test_an_earlier_comparison_is_kept(pair, models, capsys):
+    (pair / 'out').mkdir()
+    (pair / 'out/compare.md').write_text('mine')
+    assert run('--gt', pair / 'HR', '--model', models / 'a/net_g_latest.pth', '--out', pair / 'out') == 1
+    assert 'exists and is kept; --overwrite' in capsys.readouterr().err
+    assert (pair / 'out/compare.md').read_text() == 'mine'
+
+
+def test_lpips_of_bicubic_is_the_literatures(shared, tmp_path, models):
+    set5, backbone = shared / 'data/Set5', shared / 'weights/alexnet-features.pth'
+    assert run('--gt', set5 / 'HR', '--lq', set5 / 'LR_bicubic_x4', '--model', models / 'a/net_g_latest.pth',
+               '--lpips', backbone, '--out', tmp_path) == 0
+    mean = json.loads((tmp_path / 'compare.json').read_text())['mean']['bicubic']
+    assert mean['psnr'] == pytest.approx(28.43, abs=0.01)
+    assert mean['lpips'] == pytest.approx(0.340, abs=0.001)

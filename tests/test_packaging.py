@@ -186,3 +186,23 @@ def test_start_up_cost(installed, kind, tmp_path, borrowed):
     for _ in range(40):
         cost.append(seconds(installed[kind]) - seconds(without))
     assert median(cost) < 0.003
+
+
+def test_any_module_can_be_the_first_that_a_program_imports():
+    """Importing one imports BasicSR, which imports the whole plugin, that module included, while it is half done."""
+    code = '''
+import os, pkgutil, sys, torch, sdakd_plugin
+names = [module.name for module in pkgutil.iter_modules(sdakd_plugin.__path__) if module.name != 'bootstrap']
+for name in [*names, 'losses.lpips_loss', 'archs.gcfsr_arch', 'distillation.calling']:
+    child = os.fork()  # torch need not be imported each time
+    if not child:
+        __import__('sdakd_plugin.' + name)
+        import basicsr
+        from basicsr.utils.registry import MODEL_REGISTRY
+        os._exit(0 if 'SDAKDModel' in MODEL_REGISTRY else 1)
+    if os.waitpid(child, 0)[1]:
+        print(name)
+'''
+    done = subprocess.run([sys.executable, '-W', 'ignore', '-c', code], capture_output=True, text=True, timeout=200)
+    assert (done.stdout, done.returncode) == ('', 0)
+    assert 'not available' not in done.stderr

@@ -1,4 +1,4 @@
-"""Methods side by side on the images of a data set."""
+"""Methods side by side on pairs of LQ and GT images."""
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
@@ -13,8 +13,24 @@ from basicsr.utils import img2tensor, tensor2img
 from basicsr.utils.matlab_functions import imresize
 from torch import Tensor, nn
 
-Method = Callable[[Tensor], Tensor]
-"""Turns LQ images (1, c, h, w), range 0..1, into SR images (1, c, H, W)."""
+from sdakd_plugin.distillation.calling import super_resolve
+from sdakd_plugin.errors import UserError
+
+Size = tuple[int, int]
+Method = Callable[[Tensor, Size], Tensor]
+"""Turns an LQ image (1, c, h, w), range 0..1, into an SR image (1, c, H, W). It is told the size (H, W) that is wanted;
+a network has its own."""
+
+Metrics = Mapping[str, Mapping[str, Any]]
+"""BasicSR's ``val.metrics`` block."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """One method on one image. Attributes: image (H, W, 3), uint8 BGR (grey: (H, W)); metrics, the value of each."""
+
+    image: np.ndarray
+    metrics: dict[str, float]
 
 
 @dataclass
@@ -30,38 +46,59 @@ class Result:
     images: dict[str, np.ndarray] = field(default_factory=dict)
 
 
-def bicubic(scale: int) -> Method:
-    """MATLAB's bicubic enlargement, the usual baseline of the field."""
-    def enlarge(lq: Tensor) -> Tensor:
-        image = lq[0].permute(1, 2, 0).cpu().numpy()
-        return img2tensor(imresize(image, scale), bgr2rgb=False).unsqueeze(0)
-    return enlarge
+def bicubic(lq: Tensor, size: Size) -> Tensor:
+    """MATLAB's bicubic enlargement to a size, the usual baseline of the field."""
+    height, width = size
+    enlarged = imresize(lq[0].permute(1, 2, 0).cpu().numpy(), height / lq.shape[-2])
+    return img2tensor(enlarged[:height, :width], bgr2rgb=False).unsqueeze(0)  # a fraction rounds up to a pixel more
 
 
 def network(net: nn.Module, device: torch.device) -> Method:
-    """A network in evaluation mode."""
+    """A generator in evaluation mode."""
     net = net.to(device).eval()
 
     @torch.no_grad()
-    def enlarge(lq: Tensor) -> Tensor:
-        return net(lq.to(device))
+    def enlarge(lq: Tensor, _size: Size) -> Tensor:
+        return super_resolve(net, lq.to(device))
     return enlarge
 
 
-def default_metrics(scale: int) -> dict[str, dict[str, Any]]:
-    """PSNR and SSIM on the luma channel without a border of ``scale`` pixels, as the field reports them."""
-    return {name: {'type': f'calculate_{name}', 'crop_border': scale, 'test_y_channel': True}
+def default_metrics(crop_border: int) -> dict[str, dict[str, Any]]:
+    """PSNR and SSIM on the luma channel, without a border of usually ``scale`` pixels, as the field reports them."""
+    return {name: {'type': f'calculate_{name}', 'crop_border': crop_border, 'test_y_channel': True}
             for name in ('psnr', 'ssim')}
 
 
-def compare(methods: Mapping[str, Method], dataset: Any, metrics: Mapping[str, Mapping[str, Any]],
-            keep: int = 3) -> dict[str, Result]:
+def compare_image(methods: Mapping[str, Method], lq: Tensor, gt: np.ndarray, metrics: Metrics) -> dict[str, Outcome]:
+    """Run every method on one image.
+
+    Args:
+        methods: by name.
+        lq: (1, c, h, w), range 0..1.
+        gt: (H, W, 3) or (H, W), uint8 BGR.
+        metrics: what to calculate of each.
+
+    Raises:
+        UserError: what a method makes is not of GT's size.
+    """
+    outcomes = {}
+    for name, enlarge in methods.items():
+        image = tensor2img([enlarge(lq, gt.shape[:2]).float().cpu()])
+        if image.shape != gt.shape:
+            raise UserError(f'{name} makes {_pixels(image)} of the LQ image, which is {lq.shape[-1]}x{lq.shape[-2]}, '
+                            f'but GT is {_pixels(gt)}')
+        outcomes[name] = Outcome(image, {metric: float(calculate_metric({'img': image, 'img2': gt}, dict(block)))
+                                         for metric, block in metrics.items()})
+    return outcomes
+
+
+def compare(methods: Mapping[str, Method], dataset: Any, metrics: Metrics, keep: int = 3) -> dict[str, Result]:
     """Run every method on every image of a paired data set.
 
     Args:
         methods: by name.
         dataset: gives ``lq`` and ``gt`` (c, h, w), range 0..1, and ``lq_path``.
-        metrics: BasicSR's ``val.metrics`` block.
+        metrics: what to calculate.
         keep: of how many images the pictures are kept; a validation set may be larger than the memory.
 
     Returns:
@@ -72,13 +109,16 @@ def compare(methods: Mapping[str, Method], dataset: Any, metrics: Mapping[str, M
         item = dataset[index]
         name = Path(item['lq_path']).stem
         lq, gt = item['lq'].unsqueeze(0), tensor2img([item['gt'].unsqueeze(0)])
-        pictures = {'LR': tensor2img([lq]), 'GT': gt}
-        for method, enlarge in methods.items():
-            image = pictures[method] = tensor2img([enlarge(lq).float().cpu()])
-            for metric, block in metrics.items():
-                value = float(calculate_metric({'img': image, 'img2': gt}, dict(block)))
-                sums = results[method].metrics
+        outcomes = compare_image(methods, lq, gt, metrics)
+        for method, outcome in outcomes.items():
+            sums = results[method].metrics
+            for metric, value in outcome.metrics.items():
                 sums[metric] = sums.get(metric, 0.0) + value / len(dataset)
+        pictures = {'LR': tensor2img([lq]), 'GT': gt, **{name: outcome.image for name, outcome in outcomes.items()}}
         for method, image in pictures.items() if index < keep else ():
             results[method].images[name] = image if image.ndim == 3 else image[..., None].repeat(3, 2)
     return results
+
+
+def _pixels(image: np.ndarray) -> str:
+    return 'x'.join(map(str, (image.shape[1], image.shape[0], *image.shape[2:])))

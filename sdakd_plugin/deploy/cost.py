@@ -1,8 +1,8 @@
-"""What a network costs: parameters, multiply-adds, time."""
+"""What a generator costs: parameters, multiply-adds, time. Called through ``distillation.calling``, as in training."""
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
 
@@ -10,6 +10,8 @@ import torch
 from mmengine.analysis import get_model_complexity_info
 from mmengine.logging import MMLogger
 from torch import Tensor, nn
+
+from sdakd_plugin.distillation.calling import ImageToImage, super_resolve
 
 
 @dataclass(frozen=True)
@@ -25,31 +27,54 @@ def count(net: nn.Module, input_shape: Sequence[int]) -> Cost:
     """Count parameters and multiply-adds of one pass, through mmengine's analysis.
 
     Args:
-        net: the network; buffers and elementwise operations do not count.
-        input_shape: (c, h, w) of one image.
+        net: the generator; buffers and elementwise operations do not count.
+        input_shape: (c, h, w) of one LQ image.
     """
     parameters = sum(parameter.numel() for parameter in net.parameters())
     logger = MMLogger.get_current_instance()  # it lists every elementwise operation that it does not count
     before = logger.level
     logger.setLevel('ERROR')
     try:
-        found = get_model_complexity_info(net, input_shape=tuple(input_shape), show_table=False, show_arch=False)
+        found = get_model_complexity_info(ImageToImage(net), tuple(input_shape), show_table=False, show_arch=False)
     finally:
         logger.setLevel(before)
     return Cost(parameters, int(found['flops']), tuple(input_shape))
 
 
-@torch.no_grad()
 def seconds(net: nn.Module, image: Tensor, repeat: int = 3) -> float:
     """Median time of a pass over ``image`` (1, c, h, w), after one for warming up."""
-    times = []
+    return median(interleaved({'': net}, image, repeat)[''])
+
+
+@torch.no_grad()
+def interleaved(nets: Mapping[str, nn.Module], image: Tensor, repeat: int) -> dict[str, list[float]]:
+    """Time several generators in turns, so that whatever else the machine does meets all of them alike.
+
+    Args:
+        nets: by name, on the device of ``image``.
+        image: (1, c, h, w), range 0..1.
+        repeat: how many passes of each are timed, after one of each for warming up.
+
+    Returns:
+        The seconds of each pass by name; those of equal index were made one after the other.
+    """
+    times: dict[str, list[float]] = {name: [] for name in nets}
     for _ in range(repeat + 1):
-        _synchronize(image.device)
-        start = time.perf_counter()
-        net(image)
-        _synchronize(image.device)
-        times.append(time.perf_counter() - start)
-    return median(times[1:])
+        for name, net in nets.items():
+            _synchronize(image.device)
+            start = time.perf_counter()
+            super_resolve(net, image)
+            _synchronize(image.device)
+            times[name].append(time.perf_counter() - start)
+    return {name: found[1:] for name, found in times.items()}
+
+
+def machine(device: torch.device) -> str:
+    """Where a time was measured, such as ``'a CPU with 8 threads'``."""
+    if device.type == 'cuda':
+        return torch.cuda.get_device_name(device)
+    threads = torch.get_num_threads()
+    return f"a CPU with {threads} thread{'s' if threads > 1 else ''}"
 
 
 def _synchronize(device: torch.device) -> None:

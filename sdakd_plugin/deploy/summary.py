@@ -14,6 +14,7 @@ from torch import nn
 from sdakd_plugin import weights
 from sdakd_plugin.deploy import compare, cost
 from sdakd_plugin.deploy.picture import side_by_side
+from sdakd_plugin.deploy.table import markdown
 from sdakd_plugin.distillation.build import build_network
 from sdakd_plugin.distillation.teacher import Teacher
 from sdakd_plugin.models import milestones
@@ -42,8 +43,8 @@ def summarise(opt: Mapping[str, Any]) -> str:
     for phase in phases:
         block = opt['datasets'][phase]
         dataset = build_dataset(dict(block))
-        metrics = (opt.get('val') or {}).get('metrics') or compare.default_metrics(opt['scale'])
-        methods = {'bicubic': compare.bicubic(opt['scale']),
+        metrics = (opt.get('val') or {}).get('metrics') or compare.default_metrics(_scale(dataset[0]))
+        methods = {'bicubic': compare.bicubic,
                    **{name: compare.network(net, device) for name, net in nets.items()}}
         results = compare.compare(methods, dataset, metrics)
         start = {name: start_metrics(root, block['name'], label) for name, (label, _) in parse(opt).students.items()}
@@ -100,30 +101,14 @@ def start_metrics(root: Path, dataset: str, label: str) -> dict[str, float]:
     return next((entry['metrics'] for entry in entries if (entry['iter'], entry['dataset']) == (0, dataset)), {})
 
 
-def markdown(rows: list[Row]) -> str:
-    """Rows as an aligned Markdown table."""
-    keys = list(dict.fromkeys(key for row in rows for key in row))
-    cells = [keys, *([_cell(key, row.get(key)) for key in keys] for row in rows)]
-    widths = [max(len(line[column]) for line in cells) for column in range(len(keys))]
-    lines = ['| ' + ' | '.join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) + ' |'
-             for line in cells]
-    return '\n'.join([lines[0], '|' + '|'.join('-' * (width + 2) for width in widths) + '|', *lines[1:]])
-
-
-def _cell(key: str, value: Any) -> str:
-    if value is None:
-        return ''
-    if key in ('parameters', 'multiply-adds'):
-        return f'{value / 1e6:,.3f} M' if value < 1e9 else f'{value / 1e9:,.1f} G'
-    if isinstance(value, float):
-        return f'{value:.4f}' if abs(value) < 10 else f'{value:.2f}'
-    return str(value)
-
-
 def _without_nan(tables: dict[str, list[Row]]) -> dict[str, list[Row]]:
     """JSON has no nan."""
     return {name: [{key: None if value != value else value for key, value in row.items()} for row in rows]
             for name, rows in tables.items()}
+
+
+def _scale(item: Mapping[str, Any]) -> int:
+    return item['gt'].shape[-1] // item['lq'].shape[-1]
 
 
 def _short(path: Path) -> str:

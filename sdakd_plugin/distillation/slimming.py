@@ -1,8 +1,8 @@
-"""A student that starts from its teacher: the most important of its channels, and blocks spread over its depth.
+"""A student that starts from its teacher: some of its channels, and blocks spread over its depth.
 
-The importance of a channel is the L1 norm of the filters that write it, as in GAN Compression (Li et al., CVPR 2020,
-``transfer_weight``), here summed over all the layers that write to one group of channels. The student of the teacher's
-own size is the teacher, bit for bit.
+The channels are every so many, or those whose filters have the largest L1 norm, as in GAN Compression (Li et al., CVPR
+2020, ``transfer_weight``), here summed over all the layers that write to a group of channels. Which is better is
+measured in ``docs/slimming.md``. The student of the teacher's own size is the teacher, bit for bit.
 """
 from __future__ import annotations
 
@@ -75,13 +75,13 @@ def check_fit(student: Mapping[str, Any], teacher: Mapping[str, Any], role: str)
                             + (' or less' if reducible else ''))
 
 
-def slim(teacher: nn.Module, student: nn.Module, channels: Literal['l1', 'even'] = 'l1') -> dict[str, Tensor]:
+def slim(teacher: nn.Module, student: nn.Module, channels: Literal['even', 'l1'] = 'even') -> dict[str, Tensor]:
     """Cut a student's weights out of its teacher's.
 
     Args:
         teacher, student: networks of one of the ``FAMILIES``, the student with no more channels or blocks; neither is
             changed.
-        channels: which to keep of each group: those of the largest L1 norm, or every so many.
+        channels: which to keep of each group: every so many, or those of the largest L1 norm.
 
     Returns:
         A state dict that the student loads strictly.
@@ -90,11 +90,7 @@ def slim(teacher: nn.Module, student: nn.Module, channels: Literal['l1', 'even']
     state = in_terms_of(student, teacher)
     before, after = group_sizes(state, wiring), group_sizes(student.state_dict(), wiring)
     scores = importance(state, wiring, before)
-    kept = {}
-    for group, size in before.items():
-        even = torch.tensor(spread(size, after[group]))
-        best = scores[group].argsort(descending=True, stable=True)[:after[group]].sort().values
-        kept[group] = even if channels == 'even' else best
+    kept = {group: choose(scores[group], after[group], channels) for group in before}
     for key, tensor in state.items():
         for axis, groups in axes(key, tensor, wiring).items():
             tensor = tensor.index_select(axis, entries(groups, kept, before, tensor.shape[axis]))
@@ -125,7 +121,7 @@ def in_terms_of(student: nn.Module, teacher: nn.Module) -> dict[str, Tensor]:
 
 def layer_scale(net: nn.Module, key: str) -> float:
     """What the layer of a weight multiplies it by."""
-    return getattr(net.get_submodule(key.rpartition('.')[0]), 'scale', 1.0)
+    return getattr(net.get_submodule(layer_of(key)), 'scale', 1.0)
 
 
 def spread(count: int, chosen: int) -> list[int]:
@@ -133,13 +129,30 @@ def spread(count: int, chosen: int) -> list[int]:
     return [index * (count - 1) // max(chosen - 1, 1) for index in range(chosen)]
 
 
+def choose(scores: Tensor, count: int, channels: str) -> Tensor:
+    """The numbers of the channels that are kept, in ascending order."""
+    if channels == 'even':
+        return torch.tensor(spread(len(scores), count))
+    return scores.argsort(descending=True, stable=True)[:count].sort().values
+
+
 def axes(key: str, tensor: Tensor, wiring: Wiring) -> dict[int, tuple[str, ...]]:
     """The groups along those axes of a tensor that depend on the width."""
-    layer = wiring.get(key.rpartition('.')[0])
-    if layer is None or tensor.numel() == 1:  # a shared slope, BatchNorm's counter
+    layer = wiring.get(layer_of(key))
+    if layer is None or tensor.numel() == 1:  # a slope that is shared, BatchNorm's counter
         return {}
-    first = 1 if tensor.dim() == 5 else 0  # StyleGAN2's modulated weights have an axis for the batch
-    return {first: (layer.writes,)} | ({first + 1: layer.reads} if tensor.dim() > 1 else {})
+    axis = output_axis(tensor)
+    return {axis: (layer.writes,)} | ({axis + 1: layer.reads} if tensor.dim() > 1 else {})
+
+
+def layer_of(key: str) -> str:
+    """The name of the layer that a tensor of a state dict belongs to."""
+    return key.rpartition('.')[0]
+
+
+def output_axis(tensor: Tensor) -> int:
+    """The axis of the channels that a layer writes; StyleGAN2's modulated weights begin with one for the batch."""
+    return 1 if tensor.dim() == 5 else 0
 
 
 def group_sizes(state: Mapping[str, Tensor], wiring: Wiring) -> Sizes:
@@ -156,10 +169,10 @@ def importance(state: Mapping[str, Tensor], wiring: Wiring, sizes: Sizes) -> dic
     """For each group, the L1 norm of all the convolutions' filters that write a channel: ``(channels,)``."""
     scores = {group: torch.zeros(size) for group, size in sizes.items()}
     for key, tensor in state.items():
-        if tensor.dim() >= 4:
-            for axis, groups in list(axes(key, tensor, wiring).items())[:1]:
-                norms = tensor.abs().transpose(0, axis).flatten(1).sum(1)
-                scores[groups[0]] += norms.view(sizes[groups[0]], -1).sum(1)
+        layer = wiring.get(layer_of(key))
+        if layer is not None and tensor.dim() >= 4:
+            norms = tensor.abs().transpose(0, output_axis(tensor)).flatten(1).sum(1)
+            scores[layer.writes] += norms.view(sizes[layer.writes], -1).sum(1)
     return scores
 
 

@@ -1,0 +1,116 @@
+"""``sdakd compare``: the quality of models side by side, in numbers and in pictures."""
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from pathlib import Path
+
+import basicsr  # noqa: F401  # first: it registers the plugin, whose modules need it whole
+import torch
+from tqdm import tqdm
+
+from sdakd_plugin.check import quiet
+from sdakd_plugin.commands.upscale import pick_device
+from sdakd_plugin.deploy import comparison, cost, page
+from sdakd_plugin.deploy.pairs import find_pairs
+from sdakd_plugin.deploy.table import markdown, text
+from sdakd_plugin.errors import UserError
+from sdakd_plugin.losses.backbone import load_features
+from sdakd_plugin.weights.files import new_file
+
+FILES = ('compare.json', 'compare.md', 'compare.html')
+CACHED_BACKBONE = 'alexnet-owt-7be5be79.pth'  # torchvision's
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The command line."""
+    parser.add_argument('--gt', required=True, metavar='DIR', help='ground truth: a folder of images, or one image')
+    parser.add_argument('--lq', metavar='DIR', help='LQ images of the same names; left out: made from GT, bicubically')
+    parser.add_argument('--model', required=True, action='append', metavar='FILE_OR_NAME',
+                        help='a checkpoint, or a name of `sdakd weights list`; may be repeated')
+    parser.add_argument('--out', default='results/compare', metavar='DIR',
+                        help=f"for {', '.join(FILES)} (%(default)s)")
+    parser.add_argument('--lpips', metavar='FILE', help="torchvision's AlexNet, whole or its features, for LPIPS; "
+                        f"left out: {CACHED_BACKBONE} in torch's cache, if it is there")
+    parser.add_argument('--scale', type=int, metavar='N', help='only for GCFSR without --lq: how far GT is reduced')
+    parser.add_argument('--images', type=int, default=6, metavar='N', help='images that the page shows (%(default)s)')
+    parser.add_argument('--tile', type=int, default=0, metavar='N', help='as in `sdakd upscale` (0: no tiles)')
+    parser.add_argument('--device', default='auto', choices=('auto', 'cpu', 'cuda'), help='(%(default)s)')
+    parser.add_argument('--overwrite', action='store_true', help='replace the files of an earlier comparison')
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Compare, print the table, write the files; images that fail cost a line each, and exit code 1 at the end."""
+    out, device = Path(arguments.out), pick_device(arguments.device)
+    _check_output(out, arguments.overwrite)
+    backbone = _backbone(arguments.lpips)
+    models = comparison.load_models(arguments.model)
+    scale = _scale(comparison.common_scale(models.values()), arguments.scale, arguments.lq)
+    pairs, unpaired = find_pairs(arguments.gt, arguments.lq, scale)
+    methods = comparison.methods(models, device, arguments.tile)
+    found = comparison.Comparison(
+        scale, comparison.metrics(scale or 0, backbone), comparison.costs(models, device),
+        {name: str(model.identity) for name, model in models.items()}, cost.machine(device), failed=unpaired)
+    for line in unpaired.values():
+        _complain(line)
+    gallery = page.Gallery(arguments.images)
+    with quiet(), tqdm(pairs, unit='image', disable=None) as bar:
+        comparison.run(bar, methods, found, gallery.add, _complain)
+    if not found.images:
+        raise UserError(f'no image of {arguments.gt} could be compared')
+    _write(out, found, gallery)
+    print(f'{text(found.rows())}\n\n{found.notes()}')
+    if backbone is None:
+        print('No LPIPS: it needs a backbone; see --lpips.')
+    print(f"{len(found.images)} of {len(pairs) + len(unpaired)} images compared; {out / 'compare.html'} shows them")
+    return int(bool(found.failed))
+
+
+def _check_output(out: Path, overwrite: bool) -> None:
+    """Fail before an hour of work instead of after it."""
+    there = next((out / name for name in FILES if (out / name).exists()), None)
+    if there and not overwrite:
+        raise UserError(f'--out: {there} exists and is kept; --overwrite replaces it, or name another folder')
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f'--out: {out} cannot be made: {error.strerror}') from error
+    if not os.access(out, os.W_OK):
+        raise UserError(f'--out: {out} cannot be written')
+
+
+def _backbone(file: str | None) -> str | None:
+    """The backbone of LPIPS, checked."""
+    cached = Path(torch.hub.get_dir(), 'checkpoints', CACHED_BACKBONE)
+    path = file or (str(cached) if cached.is_file() else None)
+    if path is not None:
+        load_features('alexnet', path, '--lpips')
+    return path
+
+
+def _scale(of_models: int | None, given: int | None, lq: str | None) -> int | None:
+    if of_models and given not in (None, of_models):
+        raise UserError(f'--scale: the models have scale {of_models}; leave it out')
+    if given is not None and given < 1:
+        raise UserError(f'--scale: expected 1 or more, not {given}')
+    if not (of_models or given or lq):
+        raise UserError('--scale: GCFSR has no scale of its own; say how far GT is reduced, or name LQ images by --lq')
+    return of_models or given
+
+
+def _write(out: Path, found: comparison.Comparison, gallery: page.Gallery) -> None:
+    content = found.as_json()
+    contents = (json.dumps(content, indent=2), f'{markdown(found.rows())}\n\n{found.notes()}\n',
+                page.render(content, gallery))
+    try:
+        for name, written in zip(FILES, contents, strict=True):
+            with new_file(out / name) as file:
+                file.write(written.encode())
+    except OSError as error:
+        raise UserError(f'--out: {out} cannot be written: {error.strerror}') from error
+
+
+def _complain(line: str) -> None:
+    tqdm.write(f'error: {line}', file=sys.stderr)

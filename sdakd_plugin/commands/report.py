@@ -1,0 +1,70 @@
+"""``sdakd report``: what a student costs next to its teacher."""
+from __future__ import annotations
+
+import argparse
+import json
+import os
+from pathlib import Path
+
+import basicsr  # noqa: F401  # first: it registers the plugin, whose modules need it whole
+
+from sdakd_plugin.commands.upscale import pick_device
+from sdakd_plugin.deploy import report, subjects
+from sdakd_plugin.deploy.table import markdown, text
+from sdakd_plugin.errors import UserError
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The command line."""
+    parser.add_argument('-opt', metavar='FILE', help='an option file: its teacher, and its students as saved last')
+    parser.add_argument('--teacher', metavar='FILE_OR_NAME', help='or a checkpoint, or a name of `sdakd weights list`')
+    parser.add_argument('--student', metavar='FILE_OR_NAME', action='append', help='and another; may be repeated')
+    parser.add_argument('--size', type=int, nargs='+', default=[64, 128], metavar='N',
+                        help='sides of the square LQ images (64 128)')
+    parser.add_argument('--repeat', type=int, default=5, metavar='N', help='passes that are timed (%(default)s)')
+    parser.add_argument('--device', default='auto', choices=('auto', 'cpu', 'cuda'), help='(%(default)s)')
+    parser.add_argument('--json', metavar='FILE', help='write the numbers here, too')
+    parser.add_argument('--markdown', metavar='FILE', help='write the table here, too')
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Print the table, and write the files that are asked for."""
+    _check(arguments)
+    device = pick_device(arguments.device)
+    entries = report.measure(_subjects(arguments), arguments.size, arguments.repeat, device)
+    rows, notes = report.rows(entries), report.notes(entries, device)
+    print(f'{text(rows)}\n\n{notes}')
+    if arguments.json:
+        _write('--json', arguments.json, json.dumps(report.as_json(entries, device), indent=2))
+    if arguments.markdown:
+        _write('--markdown', arguments.markdown, f'{markdown(rows)}\n\n{notes}')
+    return 0
+
+
+def _check(arguments: argparse.Namespace) -> None:
+    if bool(arguments.opt) == bool(arguments.teacher or arguments.student) \
+            or bool(arguments.teacher) != bool(arguments.student):
+        raise UserError('give either -opt FILE, or --teacher FILE_OR_NAME and --student FILE_OR_NAME')
+    for option, least in (('size', 8), ('repeat', 1)):
+        value = getattr(arguments, option)
+        if min(value if isinstance(value, list) else [value]) < least:
+            raise UserError(f'--{option}: expected {least} or more')
+    for option in ('json', 'markdown'):  # before minutes of measuring
+        path = getattr(arguments, option)
+        if path and (os.path.isdir(path) or not os.path.isdir(Path(path).parent)):
+            raise UserError(f'--{option}: {path} is a folder, or in a folder that does not exist')
+
+
+def _subjects(arguments: argparse.Namespace) -> dict[str, subjects.Subject]:
+    from sdakd_plugin.check import quiet, read_yaml
+    with quiet():
+        if arguments.opt:
+            return subjects.of_options(read_yaml(arguments.opt))
+        return subjects.of_files(arguments.teacher, arguments.student)
+
+
+def _write(option: str, path: str, content: str) -> None:
+    try:
+        Path(path).write_text(content + '\n', encoding='utf-8')
+    except OSError as error:
+        raise UserError(f'{option}: {path} cannot be written: {error.strerror}') from error

@@ -1,0 +1,121 @@
+"""Image files: found, read whole or not at all, and written without ever leaving half of one."""
+from __future__ import annotations
+
+import os
+import warnings
+from io import BytesIO
+from pathlib import Path
+
+import cv2
+import numpy as np
+from PIL import Image
+
+from sdakd_plugin.errors import UserError, nearest
+
+SUFFIXES = ('.bmp', '.jpeg', '.jpg', '.png', '.tif', '.tiff', '.webp')
+DEEP = ('.png', '.tif', '.tiff')  # the formats that hold 16 bits
+ALPHA = (*DEEP, '.webp')  # and those that hold transparency
+
+
+def image_files(path: str | os.PathLike[str]) -> list[Path]:
+    """The images that a path stands for: a file itself, or the images of a folder (not of its subfolders), sorted.
+
+    Raises:
+        UserError: nothing is there, no image is in the folder, or the folder cannot be read.
+    """
+    path = Path(path).expanduser()
+    if not os.path.isdir(path):
+        if not os.path.exists(path):
+            raise UserError(f'{path}: no such file or folder')
+        return [path]
+    try:
+        files = sorted(entry for entry in path.iterdir() if entry.suffix.lower() in SUFFIXES and not entry.is_dir())
+    except OSError as error:
+        raise UserError(f'{path} cannot be read: {error.strerror}') from error
+    if not files:
+        raise UserError(f"{path}: no image in this folder; looked for {', '.join(SUFFIXES)}")
+    return files
+
+
+def read_image(path: str | os.PathLike[str]) -> np.ndarray:
+    """Read an image as cv2 does with ``IMREAD_UNCHANGED``, but turned upright where EXIF says how.
+
+    Returns:
+        (h, w) grey, (h, w, 3) BGR or (h, w, 4) BGRA, of uint8 or uint16.
+
+    Raises:
+        UserError: it cannot be read, is no image, is truncated or damaged, or is not of 8 or 16 bits.
+    """
+    path = Path(path)
+    if os.path.exists(path) and not os.path.isfile(path):  # a pipe or a device could block or never end
+        raise UserError(f'{path} is not a regular file')
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise UserError(f'{path} cannot be read: {error.strerror}') from error
+    if not content:
+        raise UserError(f'{path} is empty')
+    alpha = _check(path, content)
+    # Only IMREAD_UNCHANGED keeps the alpha channel, and only the others look at the orientation.
+    flags = cv2.IMREAD_UNCHANGED if alpha else cv2.IMREAD_ANYDEPTH | cv2.IMREAD_ANYCOLOR
+    try:
+        image = cv2.imdecode(np.frombuffer(content, np.uint8), flags)
+    except cv2.error as error:
+        raise UserError(f'{path} cannot be read: {error.err}') from error
+    if image is None:
+        raise UserError(f'{path} is of a format that OpenCV cannot read; convert it to PNG')
+    if image.dtype not in (np.uint8, np.uint16):
+        raise UserError(f'{path} holds pixels of type {image.dtype}; convert it to 8 or 16 bits')
+    return image
+
+
+def _check(path: Path, content: bytes) -> bool:
+    """Decode a file with PIL, since cv2 takes a truncated one and leaves the rest grey; whether it is transparent."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter('ignore')  # many pixels are welcome until PIL makes them an error, odd EXIF always
+            with Image.open(BytesIO(content)) as image:
+                image.load()
+                return 'A' in image.getbands() or 'transparency' in image.info
+    except Image.UnidentifiedImageError as error:
+        raise UserError(f'{path} is not an image') from error
+    except Image.DecompressionBombError as error:
+        raise UserError(f'{path} has too many pixels: {error}') from error
+    except Exception as error:  # a damaged file can provoke any exception in the decoders
+        raise UserError(f'{path} is truncated or damaged: {error}') from error
+
+
+def check_format(path: Path, image: np.ndarray) -> None:
+    """Check that the format of a path's suffix keeps all that an image has.
+
+    Raises:
+        UserError: there is no such format, or it lacks 16 bits or transparency.
+    """
+    suffix = path.suffix.lower()
+    if suffix not in SUFFIXES:
+        raise UserError(f"{path}: '{suffix}' is no image format" + nearest(suffix, SUFFIXES))
+    if not keeps(suffix, image):
+        what = '16 bits' if image.dtype == np.uint16 else 'an alpha channel'
+        raise UserError(f"{path}: {suffix} cannot hold {what}; use {path.with_suffix('.png').name}")
+
+
+def keeps(suffix: str, image: np.ndarray) -> bool:
+    """Whether a format keeps an image's bits and its transparency."""
+    transparent = image.ndim == 3 and image.shape[2] == 4
+    return (suffix in DEEP or image.dtype == np.uint8) and (suffix in ALPHA or not transparent)
+
+
+def encode(image: np.ndarray, path: Path) -> bytes:
+    """The content of an image file, in the format of the path's suffix.
+
+    Raises:
+        UserError: the format allows no image of this size, such as JPEG more than 65500 pixels.
+    """
+    try:
+        good, content = cv2.imencode(path.suffix.lower(), image)
+    except cv2.error:
+        good = False
+    if not good:
+        raise UserError(f"{path}: {path.suffix} cannot hold {image.shape[1]}x{image.shape[0]} pixels; "
+                        f"use {path.with_suffix('.png').name}")
+    return content.tobytes()
