@@ -144,7 +144,24 @@ def test_the_command_resumes_without_cuda(stock, options):
     assert torch.load(run / 'models/net_g_6.pth', weights_only=True).keys() == whole.keys()
     assert [path.name for path in (stock.folder / 'experiments').iterdir()] == ['run']
 
-    (run / 'training_states/7.state').write_bytes(b'half a file')
+
+def test_a_damaged_checkpoint_is_named_and_the_one_before_is_used(stock, options):
+    options.pop('val')
+    stock.ok('sdakd train', options)
+    run = stock.folder / 'experiments/run'
+    whole = torch.load(run / 'models/net_g_6.pth', weights_only=True)
+    network, state = run / 'models/net_g_6.pth', run / 'training_states/4.state'
+    network.write_bytes(network.read_bytes()[:-100])
+    state.write_bytes(b'half a file')
+    log = stock.ok('sdakd train', options, '--auto_resume')
+    assert re.search(r'warning: path.models: \S+net_g_6.pth .*trying the training state before it', log)
+    assert re.search(r'warning: path.resume_state: \S+4.state is missing, damaged or no training state', log)
+    assert 'Resuming training from epoch: 0, iter: 2.' in log
+    again = torch.load(run / 'models/net_g_6.pth', weights_only=True)
+    assert all(torch.equal(again['params'][name], whole['params'][name]) for name in whole['params'])
+
+    for path in run.glob('training_states/*.state'):
+        path.write_bytes(b'half a file')
     done = stock.run('sdakd train', options, '--auto_resume')
     assert done.returncode == 1 and 'Traceback' not in done.stderr
-    assert 'training_states/7.state is missing, damaged or no training state' in done.stderr
+    assert 'error: path.resume_state: ' in done.stderr
