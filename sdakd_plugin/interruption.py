@@ -1,0 +1,38 @@
+"""SIGINT and SIGTERM, remembered until the run can be saved."""
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+
+class Interrupted(Exception):
+    """The run was saved and ends here; ``code`` is the exit code that shells expect."""
+
+    def __init__(self, number: signal.Signals) -> None:
+        super().__init__(number.name)
+        self.code = 128 + number
+
+
+class Interruption:
+    """Catches the first signal; a second one acts as it always does, for who cannot wait for the iteration."""
+
+    def __init__(self) -> None:
+        self.signal: signal.Signals | None = None
+
+    @contextmanager
+    def watch(self) -> Iterator[None]:
+        """Catch signals inside the block."""
+        before = {number: signal.signal(number, self._remember) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def _remember(self, number: int, frame: Any) -> None:
+        self.signal = signal.Signals(number)
+        # a scheduler may end the loader's workers too, and torch would raise that in the middle of the iteration
+        for caught in (signal.SIGINT, signal.SIGTERM, signal.SIGCHLD):
+            signal.signal(caught, signal.SIG_DFL)
