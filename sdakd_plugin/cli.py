@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from importlib import import_module
 
 from sdakd_plugin.errors import UserError
+from sdakd_plugin.interruption import Interrupted
 
 BASICSR = ('train', 'test')  # their arguments are BasicSR's
 COMMANDS = {  # name: what it is for. Only the one that is asked for is imported.
@@ -37,6 +38,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except UserError as error:
         print(f'error: {error}', file=sys.stderr)
         return 1
+    except Interrupted as interrupted:
+        return interrupted.code
     except KeyboardInterrupt:
         print('interrupted', file=sys.stderr)
         return 130

@@ -41,7 +41,7 @@ def check_exact(stock, options, stops):
     for stop in sorted(stops, reverse=True):
         for path in folder.glob('*/*'):
             number = re.search(r'(\d+)\.(pth|state)$', path.name)
-            if number and int(number[1]) > stop or path.name.endswith('latest.pth'):
+            if (number and int(number[1]) > stop) or path.name.endswith('latest.pth'):
                 path.unlink()
         log = stock.ok('sdakd train', options, '--auto_resume')
         assert f'iter: {stop}.' in log

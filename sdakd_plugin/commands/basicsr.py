@@ -4,18 +4,26 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import nullcontext
 from copy import deepcopy
 from typing import Any
 from unittest.mock import patch
 
 
 def train(arguments: Sequence[str]) -> None:
-    """Stock training, which resumes without CUDA too, and exactly; then the summary."""
+    """Stock training, which resumes without CUDA too, and exactly, and saves itself on SIGINT and SIGTERM; then the
+    summary.
+
+    Raises:
+        Interrupted: by one of them.
+    """
     stock = _stock('train', arguments)
-    from sdakd_plugin.epoch_position import EpochPosition
+    from sdakd_plugin.interruption import Interruption
     from sdakd_plugin.resume import load_resume_state
+    from sdakd_plugin.run_position import RunPosition
     seen: list[dict[str, Any]] = []
-    position = EpochPosition()
+    interruption = Interruption()
+    position = RunPosition(interruption)
     parse_options, build_model = stock.parse_options, stock.build_model
 
     def remember(*args: Any, **kwargs: Any) -> Any:
@@ -24,13 +32,20 @@ def train(arguments: Sequence[str]) -> None:
         return opt, rest
 
     def build(opt: dict[str, Any]) -> Any:
-        model = build_model(opt)
-        model.position = position
-        return model
+        position.model = build_model(opt)
+        position.model.position = position
+        return position.model
 
-    with patch.multiple(stock, parse_options=remember, build_model=build, load_resume_state=load_resume_state,
+    def resume(opt: dict[str, Any]) -> dict[str, Any] | None:
+        state = load_resume_state(opt)
+        position.start(state)
+        return state
+
+    # processes that train together would have to agree on the iteration after which they stop
+    watch = nullcontext() if '--launcher' in arguments else interruption.watch()
+    with patch.multiple(stock, parse_options=remember, build_model=build, load_resume_state=resume,
                         CPUPrefetcher=position.follow(stock.CPUPrefetcher),
-                        CUDAPrefetcher=position.follow(stock.CUDAPrefetcher)):
+                        CUDAPrefetcher=position.follow(stock.CUDAPrefetcher)), watch:
         stock.train_pipeline(os.getcwd())
     opt = seen[0]
     if opt['rank'] == 0 and opt.get('val'):

@@ -21,9 +21,9 @@ from sdakd_plugin.distillation.build import build_network, undisturbed_rng
 from sdakd_plugin.distillation.calling import largest_scale, super_resolve
 from sdakd_plugin.distillation.slimming import weights_from_teacher
 from sdakd_plugin.distillation.stages import Schedule
-from sdakd_plugin.epoch_position import EpochPosition
 from sdakd_plugin.errors import UserError, nearest
 from sdakd_plugin.options import parse
+from sdakd_plugin.run_position import RunPosition
 
 
 class RepairedModel(SRModel):
@@ -37,7 +37,7 @@ class RepairedModel(SRModel):
     """
 
     schedule: Schedule
-    position: EpochPosition | None = None  # set by ``sdakd train``; stock train.py tells nobody where it is
+    position: RunPosition | None = None  # set by ``sdakd train``; stock train.py tells nobody where it is
 
     def __init__(self, opt: Mapping[str, Any]) -> None:
         self.options = parse(opt)

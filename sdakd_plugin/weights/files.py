@@ -7,9 +7,10 @@ from __future__ import annotations
 import logging
 import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 from uuid import uuid4
 
 import safetensors.torch
@@ -67,6 +68,11 @@ def load_state_dict(path: str | os.PathLike[str], param_key: str | None = None, 
     return key_maps.leftthomas_state_dict(state) if key_maps.matches(state) else state
 
 
+def inner_keys(path: str | os.PathLike[str]) -> list[str]:
+    """Under which keys of a file, which ``load_state_dict`` has read, state dicts stand; none if it is one itself."""
+    return [key for key, value in _read(Path(path).expanduser()).items() if isinstance(value, Mapping)]
+
+
 def missing(path: Path, role: str, names: Iterable[str] = ()) -> UserError:
     """The error about a file that is not there: what else is in its folder, and which ``names`` need no file."""
     names = list(names)
@@ -86,13 +92,21 @@ def atomic_save(obj: Any, path: str | os.PathLike[str]) -> None:
         OSError, RuntimeError: it cannot be written (RuntimeError is torch's, for a full disk among others).
     """
     path = Path(path)
+    with new_file(path) as file:
+        if path.suffix.lower() == '.safetensors':
+            file.write(safetensors.torch.save({key: value.contiguous() for key, value in obj.items()}))
+        else:
+            torch.save(obj, file)
+
+
+@contextmanager
+def new_file(path: Path) -> Iterator[BinaryIO]:
+    """A file to write under a temporary name beside ``path``; once all is on the disk it is renamed to ``path``, and
+    if anything fails it is removed."""
     temporary = temporary_name(path)
     try:
         with open(temporary, 'xb') as file:
-            if path.suffix.lower() == '.safetensors':
-                file.write(safetensors.torch.save({key: value.contiguous() for key, value in obj.items()}))
-            else:
-                torch.save(obj, file)
+            yield file
             file.flush()
             os.fsync(file.fileno())  # otherwise a power failure can leave the new name on an empty file
         os.replace(temporary, path)

@@ -1,0 +1,55 @@
+"""``sdakd upscale``: image files through a model."""
+from __future__ import annotations
+
+import argparse
+import sys
+
+import torch
+from tqdm import tqdm
+
+from sdakd_plugin.deploy.model import load_model
+from sdakd_plugin.deploy.upscale import Upscaler, plan, upscale
+from sdakd_plugin.errors import UserError
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The command line."""
+    parser.add_argument('input', metavar='IN', help='an image, or a folder of images')
+    parser.add_argument('output', metavar='OUT', help='the enlarged image, or a folder for them')
+    parser.add_argument('--model', default='RealESRGAN_x4plus', metavar='FILE_OR_NAME',
+                        help='a checkpoint, or a name of `sdakd weights list` (%(default)s)')
+    parser.add_argument('--tile', type=int, default=0, metavar='N',
+                        help='side of the tiles in pixels of the input: bounds the memory (0: the image at once)')
+    parser.add_argument('--overwrite', action='store_true', help='replace images that exist')
+    parser.add_argument('--device', default='auto', choices=('auto', 'cpu', 'cuda'), help='(%(default)s)')
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Enlarge all images; one that fails costs a line, and exit code 1 at the end."""
+    if arguments.tile < 0:
+        raise UserError(f'--tile: expected a number of pixels, or 0 for the image at once, not {arguments.tile}')
+    device = pick_device(arguments.device)
+    jobs = plan(arguments.input, arguments.output)
+    upscaler = Upscaler(load_model(arguments.model, '--model'), device, arguments.tile)
+    failed = 0
+    with tqdm(jobs, unit='image', disable=None) as bar:
+        for source, target in bar:
+            try:
+                upscale(upscaler, source, target, arguments.overwrite)
+            except UserError as error:
+                failed += 1
+                bar.write(f'error: {error}', file=sys.stderr)
+    print(f'{len(jobs) - failed} of {len(jobs)} images enlarged into {arguments.output}')
+    return int(failed > 0)
+
+
+def pick_device(name: str) -> torch.device:
+    """``'auto'`` is the GPU if there is one.
+
+    Raises:
+        UserError: there is none.
+    """
+    has_gpu = torch.cuda.is_available()
+    if name == 'cuda' and not has_gpu:
+        raise UserError('--device: torch finds no GPU; use cpu or auto')
+    return torch.device('cuda' if has_gpu and name != 'cpu' else 'cpu')

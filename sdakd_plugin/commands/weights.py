@@ -1,0 +1,62 @@
+"""``sdakd weights``: what can be had by name, where it is, and what a file holds."""
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+from pathlib import Path
+
+from sdakd_plugin import weights
+from sdakd_plugin.check import quiet
+from sdakd_plugin.deploy.inspect import inspect
+from sdakd_plugin.deploy.table import text
+from sdakd_plugin.errors import UserError
+from sdakd_plugin.weights.catalogue import catalogue
+from sdakd_plugin.weights.files import new_file
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The command line."""
+    actions = parser.add_subparsers(dest='action', required=True, metavar='ACTION')
+    actions.add_parser('list', help='the known names, and where each can be had from')
+    get = actions.add_parser('get', help='fetch known weights, and print where they are')
+    get.add_argument('name', metavar='NAME', help='a name of `sdakd weights list`')
+    get.add_argument('--out', type=Path, metavar='FILE', help='copy them there')
+    get.add_argument('--overwrite', action='store_true', help='replace FILE if it exists')
+    look = actions.add_parser('inspect', help='the network, the scale and the size of what a file holds')
+    look.add_argument('file', metavar='FILE', help='a weight file, or a known name')
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Run one action; a file of an architecture that is not known costs exit code 1, after what is known of it."""
+    if arguments.action == 'list':
+        print(text(catalogue()))
+    elif arguments.action == 'get':
+        print(get(arguments.name, arguments.out, arguments.overwrite))
+    else:
+        with quiet():
+            contents = inspect(arguments.file, 'weights inspect')
+        print(contents)
+        return int(contents.identity is None)
+    return 0
+
+
+def get(name: str, out: Path | None, overwrite: bool) -> Path:
+    """Fetch weights, see that they can be read, and copy them to ``out`` if that is asked for.
+
+    Raises:
+        UserError: they cannot be had or are damaged, or ``out`` exists or cannot be written.
+    """
+    if out is not None and os.path.isdir(out):
+        raise UserError(f'--out: {out} is a folder; name a file in it')
+    if out is not None and os.path.lexists(out) and not overwrite:
+        raise UserError(f'--out: {out} exists and is kept; --overwrite replaces it')
+    path, _ = weights.load(name, 'weights get')
+    if out is None:
+        return path
+    try:
+        with open(path, 'rb') as source, new_file(out) as target:
+            shutil.copyfileobj(source, target)
+    except OSError as error:
+        raise UserError(f'--out: {out} cannot be written: {error.strerror}') from error
+    return out

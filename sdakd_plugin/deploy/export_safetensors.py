@@ -1,0 +1,44 @@
+"""A generator's tensors as safetensors: no code, no optimizer, no second copy; checked by loading it again."""
+from __future__ import annotations
+
+import numpy as np
+import safetensors.torch
+from torch import Tensor
+
+from sdakd_plugin import weights
+from sdakd_plugin.deploy.exportable import Exported, check, input_sizes, metadata
+from sdakd_plugin.deploy.model import Model
+from sdakd_plugin.distillation.build import build_network
+from sdakd_plugin.distillation.calling import super_resolve
+from sdakd_plugin.errors import UserError
+
+
+def export(model: Model, half: bool = False, size: int | None = None) -> Exported:
+    """Write the tensors under their names in BasicSR, with the network's options as metadata.
+
+    Args:
+        model: the generator.
+        half: store them in half precision; who loads them computes as he likes.
+        size: must stay ``None``: tensors have no input.
+
+    Raises:
+        UserError: a size is given, or a number is too large for half precision.
+    """
+    if size is not None:
+        raise UserError('--size: weights alone have no input size; it is for onnx and ncnn')
+    state = {key: (value.half() if half and value.is_floating_point() else value).contiguous()
+             for key, value in model.state.items()}
+    network = model.identity.network
+    content = safetensors.torch.save(state, {'format': 'pt', **metadata(model)})
+    net = build_network(network, '--format')
+    weights.load_into(net, safetensors.torch.load(content), 'the exported file', model.name)
+    net.eval()
+
+    def run(image: Tensor) -> np.ndarray:
+        return super_resolve(net, image).detach().numpy()
+
+    largest = getattr(model.net, 'out_size', None)
+    sizes = ((largest // 4, largest // 4),) if largest else input_sizes(model, None)
+    error = check(model, run, sizes, half)
+    about = f"{len(state)} tensors, {'in float16' if half else 'as they were'}"
+    return Exported({'.safetensors': content}, error, about)

