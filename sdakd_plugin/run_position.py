@@ -46,8 +46,8 @@ class RunPosition:
         iteration = min(self.iteration, self.model.opt['train']['total_iter'])  # BasicSR fetches a batch too many
         if iteration > self.saved:
             self.model.save(self.epoch, iteration)
-        get_root_logger().info(f'{self.interruption.signal.name}: stopped after iteration {iteration:,}, which is saved. '
-                               'Go on with --auto_resume.')
+        get_root_logger().info(f'{self.interruption.signal.name}: stopped after iteration {iteration:,}, which is '
+                               'saved. Go on with --auto_resume.')
         raise Interrupted(self.interruption.signal)
 
     def follow(self, prefetcher: type[Any]) -> type[Any]:

