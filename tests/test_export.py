@@ -165,6 +165,30 @@ def test_safetensors_is_read_by_spandrel_and_here():
     assert json.loads(metadata['network']) == FAMILIES['compact']
 
 
+@pytest.mark.parametrize('name, grow', [('rrdb_x4', 4), ('rrdb_x4', 31), ('rrdb_x2', 16), ('rrdb_x1', 32)])
+def test_an_rrdbnet_of_little_growth_reaches_spandrel(name, grow):
+    spandrel = pytest.importorskip('spandrel')
+    network = {**FAMILIES[name], 'num_grow_ch': grow}
+    file = save(network)
+    assert export(file, '--format', 'safetensors', '--spandrel') == 0
+    found = spandrel.ModelLoader().load_from_file('net.safetensors')
+    assert (found.architecture.name, found.scale) == ('ESRGAN', network['scale'])
+    lq = torch.rand(1, 3, 16, 20)
+    with torch.no_grad():
+        np.testing.assert_allclose(found.model(lq).numpy(), expected(file, lq), atol=1e-6)
+    np.testing.assert_allclose(expected('net.safetensors', lq), expected(file, lq), atol=1e-6)
+    with safetensors.safe_open('net.safetensors', 'pt') as opened:
+        assert json.loads(opened.metadata()['network']) == {**network, 'num_grow_ch': 32}
+
+
+@pytest.mark.parametrize('family, arguments, message', [
+    ('compact', ['--format', 'safetensors'], '--spandrel: is for RRDBNet, not SRVGGNetCompact'),
+    ('rrdb_x4', ['--format', 'onnx'], '--spandrel: is for --format safetensors, not onnx')])
+def test_filling_up_is_for_rrdbnet_as_safetensors(family, arguments, message, capsys):
+    assert export(save(FAMILIES[family]), *arguments, '--spandrel') == 1
+    assert message in capsys.readouterr().err
+
+
 def test_safetensors_in_half_precision_holds_the_moving_average():
     net = build_network(dict(FAMILIES['srgan_x2']))
     torch.save({'params': {key: value * 0 for key, value in net.state_dict().items()}, 'params_ema': net.state_dict()},

@@ -24,18 +24,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--out', metavar='FILE', help='a file or a folder; default: the name of FILE, in this folder')
     parser.add_argument('--fp16', action='store_true', help='half precision: half the size')
     parser.add_argument('--size', type=int, metavar='N', help='fix the input to NxN pixels; GCFSR needs it')
+    parser.add_argument('--spandrel', action='store_true', help='safetensors of an RRDBNet with fewer than 32 channels '
+                        'of growth, filled up with zeros: spandrel loads no other')
     parser.add_argument('--overwrite', action='store_true', help='replace a file that exists')
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Export, and say what was written and how far it is from PyTorch."""
+    if arguments.spandrel and arguments.format != 'safetensors':
+        raise UserError(f'--spandrel: is for --format safetensors, not {arguments.format}')
     paths = _paths(arguments)
     with quiet():
         model = load_model(arguments.file, 'FILE')
         if any(path.exists() and path.samefile(model.path) for path in paths):
             raise UserError(f'--out: {model.path} is the file that is exported; name another')
         exporter = import_module(f'sdakd_plugin.deploy.export_{arguments.format}')
-        exported = exporter.export(model, arguments.fp16, arguments.size)
+        options = {'spandrel': True} if arguments.spandrel else {}
+        exported = exporter.export(model, arguments.fp16, arguments.size, **options)
     for path, content in zip(paths, exported.files.values(), strict=True):
         _write(path, content)
         print(f'{path}: {len(content) / 1e6:.2f} MB')

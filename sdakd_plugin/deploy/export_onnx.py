@@ -33,7 +33,7 @@ from sdakd_plugin.deploy.exportable import (
 from sdakd_plugin.deploy.model import Model
 from sdakd_plugin.errors import UserError
 
-OPSET = 17  # ONNX Runtime from 1.12 on
+OPSET = 20  # ONNX Runtime from 1.17 on; the tracing exporter knows none above
 AXES = {0: 'n', 2: 'h', 3: 'w'}
 
 
@@ -55,7 +55,7 @@ def export(model: Model, half: bool = False, size: int | None = None) -> Exporte
     sizes = input_sizes(model, size)
     lq = photograph(model, *(sizes[0] if size else (16, 24)))
     program = onnx.load_from_string(_trace(model, lq, half, size is None))
-    onnx.helper.set_model_props(program, metadata(model))
+    onnx.helper.set_model_props(program, metadata(model.identity.network, model.identity.scale))
     content = program.SerializeToString()
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3  # errors

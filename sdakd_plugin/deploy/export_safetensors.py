@@ -8,28 +8,32 @@ from torch import Tensor
 from sdakd_plugin import weights
 from sdakd_plugin.deploy.exportable import Exported, check, input_sizes, metadata
 from sdakd_plugin.deploy.model import Model
+from sdakd_plugin.deploy.widen import widen
 from sdakd_plugin.distillation.build import build_network
 from sdakd_plugin.distillation.calling import super_resolve
 from sdakd_plugin.errors import UserError
 
 
-def export(model: Model, half: bool = False, size: int | None = None) -> Exported:
+def export(model: Model, half: bool = False, size: int | None = None, spandrel: bool = False) -> Exported:
     """Write the tensors under their names in BasicSR, with the network's options as metadata.
 
     Args:
         model: the generator.
         half: store them in half precision; who loads them computes as he likes.
         size: must stay ``None``: tensors have no input.
+        spandrel: write an RRDBNet of less growth than spandrel knows as one that it loads (``widen``).
 
     Raises:
-        UserError: a size is given, or a number is too large for half precision.
+        UserError: a size is given, ``spandrel`` for another network, or a number is too large for half precision.
     """
     if size is not None:
         raise UserError('--size: weights alone have no input size; it is for onnx and ncnn')
+    if spandrel and model.identity.network['type'] != 'RRDBNet':
+        raise UserError(f"--spandrel: is for RRDBNet, not {model.identity.network['type']}")
+    state, network = widen(model.state, model.identity.network) if spandrel else (model.state, model.identity.network)
     state = {key: (value.half() if half and value.is_floating_point() else value).contiguous()
-             for key, value in model.state.items()}
-    network = model.identity.network
-    content = safetensors.torch.save(state, {'format': 'pt', **metadata(model)})
+             for key, value in state.items()}
+    content = safetensors.torch.save(state, {'format': 'pt', **metadata(network, model.identity.scale)})
     net = build_network(network, '--format')
     weights.load_into(net, safetensors.torch.load(content), 'the exported file', model.name)
     net.eval()

@@ -2,11 +2,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from copy import copy
 from dataclasses import dataclass
 from importlib import import_module
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 import torch
@@ -45,9 +46,8 @@ def exportable(net: nn.Module) -> nn.Module:
     return ImageToImage(net)
 
 
-def metadata(model: Model) -> dict[str, str]:
+def metadata(network: Mapping[str, Any], scale: int | None) -> dict[str, str]:
     """What a file says about its network; GCFSR has no scale of its own."""
-    network, scale = model.identity.network, model.identity.scale
     return {'architecture': network['type'], 'network': json.dumps(network)} | ({'scale': str(scale)} if scale else {})
 
 
