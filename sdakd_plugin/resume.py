@@ -11,6 +11,7 @@ from basicsr.utils import check_resume
 
 from sdakd_plugin import weights
 from sdakd_plugin.errors import UserError
+from sdakd_plugin.weights.files import remove_temporary
 
 
 def load_resume_state(opt: dict[str, Any]) -> dict[str, Any] | None:
@@ -24,6 +25,8 @@ def load_resume_state(opt: dict[str, Any]) -> dict[str, Any] | None:
         UserError: the file cannot be read, or holds no training state; or the folder holds nothing else.
     """
     if opt['auto_resume']:
+        for folder in (opt['path']['training_states'], opt['path']['models']):
+            remove_temporary(folder)
         found = newest(opt['path']['training_states'], opt['path']['models'])
     else:
         path = opt['path'].get('resume_state')

@@ -1,4 +1,5 @@
 """What the tests share: real images, a small teacher, and stock BasicSR as a subprocess."""
+import json
 import os
 import subprocess
 import sys
@@ -17,6 +18,11 @@ torch.set_num_threads(1)  # the networks are small; two processes with two threa
 def pytest_configure(config):
     config.addinivalue_line('markers', 'slow: takes more than a few seconds (deselect with -m "not slow")')
     config.addinivalue_line('filterwarnings', 'ignore::DeprecationWarning')
+
+
+def pytest_collection_modifyitems(items):
+    """Slow ones first: where two workers share the tests, neither is left with a long one at the end."""
+    items.sort(key=lambda item: item.get_closest_marker('slow') is None)
 
 
 @pytest.fixture(scope='session')
@@ -103,11 +109,39 @@ def options(photos, small_teacher):
     }
 
 
+class Warm:
+    """The process of ``tests/warm.py``."""
+
+    def __init__(self):
+        self.process = subprocess.Popen([sys.executable, '-W', 'ignore', '-m', 'tests.warm'], cwd=ROOT, text=True,
+                                        stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                                        env={**os.environ, 'OMP_NUM_THREADS': '1'})
+
+    def start(self, folder, arguments, name='sdakd'):
+        """Start a command; the process number of its session."""
+        order = {'folder': str(folder), 'arguments': arguments, 'stdout': f'{name}.out', 'stderr': f'{name}.err'}
+        self.process.stdin.write(json.dumps(order) + '\n')
+        self.process.stdin.flush()
+        return int(self.process.stdout.readline())
+
+    def wait(self):
+        """The exit code of the command that was started."""
+        return int(self.process.stdout.readline())
+
+
+@pytest.fixture(scope='session')
+def warm():
+    server = Warm()
+    yield server
+    server.process.stdin.close()
+    server.process.wait(30)
+
+
 class Stock:
     """Stock BasicSR in a folder of its own: ``basicsr/train.py`` there is the installed one, unedited."""
 
-    def __init__(self, folder):
-        self.folder, self.python = folder, sys.executable
+    def __init__(self, folder, warm=None):
+        self.folder, self.python, self.warm = folder, sys.executable, warm
         (folder / 'basicsr').symlink_to(Path(find_spec('basicsr').origin).parent)
 
     def run(self, command, opt, *arguments, env=None):
@@ -116,10 +150,18 @@ class Stock:
         if isinstance(opt, dict):
             path = self.folder / 'opt.yml'
             path.write_text(yaml.safe_dump(opt, sort_keys=False))
+        if self.warm and not command.endswith('.py') and not env and self.python == sys.executable:
+            return self.run_warm([*command.split()[1:], '-opt', str(path), *arguments])
         program = command.split() if command.endswith('.py') else ['-m', 'sdakd_plugin.cli', *command.split()[1:]]
         return subprocess.run([str(self.python), *program, '-opt', str(path), *arguments], cwd=self.folder, text=True,
                               capture_output=True, timeout=300,
                               env={**os.environ, 'OMP_NUM_THREADS': '1', **(env or {})})
+
+    def run_warm(self, arguments):
+        self.warm.start(self.folder, arguments)
+        code = self.warm.wait()
+        texts = [(self.folder / f'sdakd.{kind}').read_text() for kind in ('out', 'err')]
+        return subprocess.CompletedProcess(arguments, code, *texts)
 
     def ok(self, command, opt, *arguments, env=None):
         done = self.run(command, opt, *arguments, env=env)
@@ -128,5 +170,5 @@ class Stock:
 
 
 @pytest.fixture
-def stock(tmp_path):
-    return Stock(tmp_path)
+def stock(tmp_path, warm):
+    return Stock(tmp_path, warm)

@@ -332,21 +332,6 @@ class TestWholeRuns:
         saved = stock.folder / 'results/check/visualization/faces_x4/square_000_x4_check.png'
         assert Image.open(saved).size == (SIZE, SIZE)
 
-    def test_it_resumes_inside_each_stage(self, stock, run):
-        del run['val']
-        stock.ok('sdakd train', run)
-        folder = stock.folder / 'experiments/run'
-        whole = torch.load(folder / 'models/net_g_6.pth', weights_only=True)
-        for stopped in (5, 3, 1):
-            for iteration in range(stopped + 1, 7):
-                (folder / f'training_states/{iteration}.state').unlink()
-                (folder / f'models/net_g_{iteration}.pth').unlink()
-            log = stock.ok('sdakd train', run, '--auto_resume')
-            assert f'iter: {stopped}.' in log and f'Stage {(stopped + 1) // 2} of 3' in log
-            assert f'Stage {(stopped - 1) // 2} of 3' not in log
-            again = torch.load(folder / 'models/net_g_6.pth', weights_only=True)
-            assert again['params'].keys() == whole['params'].keys()
-
     def test_a_folder_and_a_summary(self, stock, run, faces):
         for phase in ('train', 'val'):
             run['datasets'][phase].pop('images')

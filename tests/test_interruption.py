@@ -17,31 +17,14 @@ from tests.test_resume import equal
 pytestmark = pytest.mark.slow
 
 RUN = 'experiments/run'
-SERVER = '''
-import os, sys, torch
-torch.set_num_threads(1)
-import basicsr, sdakd_plugin.commands.basicsr, sdakd_plugin.deploy.summary
-from sdakd_plugin.cli import main
-print('ready', flush=True)
-for line in sys.stdin:
-    child = os.fork()  # imports take most of a start
-    if not child:
-        os.setsid()
-        log = os.open(line.strip(), os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-        os.dup2(log, 1), os.dup2(log, 2)
-        code = main(['train', '-opt', 'opt.yml', '--auto_resume'])
-        os._exit(code)
-    print(child, flush=True)
-    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
-'''
 
 
 @pytest.fixture
 def final(stock, options):
     """Options of a run that saves every second iteration, and what an undisturbed one ends with."""
-    options['train']['total_iter'] = 30
+    options['train']['total_iter'] = 18
     for stage in options['train']['stages']:
-        stage['iters'] = 10
+        stage['iters'] = 6
     options['datasets']['train']['dataset_enlarge_ratio'] = 3  # an epoch has six iterations
     options['logger'].update(save_checkpoint_freq=2, print_freq=1)
     del options['val']
@@ -53,8 +36,8 @@ def final(stock, options):
 
 def contents(folder):
     """All weights and states of the last iteration."""
-    found = {path.name: torch.load(path, weights_only=True) for path in (folder / RUN).glob('*/*30.*')}
-    assert {'net_g_30.pth', 'net_d_30.pth', '30.state'} <= set(found)
+    found = {path.name: torch.load(path, weights_only=True) for path in (folder / RUN).glob('*/*18.*')}
+    assert {'net_g_18.pth', 'net_d_18.pth', '18.state'} <= set(found)
     return found
 
 
@@ -73,7 +56,7 @@ def test_a_signal_saves_the_run(stock, final, number):
     assert process.wait(60) == 128 + number, ''.join(lines)
     assert 'Traceback' not in ''.join(lines)
     stopped = re.search(number.name + r': stopped after iteration (\d+), which is saved', ''.join(lines))
-    assert 5 <= int(stopped[1]) < 30
+    assert 5 <= int(stopped[1]) < 18
     assert (stock.folder / RUN / f'training_states/{stopped[1]}.state').exists()
     assert f'iter: {stopped[1]}.' in stock.ok('sdakd train', options, '--auto_resume')
     assert equal(contents(stock.folder), ends)
@@ -83,37 +66,28 @@ def test_thirty_kills(stock, final):
     """SIGKILL at random moments, from the start of the process to the end of training, saves included."""
     options, ends = final
     (stock.folder / 'opt.yml').write_text(yaml.safe_dump(options))
-    server = subprocess.Popen([sys.executable, '-W', 'ignore', '-c', SERVER], cwd=stock.folder, text=True,
-                              stdin=subprocess.PIPE, stdout=subprocess.PIPE)
 
-    def train(name, patience):
-        """Start or resume the run, kill it after some seconds; its exit code."""
-        server.stdin.write(f'{name}\n')
-        server.stdin.flush()
-        child = int(server.stdout.readline())
+    def train(patience):
+        """Start or resume the run, kill it after some seconds; its exit code, and what it printed."""
+        child = stock.warm.start(stock.folder, ['train', '-opt', 'opt.yml', '--auto_resume'])
         if patience is not None:
             time.sleep(patience)
-            if (stock.folder / name).exists():  # it has a session of its own
-                with suppress(ProcessLookupError):  # it has ended
-                    os.killpg(child, signal.SIGKILL)
-        return int(server.stdout.readline())
+            with suppress(ProcessLookupError):  # it has not begun a session of its own yet, or has ended
+                os.killpg(child, signal.SIGKILL)
+        return stock.warm.wait(), ''.join((stock.folder / f'sdakd.{kind}').read_text() for kind in ('out', 'err'))
 
-    assert server.stdout.readline() == 'ready\n'
     start = time.monotonic()
-    assert train('whole.log', None) == 0
+    assert train(None)[0] == 0
     longest = time.monotonic() - start
     shuffled = random.Random(0)
     kills = ended = 0
     while kills < 30:
-        code = train(f'{kills}_{ended}.log', shuffled.uniform(0.1, 0.9) * longest)
-        log = (stock.folder / f'{kills}_{ended}.log').read_text()
+        code, log = train(shuffled.uniform(0.1, 0.8) * longest)
         assert code in (0, -signal.SIGKILL) and 'Traceback' not in log and 'damaged' not in log, log
         kills += code != 0
-        ended += code == 0
         if code == 0:  # the next kills meet a new run
             assert equal(contents(stock.folder), ends)
+            ended += 1
             (stock.folder / RUN).rename(stock.folder / f'ended_{ended}')
-    assert train('last.log', None) == 0
+    assert train(None)[0] == 0
     assert equal(contents(stock.folder), ends)
-    server.stdin.close()
-    assert server.wait(10) == 0

@@ -76,7 +76,7 @@ def test_a_loader_in_the_main_process(stock, options):
 def test_the_pool_and_noise_of_the_degradation(stock, options, photos):
     options = degradation_options(options, photos)
     options.pop('val')
-    check_exact(stock, options, stops=(3, 5))
+    check_exact(stock, options, stops=(3,))
 
 
 def test_a_cohort_that_exchanges_features(stock, options):
@@ -89,7 +89,7 @@ def test_a_cohort_that_exchanges_features(stock, options):
 
 def test_gcfsr_with_its_noise_and_scales(stock, run):  # noqa: F811
     del run['val']
-    check_exact(stock, run, stops=(1, 3, 5))
+    check_exact(stock, run, stops=(1, 3, 5))  # inside each stage
 
 
 def test_a_changed_schedule_is_refused_and_changed_data_are_named(stock, options):

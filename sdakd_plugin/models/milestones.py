@@ -60,13 +60,15 @@ class Milestones:
 
     def resume(self, iteration: int) -> None:
         """Tell the model its best results up to an iteration, and validate if the run was stopped before it could."""
+        if not self.opt.get('val'):
+            return
         entries = [entry for entry in read(self._path(ALL)) if entry['iter'] <= iteration]
         for entry in entries:
             self.model._initialize_best_metric_results(entry['dataset'])
             for metric, value in entry['metrics'].items():
                 if value is not None and metric in self.model.best_metric_results[entry['dataset']]:
                     self.model._update_best_metric_result(entry['dataset'], metric, value, entry['iter'])
-        due = self.opt.get('val') and iteration % self.opt['val']['val_freq'] == 0
+        due = iteration % self.opt['val']['val_freq'] == 0
         if due and all(entry['iter'] != iteration for entry in entries):
             self.validate(iteration)
 

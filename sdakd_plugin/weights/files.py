@@ -120,6 +120,12 @@ def temporary_name(path: Path) -> Path:
     return path.with_name(f'.{path.name}.{uuid4().hex}.tmp')
 
 
+def remove_temporary(folder: str | os.PathLike[str]) -> None:
+    """Remove what a process that was killed while it wrote has left in a folder."""
+    for path in Path(folder).glob('.*.tmp'):
+        path.unlink(missing_ok=True)
+
+
 def _read(path: Path) -> Any:
     if path.suffix.lower() == '.safetensors':
         return safetensors.torch.load_file(path)
