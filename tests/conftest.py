@@ -20,11 +20,6 @@ def pytest_configure(config):
     config.addinivalue_line('filterwarnings', 'ignore::DeprecationWarning')
 
 
-def pytest_collection_modifyitems(items):
-    """Slow ones first: where two workers share the tests, neither is left with a long one at the end."""
-    items.sort(key=lambda item: item.get_closest_marker('slow') is None)
-
-
 @pytest.fixture(scope='session')
 def shared():
     """The folder of real data and weights beside the checkout; tests that need it are skipped without it."""
@@ -117,16 +112,18 @@ class Warm:
                                         stdin=subprocess.PIPE, stdout=subprocess.PIPE,
                                         env={**os.environ, 'OMP_NUM_THREADS': '1'})
 
-    def start(self, folder, arguments, name='sdakd'):
-        """Start a command; the process number of its session."""
-        order = {'folder': str(folder), 'arguments': arguments, 'stdout': f'{name}.out', 'stderr': f'{name}.err'}
+    def start(self, folder, arguments):
+        """Start a command; the process number of its session. What it prints goes to two files beside the folder."""
+        order = {'folder': str(folder), 'arguments': arguments, 'stdout': f'{folder}.out', 'stderr': f'{folder}.err'}
         self.process.stdin.write(json.dumps(order) + '\n')
         self.process.stdin.flush()
         return int(self.process.stdout.readline())
 
-    def wait(self):
-        """The exit code of the command that was started."""
-        return int(self.process.stdout.readline())
+    def wait(self, folder, arguments):
+        """The end of the command that was started."""
+        code = int(self.process.stdout.readline())
+        return subprocess.CompletedProcess(arguments, code, *(Path(f'{folder}.{kind}').read_text()
+                                                              for kind in ('out', 'err')))
 
 
 @pytest.fixture(scope='session')
@@ -151,17 +148,13 @@ class Stock:
             path = self.folder / 'opt.yml'
             path.write_text(yaml.safe_dump(opt, sort_keys=False))
         if self.warm and not command.endswith('.py') and not env and self.python == sys.executable:
-            return self.run_warm([*command.split()[1:], '-opt', str(path), *arguments])
+            arguments = [*command.split()[1:], '-opt', str(path), *arguments]
+            self.warm.start(self.folder, arguments)
+            return self.warm.wait(self.folder, arguments)
         program = command.split() if command.endswith('.py') else ['-m', 'sdakd_plugin.cli', *command.split()[1:]]
         return subprocess.run([str(self.python), *program, '-opt', str(path), *arguments], cwd=self.folder, text=True,
                               capture_output=True, timeout=300,
                               env={**os.environ, 'OMP_NUM_THREADS': '1', **(env or {})})
-
-    def run_warm(self, arguments):
-        self.warm.start(self.folder, arguments)
-        code = self.warm.wait()
-        texts = [(self.folder / f'sdakd.{kind}').read_text() for kind in ('out', 'err')]
-        return subprocess.CompletedProcess(arguments, code, *texts)
 
     def ok(self, command, opt, *arguments, env=None):
         done = self.run(command, opt, *arguments, env=env)

@@ -51,7 +51,7 @@ def seed(number):
 def test_it_is_basicsrs_pipeline_number_for_number(options, photos, monkeypatch):
     options = degradation_options(options, photos)
     seed(0)
-    data = batches(options, 5)
+    data = batches(options, 3)
 
     monkeypatch.setattr(torch.nn.Module, 'cuda', lambda self: self)  # the stock class insists on CUDA
     monkeypatch.setattr(torch.Tensor, 'cuda', lambda self: self)
@@ -80,7 +80,7 @@ def test_the_pool_hands_out_what_came_before(options, photos):
     seed(0)
     ours = OnlineDegradation(options, parse(options), torch.device('cpu'))
     seen = []
-    for batch in batches(options, 6):
+    for batch in batches(options, 3):
         ours.feed_data(batch)
         seen.append(ours.gt.clone())
         assert ours.lq.shape == (2, 3, 16, 16) and ours.gt.shape == (2, 3, 64, 64)

@@ -68,26 +68,28 @@ def test_thirty_kills(stock, final):
     (stock.folder / 'opt.yml').write_text(yaml.safe_dump(options))
 
     def train(patience):
-        """Start or resume the run, kill it after some seconds; its exit code, and what it printed."""
-        child = stock.warm.start(stock.folder, ['train', '-opt', 'opt.yml', '--auto_resume'])
+        """Start or resume the run, kill it after some seconds."""
+        arguments = ['train', '-opt', 'opt.yml', '--auto_resume']
+        child = stock.warm.start(stock.folder, arguments)
         if patience is not None:
             time.sleep(patience)
             with suppress(ProcessLookupError):  # it has not begun a session of its own yet, or has ended
                 os.killpg(child, signal.SIGKILL)
-        return stock.warm.wait(), ''.join((stock.folder / f'sdakd.{kind}').read_text() for kind in ('out', 'err'))
+        return stock.warm.wait(stock.folder, arguments)
 
     start = time.monotonic()
-    assert train(None)[0] == 0
+    assert train(None).returncode == 0
     longest = time.monotonic() - start
     shuffled = random.Random(0)
     kills = ended = 0
     while kills < 30:
-        code, log = train(shuffled.uniform(0.1, 0.8) * longest)
-        assert code in (0, -signal.SIGKILL) and 'Traceback' not in log and 'damaged' not in log, log
-        kills += code != 0
-        if code == 0:  # the next kills meet a new run
+        done = train(shuffled.uniform(0.1, 0.8) * longest)
+        log = done.stdout + done.stderr
+        assert done.returncode in (0, -signal.SIGKILL) and 'Traceback' not in log and 'damaged' not in log, log
+        kills += done.returncode != 0
+        if done.returncode == 0:  # the next kills meet a new run
             assert equal(contents(stock.folder), ends)
             ended += 1
             (stock.folder / RUN).rename(stock.folder / f'ended_{ended}')
-    assert train(None)[0] == 0
+    assert train(None).returncode == 0
     assert equal(contents(stock.folder), ends)
