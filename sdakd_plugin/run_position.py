@@ -72,7 +72,11 @@ class RunPosition:
             def next(self) -> Any:
                 position.iteration += self.trained
                 position.heed()
-                batch = self.fetch()
+                try:
+                    batch = self.fetch()
+                except Exception:
+                    position.heed()  # the signal has ended the loader's workers too
+                    raise
                 self.trained = batch is not None
                 return batch
 

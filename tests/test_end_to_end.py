@@ -66,17 +66,17 @@ def test_on_the_fly_degradation(stock, options, photos):
 
 def test_stages_end_where_validation_does_not(stock, options):
     options['val']['val_freq'] = 100
-    stock.ok('basicsr/train.py', options)
+    stock.ok('sdakd train', options)
     entries = json.loads((stock.folder / 'experiments/run/stages.json').read_text())
     assert [entry['iter'] for entry in entries] == [0, 2, 4, 6]
 
 
 def test_validating_more_often_changes_no_weight(stock, options):
     options['val']['val_freq'] = 6
-    stock.ok('basicsr/train.py', options)
+    stock.ok('sdakd train', options)
     first = torch.load(stock.folder / 'experiments/run/models/net_g_latest.pth', weights_only=True)
     del options['val']
-    stock.ok('basicsr/train.py', options)
+    stock.ok('sdakd train', options)
     second = torch.load(stock.folder / 'experiments/run/models/net_g_latest.pth', weights_only=True)
     for key in ('params', 'params_ema'):
         assert all(torch.equal(first[key][name], second[key][name]) for name in first[key])
@@ -106,7 +106,7 @@ def test_variants(stock, options, small_teacher, change):
         options['train']['stages'][2]['losses'].append('feature_d')
         options['train']['stages'][1].update(train_d=True, optimizer='reset', lr_g=1e-4)
     del options['val']
-    log = stock.ok('basicsr/train.py', options)
+    log = stock.ok('sdakd train', options)
     assert 'End of training.' in log and 'nan' not in log
 
 

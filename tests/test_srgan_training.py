@@ -51,7 +51,7 @@ def test_lpips_distillation_of_a_teacher_trained_before(stock, options, alexnet,
     teacher = small('srgan_teacher_x4', options, **losses)
     teacher['network_g'] = {**GENERATOR, 'num_block': 2}
     teacher['network_d'].update(num_feat=8)
-    assert 'End of training' in stock.ok('basicsr/train.py', teacher)
+    assert 'End of training' in stock.ok('sdakd train', teacher)
 
     student = small('srgan_lpips_kd_x4', options, **losses)
     student['network_g'] = dict(GENERATOR)
@@ -102,7 +102,7 @@ def test_the_mutual_option_files(stock, options, vgg, photos, tmp_path, scale):
     opt['network_g'].update(num_feat=8, num_block=1)
     opt['network_d'].update(num_feat=8)
     opt['train']['vgg_opt'].update(vgg_type='vgg11', layer='conv3_1', vgg_path=str(vgg))
-    log = stock.ok('basicsr/train.py', opt)
+    log = stock.ok('sdakd train', opt)
     assert re.search(r'Best of the cohort on val: psnr [ab] .*, niqe [ab]', log)
 
 
@@ -157,4 +157,4 @@ def test_the_networks_combine(stock, options, alexnet, networks):
     options['datasets']['train']['gt_size'] = 128
     del options['train']['stages'], options['train']['feature_opt']
     options['train'].update(total_iter=2, lpips_opt={'type': 'LPIPSLoss', 'backbone_path': str(alexnet)})
-    assert 'l_g_lpips' in stock.ok('basicsr/train.py', options | networks)
+    assert 'l_g_lpips' in stock.ok('sdakd train', options | networks)

@@ -3,11 +3,10 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
-from contextlib import nullcontext
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from copy import deepcopy
 from typing import Any
-from unittest.mock import patch
 
 
 def train(arguments: Sequence[str]) -> None:
@@ -43,9 +42,9 @@ def train(arguments: Sequence[str]) -> None:
 
     # processes that train together would have to agree on the iteration after which they stop
     watch = nullcontext() if '--launcher' in arguments else interruption.watch()
-    with patch.multiple(stock, parse_options=remember, build_model=build, load_resume_state=resume,
-                        CPUPrefetcher=position.follow(stock.CPUPrefetcher),
-                        CUDAPrefetcher=position.follow(stock.CUDAPrefetcher)), watch:
+    with replaced(stock, parse_options=remember, build_model=build, load_resume_state=resume,
+                  CPUPrefetcher=position.follow(stock.CPUPrefetcher),
+                  CUDAPrefetcher=position.follow(stock.CUDAPrefetcher)), watch:
         stock.train_pipeline(os.getcwd())
     opt = seen[0]
     if opt['rank'] == 0 and opt.get('val'):
@@ -58,6 +57,17 @@ def train(arguments: Sequence[str]) -> None:
         except (OSError, RuntimeError) as error:  # a full disk, or images too large for the teacher's memory
             text = f'The training is complete, but the comparison could not be made: {error}'
         print(text)
+
+
+@contextmanager
+def replaced(module: Any, **names: Any) -> Iterator[None]:
+    """Let a module's names mean something else inside the block."""
+    before = {name: getattr(module, name) for name in names}
+    vars(module).update(names)
+    try:
+        yield
+    finally:
+        vars(module).update(before)
 
 
 def test(arguments: Sequence[str]) -> None:
