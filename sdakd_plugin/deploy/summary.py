@@ -49,7 +49,8 @@ def summarise(opt: Mapping[str, Any]) -> str:
         start = {student: start_metrics(root, name, label) for student, (label, _) in parse(opt).students.items()}
         rows = tables[name] = make_rows(results, nets, dataset, device, start)
         if not shown:
-            captions = {row['method']: ', '.join(f'{key} {row[key]:.2f}' for key in metrics) for row in rows}
+            captions = {row['method']: ', '.join(f'{key} {row[key]:.2f}' for key in metrics if row.get(key) is not None)
+                        for row in rows}  # a metric may be undefined, such as NIQE for an image without contrast
             order = ['LR', 'bicubic', *nets, 'GT']
             side_by_side({method: results[method].images for method in order}, captions).save(root / 'comparison.png')
             shown = f"Picture: {_short(root / 'comparison.png')}"
