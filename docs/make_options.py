@@ -8,10 +8,18 @@ import re
 
 from pydantic import BaseModel
 
-from sdakd_plugin.options import Options, StageOptions, TeacherOptions, TrainOptions
+from sdakd_plugin.options import (
+    AmpOptions,
+    LoggerOptions,
+    Options,
+    StageOptions,
+    TeacherOptions,
+    TrainOptions,
+)
 
 BLOCKS: list[tuple[str, type[BaseModel]]] = [
-    ('Top level', Options), ('teacher', TeacherOptions), ('train', TrainOptions), ('train.stages[]', StageOptions)]
+    ('Top level', Options), ('teacher', TeacherOptions), ('train', TrainOptions), ('train.stages[]', StageOptions),
+    ('train.amp', AmpOptions), ('logger', LoggerOptions)]
 
 
 def table(block: type[BaseModel]) -> str:
@@ -23,8 +31,10 @@ def table(block: type[BaseModel]) -> str:
             kind = annotation.__name__ if isinstance(annotation, type) else str(annotation)
             kind = kind.replace('typing.', '').replace('sdakd_plugin.options.', '').replace(' | None', '')
             kind = re.sub(r'Optional\[Annotated\[(\w+), (.*)\]\]', r'\1 \2', kind).replace('|', 'or')
+            kind = re.sub(r'^Optional\[(.*)\]$', r'\1', kind)
             kind = ' '.join([kind.replace('dict[str, Any]', 'block'), *map(str, field.metadata)])
             for pattern, sign in ((r'Gt\(gt=(.+?)\)', '> '), (r'Ge\(ge=(.+?)\)', '>= '), (r'Lt\(lt=(.+?)\)', '< '),
+                                  (r'Le\(le=(.+?)\)', '<= '),
                                   (r'MinLen\(min_length=.+?\)', '')):
                 kind = re.sub(pattern, sign + (r'\1' if sign else ''), kind)
             default = 'required' if field.is_required() else '' if field.default is None else f'`{field.default}`'

@@ -6,19 +6,47 @@ against that class's constructor where they are built (``distillation/build.py``
 """
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+from typing_extensions import Required, TypedDict
 
 from sdakd_plugin.errors import UserError, nearest
+
+# strict: BasicSR takes most values as they stand in the file, so text is no number here either
+STRICT = ConfigDict(frozen=True, strict=True, allow_inf_nan=False)
+MOST_ITERATIONS = 10**9  # decades
+MOST_WORKERS = 256
+
+
+def whole(value: Any) -> Any:
+    """A whole number that is written as ``!!float 5e3``, as in BasicSR's own files."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+Count = Annotated[PositiveInt, BeforeValidator(whole)]
+Range = Annotated[list[float], Field(min_length=2, max_length=2)]
+Chances = Annotated[list[float], Field(min_length=3, max_length=3)]
 
 
 class Block(BaseModel):
     """A block of the option file in which an unknown key is an error."""
 
-    model_config = ConfigDict(extra='forbid', frozen=True)
+    model_config = ConfigDict(extra='forbid', **STRICT)
 
 
 class StageOptions(Block):
@@ -36,6 +64,15 @@ class StageOptions(Block):
     optimizer: Literal['keep', 'reset'] = Field(
         default='keep', description="Keep the optimizers' moments when the stage begins, or start them anew.")
 
+    _whole = field_validator('iters', mode='before')(whole)
+
+    @model_validator(mode='after')
+    def a_rate_has_a_network(self) -> StageOptions:
+        if self.lr_d is not None and 'gan' not in self.losses and not self.train_d:
+            raise ValueError(f"lr_d: stage '{self.name}' does not train the discriminator; add gan to its losses, or "
+                             'train_d: true, or remove lr_d')
+        return self
+
 
 class TeacherOptions(Block):
     """The frozen networks. None of their keys is one that BasicSR's resume or folder-making touches."""
@@ -48,6 +85,9 @@ class TeacherOptions(Block):
     network_d: dict[str, Any] | None = Field(default=None, description='A discriminator, for the term feature_d.')
     pretrain_network_d: str | None = Field(default=None, description="The discriminator's weights: file or known name.")
     param_key_d: str | None = Field(default=None, description='Key in that file; found by itself where left out.')
+    cache: str | None = Field(
+        default=None, description='A folder for the images of network_g, made by `sdakd cache`: for fixed pairs of LQ '
+                                  'and GT, and read instead of running network_g.')
     channels: Literal['even', 'l1'] = Field(
         default='even', description='Which channels a student keeps that starts from its teacher '
                                     '(path.pretrain_network_g: teacher): every so many, or those of the largest L1 '
@@ -65,12 +105,20 @@ class MemberOptions(Block):
     pretrain_network_d: str | None = Field(default=None, description="Its discriminator's first weights.")
 
 
+class AmpOptions(Block):
+    """``train.amp``: what runs in a lower precision. Weights, losses and spectral norm stay in float32."""
+
+    teacher: Literal['bfloat16', 'float16'] | None = Field(default=None, description='The frozen networks.')
+    student: Literal['bfloat16', 'float16'] | None = Field(
+        default=None, description='The student and the discriminators; float16 scales the gradients (GradScaler).')
+
+
 class TrainOptions(BaseModel):
     """The block ``train``: BasicSR's keys, the stages, and any number of losses ``*_opt``."""
 
-    model_config = ConfigDict(extra='allow', frozen=True)
+    model_config = ConfigDict(extra='allow', **STRICT)
 
-    total_iter: PositiveInt = Field(description='Iterations in all.')
+    total_iter: PositiveInt = Field(le=MOST_ITERATIONS, description='Iterations in all.')
     warmup_iter: int = Field(default=-1, description='Iterations over which the learning rate rises; -1 for none.')
     ema_decay: float = Field(default=0, ge=0, lt=1, description="Decay of the generator's moving average; 0 for none.")
     net_d_iters: PositiveInt = Field(default=1, description='The generator steps once in so many iterations.')
@@ -87,10 +135,23 @@ class TrainOptions(BaseModel):
     optim_g: dict[str, Any] = Field(description="The generator's optimizer, with its type.")
     optim_d: dict[str, Any] | None = Field(default=None, description="The discriminator's optimizer, with its type.")
     scheduler: dict[str, Any] = Field(description='The learning-rate schedule, with its type.')
+    nonfinite_limit: PositiveInt = Field(
+        default=20, description='A step whose loss or gradient is not finite is skipped; training stops after so many '
+                                'iterations in a row that had one.')
+    collapse_after: int = Field(
+        default=2000, ge=0, description='Warn once if the discriminator has won, or lost, for so many iterations in a '
+                                        'row; 0 for never.')
+    amp: AmpOptions | None = Field(default=None, description='Mixed precision; left out: float32 everywhere.')
+    channels_last: bool = Field(
+        default=False, description='Keep images in memory with the channels last: faster convolutions, other rounding.')
+    compile: bool = Field(
+        default=False, description='Let torch.compile translate the networks; checkpoints stay as they are.')
     mutual_images: Literal['real', 'fake', 'both'] = Field(
         default='both', description='Images on which the discriminators of the term mutual compare their scores.')
     stages: list[StageOptions] | None = Field(
         default=None, min_length=1, description='The stages in their order; left out: one stage with every loss.')
+
+    _whole = field_validator('total_iter', mode='before')(whole)
 
     @model_validator(mode='after')
     def only_losses_besides(self) -> TrainOptions:
@@ -102,12 +163,70 @@ class TrainOptions(BaseModel):
         return self
 
     @property
+    def precision(self) -> AmpOptions:
+        """``amp``, or float32 everywhere."""
+        return self.amp or AmpOptions()
+
+    @property
     def losses(self) -> dict[str, dict[str, Any]]:
         """Loss blocks by the name that stages use, in BasicSR's order first: it decides the order of random draws."""
         extra = self.model_extra or {}
         order: list[str] = [key for key in ('pixel_opt', 'ldl_opt', 'perceptual_opt', 'gan_opt') if key in extra]
         order += [key for key in extra if key not in order]
         return {key.removesuffix('_opt'): extra[key] for key in order if extra[key] is not None}
+
+
+class LoggerOptions(BaseModel):
+    """The block ``logger``: BasicSR's keys, and which checkpoints are kept."""
+
+    model_config = ConfigDict(extra='allow', **STRICT)
+
+    print_freq: Count = 100
+    save_checkpoint_freq: Count = 5000
+    use_tb_logger: bool = False
+    wandb: dict[str, Any] | None = None
+    keep_last: PositiveInt | None = Field(
+        default=None, description='Keep the checkpoints of so many last saves and remove older ones; left out: all.')
+    keep_best: PositiveInt = Field(
+        default=1, description='Where keep_last removes checkpoints: keep, besides, so many of the best by each metric.')
+
+
+class DatasetOptions(TypedDict, total=False):
+    """A block under ``datasets``: the keys that BasicSR reads late. The others belong to the data set's class."""
+
+    __pydantic_config__ = ConfigDict(extra='allow', strict=True, allow_inf_nan=False)  # type: ignore[misc]
+
+    name: Required[str]
+    type: str
+    dataroot_gt: str | None
+    dataroot_lq: str | None
+    meta_info: str | None
+    meta_info_file: str | None
+    filename_tmpl: str
+    io_backend: dict[str, Any] | None
+    gt_size: PositiveInt | None
+    use_hflip: bool
+    use_rot: bool
+    batch_size_per_gpu: PositiveInt
+    num_worker_per_gpu: Annotated[NonNegativeInt, Field(le=MOST_WORKERS)]
+    dataset_enlarge_ratio: PositiveFloat
+    prefetch_mode: Literal['cpu', 'cuda'] | None
+    num_prefetch_queue: PositiveInt
+    pin_memory: bool
+    persistent_workers: bool
+    scale: PositiveInt
+
+
+class ValOptions(TypedDict, total=False):
+    """The block ``val``, as BasicSR reads it."""
+
+    __pydantic_config__ = ConfigDict(extra='allow', strict=True)  # type: ignore[misc]
+
+    val_freq: Count
+    save_img: bool
+    suffix: str | None
+    pbar: bool
+    metrics: dict[str, dict[str, Any]] | None
 
 
 class Options(Block):
@@ -119,9 +238,9 @@ class Options(Block):
     scales: list[PositiveInt] | None = Field(
         default=None, min_length=1, description='For data sets without LQ: the scales of which each batch draws one, '
                                                 'as often as it is listed; validation runs at each.')
-    num_gpu: int | Literal['auto']
-    manual_seed: int | None = None
-    datasets: dict[str, dict[str, Any]]
+    num_gpu: NonNegativeInt | Literal['auto']
+    manual_seed: int | None = Field(default=None, ge=0, lt=2**32 - MOST_WORKERS * 2**10)  # NumPy's, and the workers'
+    datasets: dict[str, DatasetOptions] = Field(min_length=1)
     network_g: dict[str, Any]
     network_d: dict[str, Any] | None = None
     network_d_peer: dict[str, Any] | None = Field(
@@ -131,8 +250,8 @@ class Options(Block):
     teacher: TeacherOptions | None = Field(default=None, description='The frozen networks to distil from.')
     path: dict[str, Any]
     train: TrainOptions | None = None
-    val: dict[str, Any] | None = None
-    logger: dict[str, Any] | None = None
+    val: ValOptions | None = None
+    logger: LoggerOptions = LoggerOptions()
     dist_params: dict[str, Any] | None = None
     find_unused_parameters: bool = False
 
@@ -144,21 +263,21 @@ class Options(Block):
     l1_gt_usm: bool = False
     percep_gt_usm: bool = False
     gan_gt_usm: bool = False
-    resize_prob: list[float] | None = None
-    resize_range: list[float] | None = None
+    resize_prob: Chances | None = None
+    resize_range: Range | None = None
     gaussian_noise_prob: float | None = None
-    noise_range: list[float] | None = None
-    poisson_scale_range: list[float] | None = None
+    noise_range: Range | None = None
+    poisson_scale_range: Range | None = None
     gray_noise_prob: float | None = None
-    jpeg_range: list[float] | None = None
+    jpeg_range: Range | None = None
     second_blur_prob: float | None = None
-    resize_prob2: list[float] | None = None
-    resize_range2: list[float] | None = None
+    resize_prob2: Chances | None = None
+    resize_range2: Range | None = None
     gaussian_noise_prob2: float | None = None
-    noise_range2: list[float] | None = None
-    poisson_scale_range2: list[float] | None = None
+    noise_range2: Range | None = None
+    poisson_scale_range2: Range | None = None
     gray_noise_prob2: float | None = None
-    jpeg_range2: list[float] | None = None
+    jpeg_range2: Range | None = None
 
     # what BasicSR's own parse_options adds
     is_train: bool = True
@@ -168,6 +287,23 @@ class Options(Block):
     auto_resume: bool = False
     root_path: str | None = None
 
+    @field_validator('name')
+    @classmethod
+    def names_a_folder(cls, name: str) -> str:
+        if not re.fullmatch(r'[^/\\\x00-\x1f]{1,180}', name) or name in ('.', '..'):
+            raise ValueError(f'expected the name of a folder, not a path, of at most 180 characters, not {name!r}')
+        return name
+
+    @field_validator('path')
+    @classmethod
+    def files_are_text(cls, path: dict[str, Any]) -> dict[str, Any]:
+        for key, value in path.items():
+            switch = 'strict_load' in key
+            expected = bool if switch else list if key == 'ignore_resume_networks' else str
+            if value is not None and not isinstance(value, expected):
+                kind = {bool: 'true or false', list: 'a list', str: 'text'}[expected]
+                raise ValueError(f'{key}: expected {kind}, not {value!r}')
+        return path
 
     @property
     def students(self) -> dict[str, tuple[str, dict[str, Any]]]:
@@ -202,9 +338,12 @@ def parse(opt: Mapping[str, Any]) -> Options:
         UserError: one line for the first thing that is wrong.
     """
     try:
+        _check_values(opt, '')
         options = Options.model_validate(dict(opt))
     except ValidationError as error:
         raise UserError(_explain(error, opt)) from None
+    except RecursionError:
+        raise UserError('the options are nested too deeply, or hold themselves') from None
     if options.is_train and options.train is None:
         raise UserError("train: the block is missing" + nearest('train', opt))
     if (options.cohort is not None) != (options.model_type == 'MutualSRGANModel'):
@@ -215,7 +354,6 @@ def parse(opt: Mapping[str, Any]) -> Options:
             raise UserError(f"cohort: two members are named '{max(names, key=names.count)}'")
         if options.network_d_peer is not None:
             raise UserError('network_d_peer: is for SDAKDModel; in a cohort the members are peers')
-    _refuse_numbers_as_text(opt.get('train'), 'train')
     return options
 
 
@@ -223,12 +361,12 @@ def _explain(error: ValidationError, opt: Mapping[str, Any]) -> str:
     """Turn pydantic's first complaint into one line in the words of the option file."""
     first = error.errors()[0]
     where = list(first['loc'])
-    key = '.'.join(str(part) for part in where)
     if first['type'] == 'extra_forbidden':
         *parents, unknown = where
         valid = _block_at(parents).model_fields
         inside = f"{'.'.join(str(part) for part in parents)}: " if parents else ''
         return f"{inside}unknown key '{unknown}'" + nearest(unknown, valid)
+    key = '.'.join(str(part) for part in _written(where, opt, first['type'] == 'missing'))
     if first['type'] == 'missing':
         *parents, missing = where
         holder: Any = opt
@@ -238,7 +376,28 @@ def _explain(error: ValidationError, opt: Mapping[str, Any]) -> str:
         return f'{key}: this key is missing' + (close if 'did you mean' in close else '')
     if first['type'] == 'value_error':
         return f"{key}: {first['msg'].removeprefix('Value error, ')}"
-    return f"{key}: {first['msg'][0].lower()}{first['msg'][1:]}, not {first['input']!r}"
+    return f"{key}: {first['msg'][0].lower()}{first['msg'][1:]}, not {shown(first['input'])}"
+
+
+def _written(where: list[Any], opt: Any, missing: bool) -> list[Any]:
+    """The part of pydantic's location that stands in the file; behind it are names of pydantic's own."""
+    found: list[Any] = []
+    for part in where:
+        try:
+            opt = opt[part]
+        except (IndexError, KeyError, TypeError):
+            return [*found, part] if missing else found
+        found.append(part)
+    return found
+
+
+def shown(value: object) -> str:
+    """A value of the option file, shortened for a message."""
+    try:
+        text = repr(value)
+    except ValueError:  # Python prints no number of more than 4300 digits
+        return 'a number without end'
+    return text if len(text) <= 60 else f'{text[:57]}...'
 
 
 def _block_at(loc: list[Any]) -> type[BaseModel]:
@@ -246,17 +405,24 @@ def _block_at(loc: list[Any]) -> type[BaseModel]:
     names = [part for part in loc if isinstance(part, str)]
     blocks: dict[tuple[str, ...], type[BaseModel]] = {
         (): Options, ('train',): TrainOptions, ('train', 'stages'): StageOptions, ('teacher',): TeacherOptions,
-        ('cohort',): MemberOptions}
+        ('cohort',): MemberOptions, ('train', 'amp'): AmpOptions}
     return blocks[tuple(names)]
 
 
-def _refuse_numbers_as_text(value: Any, key: str) -> None:
-    """YAML 1.1 reads ``2e-4`` (no point) as text, which would fail deep inside an optimizer or a loss."""
+def _check_values(value: Any, key: str) -> None:
+    """Refuse what YAML makes of a slip: keys that are no text, which BasicSR cannot print; numbers that are none; and
+    ``2e-4`` (no point), which is text for YAML 1.1 and would fail deep inside an optimizer or a loss."""
+    inside = f'{key}.' if key else ''
     if isinstance(value, Mapping):
         for name, inner in value.items():
-            _refuse_numbers_as_text(inner, f'{key}.{name}')
+            if not isinstance(name, str):
+                raise UserError(f'{inside}{shown(name)}: a key must be text; quote it if it is meant')
+            _check_values(inner, inside + name)
     elif isinstance(value, list):
         for index, inner in enumerate(value):
-            _refuse_numbers_as_text(inner, f'{key}.{index}')
+            _check_values(inner, f'{inside}{index}')
+    elif isinstance(value, float) and not math.isfinite(value):
+        raise UserError(f'{key}: {value} is no number to calculate with')
     elif isinstance(value, str) and re.fullmatch(r'[+-]?\d+[eE][+-]?\d+', value):
-        raise UserError(f"{key}: '{value}' is text for YAML; write {float(value):.1e} with a point, or !!float {value}")
+        raise UserError(f"{key}: '{value:.60}' is text for YAML; write {float(value):.1e} with a point, or !!float "
+                        f'{value:.60}')

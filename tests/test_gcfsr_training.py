@@ -17,6 +17,7 @@ from torch.nn import functional as F
 from sdakd_plugin.check import check
 from sdakd_plugin.data.scales import AtScale, ScaleDraw, at_scales
 from sdakd_plugin.distillation.calling import ImageToImage, score, super_resolve
+from sdakd_plugin.distillation.execution import Execution
 from sdakd_plugin.distillation.teacher import Teacher, load_frozen
 from sdakd_plugin.errors import UserError
 from sdakd_plugin.models.sdakd_model import SDAKDModel
@@ -224,7 +225,7 @@ class TestTeacher:
         net = build_network({**network, 'out_size': 32})
         state = net.state_dict()
         torch.save({key: state} if key else state, tmp_path / 'teacher.pth')
-        teacher = Teacher(TeacherOptions(pretrain_network_g=str(tmp_path / 'teacher.pth')), torch.device('cpu'))
+        teacher = Teacher(TeacherOptions(pretrain_network_g=str(tmp_path / 'teacher.pth')), Execution(torch.device('cpu')))
         assert type(teacher.net_g) is type(net)
         lq = torch.rand(1, 3, 16, 16)
         answer = teacher.generate(lq, ['conv_body_down.0', 'style_convs.1'])

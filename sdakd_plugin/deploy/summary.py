@@ -17,7 +17,9 @@ from sdakd_plugin.deploy import compare, cost
 from sdakd_plugin.deploy.picture import side_by_side
 from sdakd_plugin.deploy.table import markdown
 from sdakd_plugin.distillation.build import build_network
+from sdakd_plugin.distillation.execution import Execution
 from sdakd_plugin.distillation.teacher import Teacher
+from sdakd_plugin.distillation.teacher_cache import at_hand
 from sdakd_plugin.models import milestones
 from sdakd_plugin.options import parse
 
@@ -71,8 +73,8 @@ def load_networks(opt: Mapping[str, Any], device: torch.device) -> dict[str, nn.
     """The teacher, if there is one, and the students as they were saved last."""
     nets: dict[str, nn.Module] = {}
     options = parse(opt)
-    if options.teacher is not None:
-        nets['teacher'] = Teacher(options.teacher, device).net_g
+    if options.teacher is not None and (options.teacher.cache is None or at_hand(options.teacher)):
+        nets['teacher'] = Teacher(options.teacher, Execution(device)).net_g
     for name, (label, network) in options.students.items():
         path = student_file(opt, label)
         student = build_network(network, 'network_g')

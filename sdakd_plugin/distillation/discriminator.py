@@ -4,7 +4,7 @@ One function serves a student discriminator by itself, one with a peer, and a co
 """
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -35,11 +35,21 @@ class FeatureDTerm:
 
 @dataclass
 class Player:
-    """A discriminator in training: the network, what is inside its distributed wrapper, and its own further terms."""
+    """A discriminator in training.
+
+    Attributes:
+        net: the network.
+        bare: what is inside its distributed wrapper.
+        terms: its own further terms.
+        execution: how it scores images; as it is where left out.
+        differentiate: accumulates the gradients of its loss.
+    """
 
     net: nn.Module
     bare: nn.Module
     terms: Sequence[FeatureDTerm] = ()
+    execution: Callable[..., Tensor] = lambda call, net, images: call(net, images)
+    differentiate: Callable[[Tensor], None] = Tensor.backward
 
 
 class Batch(NamedTuple):
@@ -75,14 +85,14 @@ def backward(players: Sequence[Player], gan_loss: nn.Module, batches: Sequence[B
             losses = _own_losses(players[k], gan_loss, batch, scored[k], logs[k]) if k in batch.owners else []
             if exchange:
                 losses.append(_counted(logs[k], 'l_d_mutual', exchange(k, scored) / shared))
-            sum(losses[1:], losses[0]).backward()
+            players[k].differentiate(sum(losses[1:], losses[0]))
     return logs
 
 
 def _score(player: Player, images: Tensor, layers: Sequence[str]) -> Scored:
     names = [*layers, *(layer for term in player.terms for layer in term.student_layers)]
     with Taps(player.bare, names) as taps:
-        scores = score(player.net, images)
+        scores = player.execution(score, player.net, images)
     return Scored(images, scores, taps.features)
 
 

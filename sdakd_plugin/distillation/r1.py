@@ -24,25 +24,25 @@ class R1:
         self.weight, self.every = weight, every
         self.last: list[Tensor] = []  # for the log of the iterations between
 
-    def backward(self, players: Sequence[Player], real: Tensor, iteration: int) -> list[Log]:
+    def backward(self, players: Sequence[Player], real: Tensor, iteration: int) -> None:
         """Accumulate the gradients where the penalty is due.
 
         Args:
             players: the discriminators.
             real: images (n, c, H, W), range 0..1.
             iteration: of the run.
-
-        Returns:
-            For each player ``l_d_r1``, as of the last time it was due.
         """
         if iteration % self.every == 0:
             self.last = [self._step(player, real) for player in players]
-        return [{'l_d_r1': value} for value in self.last]
+
+    def log(self, number: int) -> Log:
+        """``l_d_r1`` of a player, as of the last time it was due."""
+        return {'l_d_r1': self.last[number]} if self.last else {}
 
     def _step(self, player: Player, real: Tensor) -> Tensor:
         images = as_input(player.bare, real.detach()).clone().requires_grad_()
         scores = player.net(images)
         # distributed training wants a gradient, be it zero, for the last bias too
         loss = self.weight / 2 * r1_penalty(scores, images) * self.every + 0 * scores.sum()
-        loss.backward()
+        player.differentiate(loss)
         return loss.detach()

@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from types import TracebackType
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from sdakd_plugin.errors import UserError, nearest
@@ -54,6 +55,8 @@ class Taps:
                  traceback: TracebackType | None) -> bool:
         for handle in self._handles:
             handle.remove()
+        self.features = {name: feature.to(torch.promote_types(feature.dtype, torch.float32))  # those of autocast, too
+                         for name, feature in self.features.items()}
         if kind is None:
             for name in self.layers:
                 if name not in self.features:

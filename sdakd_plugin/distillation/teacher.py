@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from sdakd_plugin import weights
 from sdakd_plugin.distillation.build import build_network, undisturbed_rng
 from sdakd_plugin.distillation.calling import score, super_resolve
+from sdakd_plugin.distillation.execution import Execution
 from sdakd_plugin.distillation.taps import Taps
 from sdakd_plugin.errors import UserError
 from sdakd_plugin.options import TeacherOptions
@@ -30,19 +31,24 @@ class Teacher:
 
     Args:
         options: that block.
-        device: where the networks run.
+        execution: where and how the networks run.
 
     Raises:
         UserError: unknown network, weights that are missing, unreadable or made for another network.
     """
 
-    def __init__(self, options: TeacherOptions, device: torch.device) -> None:
-        self.net_g = load_frozen(options.network_g, options.pretrain_network_g, options.param_key_g, 'g').to(device)
+    def __init__(self, options: TeacherOptions, execution: Execution) -> None:
+        self.execution = execution
+        self.net_g = self._ready(load_frozen(options.network_g, options.pretrain_network_g, options.param_key_g, 'g'))
         self.net_d: nn.Module | None = None
         if options.pretrain_network_d is not None:
-            self.net_d = load_frozen(options.network_d, options.pretrain_network_d, options.param_key_d, 'd').to(device)
+            self.net_d = self._ready(load_frozen(options.network_d, options.pretrain_network_d, options.param_key_d,
+                                                 'd'))
         elif options.network_d is not None:
             raise UserError('teacher.pretrain_network_d: this key is missing; teacher.network_d needs its weights')
+
+    def _ready(self, net: nn.Module) -> nn.Module:
+        return self.execution.prepare(net.to(self.execution.device))
 
     @torch.no_grad()
     def generate(self, lq: Tensor, layers: Iterable[str] = (), image: bool = True) -> Answer:
@@ -55,7 +61,7 @@ class Teacher:
         """
         sr = None
         with Taps(self.net_g, layers, stop=not image) as taps:
-            sr = super_resolve(self.net_g, lq)
+            sr = self.execution(super_resolve, self.net_g, lq)
         return Answer(sr, taps.features)
 
     @torch.no_grad()
@@ -63,7 +69,7 @@ class Teacher:
         """Features of images (n, c, H, W), range 0..1, in the teacher's discriminator."""
         assert self.net_d is not None
         with Taps(self.net_d, layers, stop=True) as taps:
-            score(self.net_d, images)
+            self.execution(score, self.net_d, images)
         return taps.features
 
 

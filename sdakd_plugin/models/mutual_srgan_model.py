@@ -119,6 +119,7 @@ class MutualSRGANModel(RepairedModel):
         first.feed_data(data)
         for member in others:
             member.lq, member.gt, member.gt_usm = first.lq, first.gt, getattr(first, 'gt_usm', None)
+            member.teacher_image = first.teacher_image
 
     def update_learning_rate(self, current_iter: int, warmup_iter: int = -1) -> None:
         for member in self.members:
@@ -144,11 +145,10 @@ class MutualSRGANModel(RepairedModel):
         batches = [Batch(True, self.members[0].real, range(len(players))),
                    *(Batch(False, output, [number]) for number, output in enumerate(outputs))]
         gan_loss = self.members[0].terms['gan'].loss
-        logs = backward(players, gan_loss, batches, self.mutual if 'mutual' in stage.losses else None)
+        mutual = self.mutual if 'mutual' in stage.losses else None
+        logs = backward(players, gan_loss, batches, mutual)
         for member, player, log in zip(self.members, players, logs, strict=True):
-            member.regularise([player], [log], current_iter)
-            member.d_optimizers[0].step()
-            member.log.update(log)
+            member.step_discriminators([player], [log], current_iter)
 
     def get_current_log(self) -> dict[str, float]:
         """Every member's log, its name behind each key."""
@@ -187,15 +187,18 @@ class MutualSRGANModel(RepairedModel):
             member.load_process_state(own, same_data)
         super().load_process_state(state, same_data)
 
-    def resume_training(self, resume_state: Mapping[str, Any]) -> None:
+    def resume_training(self, resume_state: dict[str, Any]) -> None:
         super().resume_training(resume_state)
         for member in self.members:
             member.milestones.resume(resume_state['iter'])
 
-    def save(self, epoch: int, current_iter: int) -> None:
-        for member in self.members:
-            member.save_networks(current_iter)
-        self.save_training_state(epoch, current_iter)
+    @property
+    def networks(self) -> dict[str, dict[str, nn.Module]]:
+        return {label: nets for member in self.members for label, nets in member.networks.items()}
+
+    @property
+    def labels(self) -> list[str]:
+        return [member.label for member in self.members]
 
 
 def member_options(opt: Mapping[str, Any], member: MemberOptions) -> dict[str, Any]:

@@ -1,29 +1,29 @@
 """BasicSR's ``SRModel`` without its traps: errors that name the key, safe weights, sure saving, validation anywhere."""
 from __future__ import annotations
 
-import os
 import warnings
 from collections.abc import Iterable, Mapping
 from copy import deepcopy
+from functools import cached_property
 from typing import Any
 
 import torch
 from basicsr.models.sr_model import SRModel
 from basicsr.utils import get_root_logger
-from basicsr.utils.dist_util import master_only
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader
 
-from sdakd_plugin import random_state, weights
+from sdakd_plugin import processes, run_position, weights
 from sdakd_plugin.data.scales import at_scales, check_out_size, check_scales
 from sdakd_plugin.distillation.build import build_network, undisturbed_rng
 from sdakd_plugin.distillation.calling import largest_scale, super_resolve
+from sdakd_plugin.distillation.execution import Execution
 from sdakd_plugin.distillation.slimming import weights_from_teacher
 from sdakd_plugin.distillation.stages import Schedule
 from sdakd_plugin.errors import UserError, nearest
+from sdakd_plugin.models.checkpoints import NETWORKS, STATES, Checkpoints
 from sdakd_plugin.options import parse
-from sdakd_plugin.run_position import RunPosition
 
 
 class RepairedModel(SRModel):
@@ -37,13 +37,16 @@ class RepairedModel(SRModel):
     """
 
     schedule: Schedule
-    position: RunPosition | None = None  # set by ``sdakd train``; stock train.py tells nobody where it is
 
     def __init__(self, opt: Mapping[str, Any]) -> None:
         self.options = parse(opt)
         self.validating = False
         check_device(self.options.num_gpu, self.options.dist)
         super(SRModel, self).__init__(deepcopy(dict(opt)))  # not SRModel's: its errors name neither key nor file
+        train = self.options.train if self.is_train else None
+        self.execution = Execution(self.device)
+        if train is not None:
+            self.execution = Execution(self.device, train.precision.student, train.channels_last)
         self.net_g = self.model_to_device(build_network(self.opt['network_g'], 'network_g'))
         check_out_size(self.options, getattr(self.get_bare_model(self.net_g), 'out_size', None))
         check_scales(self.options, largest_scale(self.net_g))
@@ -53,6 +56,7 @@ class RepairedModel(SRModel):
             self.init_training_settings()
 
     def model_to_device(self, net: nn.Module) -> nn.Module:
+        self.execution.prepare(net)
         if self.opt['dist'] and self.device.type == 'cpu':  # BasicSR's own asks CUDA for a device number
             return DistributedDataParallel(net.to(self.device))
         return super().model_to_device(net)
@@ -81,7 +85,7 @@ class RepairedModel(SRModel):
         """Make the averaged student as BasicSR does, which draws as many random numbers."""
         self.ema_decay = decay
         if decay > 0:
-            self.net_g_ema = build_network(self.opt['network_g'], 'network_g').to(self.device)
+            self.net_g_ema = self.execution.prepare(build_network(self.opt['network_g'], 'network_g').to(self.device))
             self.net_g_ema.load_state_dict(self.get_bare_model(self.net_g).state_dict())
             self.load_pretrained(self.net_g_ema, 'g', 'params_ema')
             self.net_g_ema.eval()
@@ -154,41 +158,56 @@ class RepairedModel(SRModel):
         finally:
             self.validating = False
 
+    def dist_validation(self, dataloader: Any, current_iter: Any, tb_logger: Any, save_img: bool) -> None:
+        """On the first process; the others wait, on the CPU, or a timeout of the GPUs' backend would end the run."""
+        super().dist_validation(dataloader, current_iter, tb_logger, save_img)
+        processes.wait()
+
     def validated(self, dataset: str, current_iter: Any) -> None:
         """Called when ``metric_results`` of a data set is there."""
 
-    @master_only
-    def save_network(self, net: Any, net_label: str, current_iter: int, param_key: Any = 'params') -> None:
-        """As BasicSR's, but written under a temporary name and renamed, and a failure ends the run."""
-        nets, keys = (net, param_key) if isinstance(net, list) else ([net], [param_key])
-        content = {key: {name: tensor.cpu() for name, tensor in self.get_bare_model(one).state_dict().items()}
-                   for one, key in zip(nets, keys, strict=True)}
-        name = f"{net_label}_{'latest' if current_iter == -1 else current_iter}.pth"
-        weights.atomic_save(content, os.path.join(self.opt['path']['models'], name))
+    # ------------------------------------------------------------------------------------------------------ saving
 
-    def save_training_state(self, epoch: int, current_iter: int) -> None:
-        """BasicSR's training state, plus all that a resumed run needs to go on as if it had not been stopped."""
-        if current_iter == -1:
-            return
-        processes = gathered(self.process_state(), self.opt['dist'])
+    @property
+    def networks(self) -> dict[str, dict[str, nn.Module]]:
+        """What is saved: for each file's name the networks by their key in it."""
+        raise NotImplementedError
+
+    @property
+    def labels(self) -> list[str]:
+        """The ends of the students' file names."""
+        return ['']
+
+    @cached_property
+    def checkpoints(self) -> Checkpoints:
+        return Checkpoints(self.opt, self.options.logger, self.labels)
+
+    def save(self, epoch: int, current_iter: int) -> None:
+        """Save BasicSR's networks and training state; on every process, as each has a part in the state."""
+        number = 'latest' if current_iter == -1 else str(current_iter)
+        contents: dict[str, Any] = {f'{NETWORKS}/{label}_{number}.pth': {
+            key: plain_state(self.get_bare_model(net)) for key, net in nets.items()} for label, nets in self.networks.items()}
+        if current_iter != -1:
+            contents[f'{STATES}/{number}.state'] = self.training_state(epoch, current_iter)
         if self.opt['rank'] == 0:
-            state = {'epoch': epoch, 'iter': current_iter,
-                     'optimizers': [optimizer.state_dict() for optimizer in self.optimizers],
-                     'schedulers': [scheduler.state_dict() for scheduler in self.schedulers],
-                     'connectors': {name: loss.state_dict() for name, loss in self.connectors.items()},
-                     'stage': self.schedule.at(current_iter).name, 'data': self.data_options(), 'processes': processes}
-            weights.atomic_save(state, os.path.join(self.opt['path']['training_states'], f'{current_iter}.state'))
+            self.checkpoints.write(contents)
+
+    def training_state(self, epoch: int, current_iter: int) -> dict[str, Any]:
+        """BasicSR's training state, plus all that a resumed run needs to go on as if it had not been stopped."""
+        return {'epoch': epoch, 'iter': current_iter,
+                'optimizers': [optimizer.state_dict() for optimizer in self.optimizers],
+                'schedulers': [scheduler.state_dict() for scheduler in self.schedulers],
+                'connectors': {name: loss.state_dict() for name, loss in self.connectors.items()},
+                'stage': self.schedule.at(current_iter).name, 'data': self.data_options(),
+                'processes': processes.gathered(self.process_state())}
 
     def process_state(self) -> dict[str, Any]:
-        """What each process has for itself: its random numbers, and its place in the epoch where that is known."""
-        return {'random': self.position.state() if self.position else {'now': random_state.capture()}}
+        """What each process has for itself: its random numbers, and its place in the epoch."""
+        return {'random': run_position.current.state()}
 
     def load_process_state(self, state: Mapping[str, Any], same_data: bool) -> None:
-        """Put it back; without the place in the epoch where the data differ, or nobody loads it by ``position``."""
-        if self.position is not None and same_data and 'begun' in state['random']:
-            self.position.pending = state['random']
-        else:
-            random_state.restore(state['random']['now'])
+        """Put it back; without the place in the epoch where the data differ."""
+        run_position.current.load_state(state['random'], same_data)
 
     def data_options(self) -> dict[str, Any]:
         """What decides which images a batch holds."""
@@ -196,8 +215,8 @@ class RepairedModel(SRModel):
         keys = ('type', 'batch_size_per_gpu', 'num_worker_per_gpu', 'dataset_enlarge_ratio')
         return {'world_size': self.opt['world_size'], **{key: block.get(key) for key in keys}}
 
-    def resume_training(self, resume_state: Mapping[str, Any]) -> None:
-        """Go on from a training state.
+    def resume_training(self, resume_state: dict[str, Any]) -> None:
+        """Go on from a training state. Where the data are other ones than before, its epoch is corrected.
 
         Raises:
             UserError: the state belongs to a run with other networks or losses, or its iteration was in another stage.
@@ -212,12 +231,14 @@ class RepairedModel(SRModel):
         super().resume_training(resume_state)
         for name, loss in self.connectors.items():
             loss.load_state_dict(resume_state['connectors'][name])
-        processes, same_data = resume_state.get('processes', []), resume_state.get('data') == self.data_options()
-        if not same_data:
-            get_root_logger().warning('Resuming with other data, workers or processes than before: the epoch begins '
-                                      'anew, and the run is not the one that it would have been.')
-        if len(processes) == self.opt['world_size']:
-            self.load_process_state(processes[self.opt['rank']], same_data)
+        was, now = resume_state.get('data'), self.data_options()
+        if was != now:
+            get_root_logger().warning(other_data(was or {}, now))
+            resume_state['epoch'] = run_position.epoch_of(iteration, self.opt)  # where BasicSR's loop begins
+        run_position.current.start(resume_state)
+        states = resume_state.get('processes', [])
+        if self.opt['rank'] < len(states):  # a new process goes on from its seed
+            self.load_process_state(states[self.opt['rank']], was == now)
 
     @property
     def connectors(self) -> dict[str, nn.Module]:
@@ -225,13 +246,17 @@ class RepairedModel(SRModel):
         return {}
 
 
-def gathered(state: dict[str, Any], distributed: bool) -> list[dict[str, Any]]:
-    """The states of all processes, in their order."""
-    if not distributed:
-        return [state]
-    states: list[Any] = [None] * torch.distributed.get_world_size()
-    torch.distributed.all_gather_object(states, state)
-    return states
+def plain_state(net: nn.Module) -> dict[str, Tensor]:
+    """A network's tensors on the CPU, in the usual order of memory whatever the training used."""
+    return {name: tensor.cpu().contiguous() for name, tensor in net.state_dict().items()}
+
+
+def other_data(was: Mapping[str, Any], now: Mapping[str, Any]) -> str:
+    """What it means to go on with other ``data_options`` than before."""
+    changes = ', '.join(f'{key} {was.get(key)} before and {now[key]} now' for key in now if was.get(key) != now[key])
+    return (f'Resuming with other data, workers or processes than before ({changes}): weights, optimizers, learning '
+            'rates and stages go on. The epoch begins anew, a process that was not there before draws its random '
+            'numbers from its seed and fills its own pool, and the run is not the one that it would have been.')
 
 
 def check_device(num_gpu: int | str, dist: bool) -> None:

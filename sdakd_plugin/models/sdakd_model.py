@@ -11,16 +11,20 @@ from torch import Tensor, nn
 
 from sdakd_plugin.data.degradation import OnlineDegradation, makes_lq
 from sdakd_plugin.data.scales import ScaleDraw
+from sdakd_plugin.distillation.balance import Balance
 from sdakd_plugin.distillation.build import build_loss, build_network, undisturbed_rng
 from sdakd_plugin.distillation.calling import largest_scale, score, super_resolve
 from sdakd_plugin.distillation.discriminator import Batch, FeatureDTerm, Log, Player, backward
+from sdakd_plugin.distillation.execution import Execution
 from sdakd_plugin.distillation.mutual import Mutual, make_mutual
 from sdakd_plugin.distillation.r1 import R1
 from sdakd_plugin.distillation.rehearsal import rehearse
 from sdakd_plugin.distillation.stages import Schedule, Stage
+from sdakd_plugin.distillation.statistics import Statistics
 from sdakd_plugin.distillation.taps import Taps
 from sdakd_plugin.distillation.teacher import Answer, Teacher
 from sdakd_plugin.distillation.terms import GeneratorStep, Needs, Term, make_term
+from sdakd_plugin.distillation.updates import Updates
 from sdakd_plugin.errors import UserError
 from sdakd_plugin.models.milestones import Milestones
 from sdakd_plugin.models.progress import Progress
@@ -37,6 +41,8 @@ class SDAKDModel(RepairedModel):
 
     label = ''  # behind the names of its files; a member of a cohort has one
     speaks = True  # whether it shows progress; only one member of a cohort does
+    reads_cache = False  # whether batches bring the teacher's images
+    teacher_image: Tensor | None = None  # then it is that of the batch, (n, c, H, W)
 
     # ---------------------------------------------------------------------------------------------- construction
 
@@ -50,6 +56,8 @@ class SDAKDModel(RepairedModel):
         self.log: dict[str, Tensor] = {}
         r1 = train.r1_reg_weight, train.net_d_reg_every
         self.r1 = R1(r1[0], r1[1]) if r1[0] and r1[1] else None
+        self.updates = Updates(train.nonfinite_limit, self.execution.dtype is torch.float16, self.device,
+                               self.label.replace('_', ' of '))
         self.init_ema(train.ema_decay)
         self.net_g.train()
         self.net_d = self.init_discriminator('d', any(stage.trains_d for stage in self.schedule.stages))
@@ -57,15 +65,29 @@ class SDAKDModel(RepairedModel):
                   for name, block in train.losses.items() if name != 'mutual'}
         with undisturbed_rng():
             self.net_d_peer = self.init_discriminator('d_peer', 'mutual' in train.losses)
-            self.teacher = Teacher(self.options.teacher, self.device) if self.options.teacher else None
+            self.teacher = self.init_teacher()
             self.init_terms(losses)
             self.mutual = self.init_mutual()
             self.init_degradation()
+        trained = [net for net in (self.net_g, self.net_d, self.net_d_peer) if net is not None]
+        self.statistics = Statistics(trained)
+        self.balance = Balance(self.terms['gan'].loss, train.collapse_after, self.device) if 'gan' in losses else None
         self.setup_optimizers()
         self.setup_schedulers()
         self.milestones = Milestones(self)
         if not self.opt['path'].get('resume_state'):
             self.milestones.validate(0)
+
+    def init_teacher(self) -> Teacher | None:
+        """The teacher, unless there is none, or all that is asked of it are images that a cache holds."""
+        if self.options.teacher is None:
+            return None
+        train = self.train_options
+        self.reads_cache = self.options.teacher.cache is not None
+        if self.reads_cache and not train.losses.keys() & {'feature', 'feature_d'}:
+            return None
+        execution = Execution(self.device, train.precision.teacher, train.channels_last)
+        return Teacher(self.options.teacher, execution)
 
     def init_discriminator(self, label: str, needed: bool) -> nn.Module | None:
         """Build ``network_<label>`` if a stage trains it."""
@@ -94,7 +116,7 @@ class SDAKDModel(RepairedModel):
             loss = losses['feature_d']
             self.d_terms['feature_d'] = FeatureDTerm(loss, loss.layers, self.teacher)  # type: ignore[arg-type]
         for name, term in self.terms.items():
-            if term.needs_teacher and self.teacher is None:
+            if term.needs_teacher and self.options.teacher is None:
                 raise UserError(f'train.{name}_opt: compares with the teacher, but the block teacher is missing')
             if name == 'ldl' and self.ema_decay == 0:
                 raise UserError('train.ldl_opt: needs train.ema_decay above 0')
@@ -162,6 +184,8 @@ class SDAKDModel(RepairedModel):
             self.lq, self.gt, self.gt_usm = self.degradation.lq, self.degradation.gt, self.degradation.gt_usm
         else:
             super().feed_data(data)
+        if self.reads_cache and not self.validating:
+            self.teacher_image = data['teacher'].to(self.device, non_blocking=True)
 
     def update_learning_rate(self, current_iter: int, warmup_iter: int = -1) -> None:
         """Step BasicSR's schedulers; where the stage has a rate of its own, scale it as the scheduler scales."""
@@ -189,6 +213,7 @@ class SDAKDModel(RepairedModel):
         stage = self.schedule.at(current_iter)
         if stage is not self.stage:
             self.enter(stage, current_iter)
+        self.statistics.keep()
         self.log = {}
 
     @property
@@ -200,16 +225,18 @@ class SDAKDModel(RepairedModel):
     @torch.no_grad()
     def sample(self) -> Tensor:
         """The student's images for the discriminator, from a pass of their own."""
-        return super_resolve(self.net_g, self.lq)
+        return self.execution(super_resolve, self.net_g, self.lq)
 
     def train_generator(self, current_iter: int) -> None:
         """The generator's half of an iteration; ``output`` holds its images then."""
         step = self.forward_student()
         train = self.train_options
-        if current_iter % train.net_d_iters == 0 and current_iter > train.net_d_init_iters:
-            self.step_generator(step)
-            if self.ema_decay > 0:
-                self.model_ema(self.ema_decay)
+        steps = current_iter % train.net_d_iters == 0 and current_iter > train.net_d_init_iters
+        if steps:
+            self.step_generator(step, current_iter)
+        self.statistics.mend()  # behind the backward pass, to which they belong
+        if steps and self.ema_decay > 0:
+            self.model_ema(self.ema_decay)
         self.output = step.sr.detach()
 
     def enter(self, stage: Stage, current_iter: int) -> None:
@@ -235,24 +262,28 @@ class SDAKDModel(RepairedModel):
             self.net_d.requires_grad_(False)
         self.optimizer_g.zero_grad()
         with Taps(self.get_bare_model(self.net_g), needs.student_layers) as taps:
-            sr = super_resolve(self.net_g, self.lq)
+            sr = self.execution(super_resolve, self.net_g, self.lq)
 
         def ask_teacher() -> Answer:
+            kept = self.teacher_image
+            if kept is not None and not needs.teacher_layers:
+                return Answer(kept, {})
             assert self.teacher is not None
-            return self.teacher.generate(self.lq, needs.teacher_layers, needs.teacher_image)
+            answer = self.teacher.generate(self.lq, needs.teacher_layers, needs.teacher_image and kept is None)
+            return answer if kept is None else Answer(kept, answer.features)
 
         @torch.no_grad()
         def ask_ema() -> Tensor:
-            return super_resolve(self.net_g_ema, self.lq)
+            return self.execution(super_resolve, self.net_g_ema, self.lq)
 
         def ask_d(images: Tensor) -> Tensor:
             assert self.net_d is not None
-            return score(self.net_d, images)
+            return self.execution(score, self.net_d, images)
 
         return GeneratorStep(self.lq, self.gt, sr, getattr(self, 'gt_usm', None), taps.features, ask_teacher, ask_ema,
                              ask_d)
 
-    def step_generator(self, step: GeneratorStep) -> None:
+    def step_generator(self, step: GeneratorStep, current_iter: int) -> None:
         total: Tensor | float = 0.0
         for term in self.needs[self.mode.name].terms:
             for key, value in term(step).items():
@@ -262,8 +293,8 @@ class SDAKDModel(RepairedModel):
             # distributed training wants a gradient, be it zero, for the layers behind the features too
             total = total + 0 * step.sr.sum()
         assert isinstance(total, Tensor)
-        total.backward()
-        self.optimizer_g.step()
+        self.updates.backward(total)
+        self.updates.step(self.optimizer_g, self.log, current_iter, self.mode)
 
     def train_discriminators(self, fake: Tensor, current_iter: int) -> None:
         """The discriminators' half of an iteration: the student's own, and its peer where there is one.
@@ -275,25 +306,35 @@ class SDAKDModel(RepairedModel):
         players = self.ready_players()
         owners = range(len(players))
         mutual = self.mutual if 'mutual' in self.mode.losses else None
-        logs = backward(players, self.terms['gan'].loss, [Batch(True, self.real, owners),
-                                                          Batch(False, fake, owners)], mutual)
-        self.regularise(players, logs, current_iter)
-        for optimizer in self.d_optimizers:
-            optimizer.step()
-        self.log.update(logs[0])
-        for log in logs[1:]:
-            self.log.update({f'{key}_peer': value for key, value in log.items()})
+        batches = [Batch(True, self.real, owners), Batch(False, fake, owners)]
+        logs = backward(players, self.terms['gan'].loss, batches, mutual)
+        self.step_discriminators(players, logs, current_iter)
 
-    def regularise(self, players: list[Player], logs: list[Log], current_iter: int) -> None:
-        """Add the R1 regularisation to the discriminators' gradients, and to their logs."""
+    def step_discriminators(self, players: list[Player], logs: list[Log], current_iter: int) -> None:
+        """Regularise the discriminators, whose gradients are complete but for that, and step them.
+
+        Args:
+            players: the student's own, and its peer where there is one.
+            logs: their losses, which go into the log.
+            current_iter: the iteration.
+        """
+        losses = [{key: value for key, value in log.items() if key.startswith('l_')} for log in logs]
         if self.r1 is not None:
-            for log, entry in zip(logs, self.r1.backward(players, self.real, current_iter), strict=False):
-                log.update(entry)
+            self.r1.backward(players, self.real, current_iter)
+        for number, (log, optimizer) in enumerate(zip(logs, self.d_optimizers, strict=True)):
+            self.updates.step(optimizer, losses[number], current_iter, self.mode)
+            if self.r1 is not None:
+                log.update(self.r1.log(number))
+            self.log.update({f"{key}{'_peer' * number}": value for key, value in log.items()})
+        self.statistics.mend()
+        if self.balance is not None:
+            self.balance.watch(logs[0])
 
     def ready_players(self) -> list[Player]:
         """The discriminators, ready to accumulate gradients."""
         terms = [self.d_terms[loss] for loss in self.mode.losses if loss in self.d_terms]
-        players = [Player(net, self.get_bare_model(net), () if number else terms)
+        players = [Player(net, self.get_bare_model(net), () if number else terms, self.execution,
+                          self.updates.backward)
                    for number, net in enumerate((self.net_d, self.net_d_peer)) if net is not None]
         for player, optimizer in zip(players, self.d_optimizers, strict=True):
             player.net.requires_grad_(True)
@@ -307,6 +348,7 @@ class SDAKDModel(RepairedModel):
         return real
 
     def end_iteration(self, current_iter: int) -> None:
+        self.updates.end_iteration()
         self.progress.update(current_iter)
         if current_iter == self.mode.last:
             self.milestones.validate_stage(self.mode)
@@ -316,6 +358,9 @@ class SDAKDModel(RepairedModel):
 
         The only place where values are read back from the device, so only iterations that print wait for it.
         """
+        self.updates.read()
+        if self.balance is not None and (advice := self.balance.report()) and self.opt['rank'] == 0:
+            get_root_logger().warning(f"The discriminator{self.label.replace('_', ' of ')} {advice}.")
         log = self.reduce_loss_dict(self.log)
         terms = {key: abs(value) for key, value in log.items() if key.startswith('l_g_')}
         total = sum(terms.values()) or 1.0
@@ -332,7 +377,9 @@ class SDAKDModel(RepairedModel):
     def process_state(self) -> dict[str, Any]:
         pool = self.degradation.state() if isinstance(self.degradation, OnlineDegradation) else {}
         last_r1 = [value.cpu() for value in self.r1.last] if self.r1 else []
-        return {**super().process_state(), 'pool': pool, 'r1': last_r1}
+        balance = self.balance.state() if self.balance else {}
+        return {**super().process_state(), 'pool': pool, 'r1': last_r1, 'updates': self.updates.state(),
+                'balance': balance}
 
     def load_process_state(self, state: Mapping[str, Any], same_data: bool) -> None:
         super().load_process_state(state, same_data)
@@ -340,22 +387,22 @@ class SDAKDModel(RepairedModel):
             self.degradation.load_state(state['pool'])
         if self.r1 is not None:
             self.r1.last = [value.to(self.device) for value in state['r1']]
+        self.updates.load_state(state['updates'])
+        if self.balance is not None:
+            self.balance.load_state(state['balance'])
 
-    def resume_training(self, resume_state: Mapping[str, Any]) -> None:
+    def resume_training(self, resume_state: dict[str, Any]) -> None:
         super().resume_training(resume_state)
         self.milestones.resume(resume_state['iter'])
 
-    def save(self, epoch: int, current_iter: int) -> None:
-        self.save_networks(current_iter)
-        self.save_training_state(epoch, current_iter)
+    @property
+    def networks(self) -> dict[str, dict[str, nn.Module]]:
+        """``net_g``, ``net_d`` and ``net_d_peer``, as far as they exist."""
+        averaged = {'params_ema': self.net_g_ema} if self.ema_decay > 0 else {}
+        rest = {'net_d': self.net_d, 'net_d_peer': self.net_d_peer}
+        return {f'net_g{self.label}': {'params': self.net_g, **averaged},
+                **{f'{name}{self.label}': {'params': net} for name, net in rest.items() if net is not None}}
 
-    def save_networks(self, current_iter: int) -> None:
-        """Write ``net_g``, ``net_d`` and ``net_d_peer``, as far as they exist."""
-        nets, keys = [self.net_g], ['params']
-        if self.ema_decay > 0:
-            nets.append(self.net_g_ema)
-            keys.append('params_ema')
-        self.save_network(nets, f'net_g{self.label}', current_iter, keys)
-        for label, net in (('net_d', self.net_d), ('net_d_peer', self.net_d_peer)):
-            if net is not None:
-                self.save_network(net, f'{label}{self.label}', current_iter)
+    @property
+    def labels(self) -> list[str]:
+        return [self.label]

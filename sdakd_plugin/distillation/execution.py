@@ -1,0 +1,61 @@
+"""How networks run in training: in which precision, and with which order of memory. None of it changes a checkpoint."""
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.spectral_norm import SpectralNorm
+
+from sdakd_plugin.errors import UserError
+
+Call = Callable[[nn.Module, Tensor], Tensor]
+
+
+class Execution:
+    """Calls networks; what leaves them is float32.
+
+    Args:
+        device: where the networks are.
+        dtype: 'bfloat16' or 'float16' for torch's autocast, ``None`` for float32.
+        channels_last: whether images and weights are in memory with the channels last, which convolutions like.
+    """
+
+    def __init__(self, device: torch.device, dtype: str | None = None, channels_last: bool = False) -> None:
+        self.device, self.channels_last = device, channels_last
+        self.dtype: torch.dtype | None = getattr(torch, dtype) if dtype else None
+
+    def __call__(self, call: Call, net: nn.Module, images: Tensor) -> Tensor:
+        """``call(net, images)``, such as ``super_resolve`` or ``score``."""
+        if self.channels_last:
+            images = images.contiguous(memory_format=torch.channels_last)
+        if self.dtype is None:
+            return call(net, images)
+        with torch.autocast(self.device.type, self.dtype):
+            return call(net, images).float()
+
+    def prepare(self, net: nn.Module) -> nn.Module:
+        """Make a network ready, before anything wraps it.
+
+        Raises:
+            UserError: it cannot run with the channels last.
+        """
+        if self.channels_last:
+            if any(parameter.dim() > 4 for parameter in net.parameters()):
+                raise UserError(f'train.channels_last: the modulated convolutions of {type(net).__name__} take the usual '
+                                'order of memory only; leave it out')
+            net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        for module in net.modules() if self.dtype else ():
+            for hook in module._forward_pre_hooks.values():
+                if isinstance(hook, SpectralNorm):  # autocast would take its matrix products, too
+                    hook.__class__ = Float32SpectralNorm
+        return net
+
+
+class Float32SpectralNorm(SpectralNorm):
+    """torch's spectral norm, outside autocast."""
+
+    def __call__(self, module: nn.Module, inputs: Any) -> None:
+        with torch.autocast(module.weight_orig.device.type, enabled=False):  # type: ignore[union-attr, arg-type]
+            super().__call__(module, inputs)

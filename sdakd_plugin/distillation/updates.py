@@ -1,0 +1,127 @@
+"""Steps of the optimizers, none of them with a loss or a gradient that is not finite."""
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import torch
+from basicsr.utils import get_root_logger
+from torch import Tensor
+from torch.amp.grad_scaler import GradScaler
+
+from sdakd_plugin.distillation.stages import Stage
+
+GRADIENT = 'gradient'
+
+
+class Checked(NamedTuple):
+    """A step, and for each of its losses and for its gradient whether it was not finite."""
+
+    iteration: int
+    stage: str
+    names: tuple[str, ...]
+    bad: Tensor
+
+
+class Updates:
+    """Steps the optimizers of a model. A step whose loss or gradient is not finite is skipped and reported.
+
+    A fused optimizer decides on the device whether it steps, so that nobody waits for a GPU; what was skipped is
+    reported then when ``read`` is called. With every other optimizer, and on a CPU, it is known at once.
+
+    Args:
+        limit: training ends after so many iterations in a row with a skipped step.
+        scaled: scale the gradients, for float16.
+        device: where the model is.
+        label: behind the word "iteration" in reports, for a member of a cohort.
+    """
+
+    def __init__(self, limit: int, scaled: bool, device: torch.device, label: str = '') -> None:
+        self.limit, self.device, self.label = limit, device, label
+        self.scaler = GradScaler(device.type, enabled=scaled)
+        self.unread: list[Checked] = []
+        self.in_a_row = self.last = 0  # iterations with a skipped step, and the last of them
+
+    def backward(self, loss: Tensor) -> None:
+        """Accumulate the gradients of a loss."""
+        self.scaler.scale(loss).backward()
+
+    def step(self, optimizer: torch.optim.Optimizer, losses: Mapping[str, Tensor], iteration: int,
+             stage: Stage) -> None:
+        """Step an optimizer if the losses and its gradient are finite, on every process.
+
+        Args:
+            optimizer: its gradients are complete.
+            losses: what they are of, by log key; scalars.
+            iteration: of the run.
+            stage: the stage that the iteration is in.
+        """
+        if self.scaler.is_enabled():
+            self.scaler.unscale_(optimizer)
+        bad = not_finite(losses, optimizer)
+        if optimizer.defaults.get('fused'):
+            optimizer.found_inf, optimizer.grad_scale = bad.any().float(), None  # type: ignore[attr-defined]
+            optimizer.step()
+        elif not bad.any():
+            optimizer.step()
+        self.unread.append(Checked(iteration, stage.name, (*losses, GRADIENT), bad))
+
+    def end_iteration(self) -> None:
+        """Adjust the scale of the gradients; on a CPU, report what was skipped."""
+        if self.unread and self.scaler.is_enabled():
+            self.scaler.update()
+        if self.device.type == 'cpu':
+            self.read()
+
+    def read(self) -> None:
+        """Report what was skipped since the last time. Waits for the device.
+
+        Raises:
+            SystemExit: too many iterations in a row.
+        """
+        if not self.unread:
+            return
+        unread, self.unread = self.unread, []
+        flags = iter(torch.cat([checked.bad for checked in unread]).tolist())
+        for checked in unread:
+            names = [name for name, bad in zip(checked.names, flags, strict=False) if bad]
+            if names:
+                self._count(checked, names)
+
+    def _count(self, checked: Checked, names: list[str]) -> None:
+        if checked.iteration != self.last:
+            self.in_a_row = self.in_a_row + 1 if checked.iteration == self.last + 1 else 1
+            self.last = checked.iteration
+        what = ', '.join(names if names == [GRADIENT] else names[:-1] if names[-1] == GRADIENT else names)
+        logger = get_root_logger()
+        logger.warning(f"Iteration {checked.iteration:,}{self.label}, stage '{checked.stage}': {what} not finite; the "
+                       f'step is skipped ({self.in_a_row} in a row, the limit is {self.limit}).')
+        if self.in_a_row >= self.limit:
+            logger.error(f'Training stops: {self.in_a_row} iterations in a row were not finite. The checkpoints are as '
+                         'they were; look at the data, lower the learning rate or the weight of that loss, and go on '
+                         'with --auto_resume. The limit is train.nonfinite_limit.')
+            raise SystemExit(1)
+
+    def state(self) -> dict[str, Any]:
+        """For a training state."""
+        return {'scaler': self.scaler.state_dict(), 'in_a_row': self.in_a_row, 'last': self.last}
+
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        """Go on from there; a scale is taken only where gradients were scaled before."""
+        if self.scaler.is_enabled() and state['scaler']:
+            self.scaler.load_state_dict(state['scaler'])
+        self.in_a_row, self.last = state['in_a_row'], state['last']
+
+
+@torch.no_grad()
+def not_finite(losses: Mapping[str, Tensor], optimizer: torch.optim.Optimizer) -> Tensor:
+    """For each loss, and last for the gradient, whether it is NaN or infinite on any process; boolean, on the device."""
+    gradients = [parameter.grad for group in optimizer.param_groups for parameter in group['params']
+                 if parameter.grad is not None]
+    norm = torch.stack(torch._foreach_norm(gradients)).sum()
+    bad = ~torch.stack([*(loss.detach().to(norm).reshape(()) for loss in losses.values()), norm]).isfinite()
+    if torch.distributed.is_initialized():
+        shared = bad.float()
+        torch.distributed.all_reduce(shared, torch.distributed.ReduceOp.MAX)
+        bad = shared.bool()
+    return bad
