@@ -81,7 +81,7 @@ setup(
         'realesrgan>=0.3.0',
         'safetensors>=0.4',
         'scikit-image>=0.20',
-        'torch>=2.1',
+        'torch>=2.4',
         'torchvision',
         'tqdm',
     ],

@@ -2,113 +2,117 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, redirect_stdout
 from copy import deepcopy
 from functools import wraps
+from traceback import extract_tb
 from typing import Any
 
-import yaml
+from basicsr.utils import check_resume
 from basicsr.utils.logger import initialized_logger
-from basicsr.utils.options import ordered_yaml
-from basicsr.utils.registry import METRIC_REGISTRY, MODEL_REGISTRY
+from basicsr.utils.registry import MODEL_REGISTRY
 
+from sdakd_plugin import random_state, run_position
 from sdakd_plugin.check_data import check_datasets
-from sdakd_plugin.distillation.build import check_call, registered, undisturbed_rng
-from sdakd_plugin.errors import UserError, nearest
+from sdakd_plugin.check_keys import check_keys, check_targets
+from sdakd_plugin.check_memory import tally
+from sdakd_plugin.distillation.build import undisturbed_rng
+from sdakd_plugin.distillation.rehearsal import rehearse
+from sdakd_plugin.distillation.teacher_cache import with_cache
+from sdakd_plugin.errors import UserError
 from sdakd_plugin.models.repaired_model import check_device
-from sdakd_plugin.options import parse
+from sdakd_plugin.option_file import check_keys_are_unique, is_ours, read_yaml
+from sdakd_plugin.options import Options, parse
+from sdakd_plugin.resume import newest, read_state
 
 ParseOptions = Callable[..., tuple[dict[str, Any], Any]]
 
-# what BasicSR's parse_options puts under path, and the keys that its make_exp_dirs does not turn into folders
-PATH_KEYS = ('experiments_root', 'models', 'training_states', 'log', 'visualization', 'results_root')
-PATH_PARTS = ('strict_load', 'pretrain_network', 'resume', 'param_key')
-NEEDED = {
-    'logger': ('print_freq', 'save_checkpoint_freq', 'use_tb_logger'),
-    'val': ('val_freq', 'save_img'),
-    'datasets.train': ('name', 'type', 'batch_size_per_gpu', 'num_worker_per_gpu'),
-}
 
-
-def is_ours(opt: Any) -> bool:
-    """Whether an option file asks for one of this plugin's models."""
-    name = opt.get('model_type') if isinstance(opt, Mapping) else None
-    model = MODEL_REGISTRY.get(name) if name in MODEL_REGISTRY else None
-    return model is not None and model.__module__.startswith('sdakd_plugin.')
-
-
-def read_yaml(path: str) -> dict[str, Any]:
-    """Read an option file.
-
-    Raises:
-        UserError: it cannot be read, is no YAML, or asks for a model that does not exist.
-    """
-    try:
-        with open(path, encoding='utf-8') as file:
-            opt = yaml.load(file, Loader=ordered_yaml()[0])
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"-opt: cannot read '{path}': {getattr(error, 'strerror', None) or error}") from error
-    except yaml.YAMLError as error:
-        raise UserError(f'-opt: {path} is no valid YAML: {error}') from error
-    if not isinstance(opt, dict):
-        raise UserError(f'-opt: {path} holds no options')
-    if 'model_type' not in opt:
-        raise UserError(f'model_type: this key is missing in {path}' + nearest('model_type', opt))
-    models = registered(MODEL_REGISTRY)
-    if opt['model_type'] not in models:
-        raise UserError(f"model_type: there is no '{opt['model_type']}'" + nearest(opt['model_type'], models))
-    return opt
-
-
-def check(opt: Mapping[str, Any]) -> None:
+def check(opt: Mapping[str, Any], num_gpu: int | None = None) -> Any:
     """Check everything that can be known before the first iteration.
 
     Args:
         opt: the options of a model of this plugin, as BasicSR's ``parse_options`` returns them or as the YAML has them;
             not changed.
+        num_gpu: where to build the model, whatever the options say: 0 for the CPU, 1 for the GPU. Left out, the machine
+            must be one that the options ask for, and the model is built on the CPU.
+
+    Returns:
+        The model, which does not validate.
 
     Raises:
         UserError: one line for the first thing that is wrong.
     """
     options = parse(opt)
-    check_device(options.num_gpu, options.dist)
-    check_keys(opt, options.is_train)
-    trial = deepcopy(dict(opt))
-    trial.update(num_gpu=0, dist=False, rank=0, world_size=1, is_train=options.is_train, val=None)
-    if opt['path'].get('resume_state') or opt.get('auto_resume'):  # the weights come from the run's own checkpoints
-        trial['path'] = {key: value for key, value in opt['path'].items() if not key.startswith('pretrain_network')}
+    if num_gpu is None:
+        check_device(options.num_gpu, options.dist)
     with quiet(), undisturbed_rng():
+        check_keys(opt, options.is_train)
+        check_targets(opt, options.is_train)
         check_datasets(opt)
-        MODEL_REGISTRY.get(opt['model_type'])(trial)
+        return trial_model(opt, options, num_gpu or 0)
 
 
-def check_keys(opt: Mapping[str, Any], is_train: bool) -> None:
-    """Check the keys that stock BasicSR reads late, or without a word of its own."""
-    for key in opt['path']:
-        if key not in PATH_KEYS and not any(part in key for part in PATH_PARTS):
-            valid = ['pretrain_network_g', 'pretrain_network_d', 'param_key_g', 'param_key_d', 'strict_load_g',
-                     'strict_load_d', 'resume_state', 'ignore_resume_networks']
-            raise UserError(f"path: unknown key '{key}', of which BasicSR would make a folder" + nearest(key, valid))
-    if is_train and 'train' not in opt['datasets']:
-        raise UserError('datasets.train: this block is missing' + nearest('train', opt['datasets']))
-    for block, keys in NEEDED.items() if is_train else ():
-        holder: Any = opt
-        for part in block.split('.'):
-            holder = holder.get(part)
-        if holder is None and block != 'logger':
-            continue
-        for key in keys:
-            if key not in (holder or {}):
-                raise UserError(f'{block}.{key}: this key is missing' + _close(key, holder or {}))
-    for name, block in ((opt.get('val') or {}).get('metrics') or {}).items():
-        check_call(METRIC_REGISTRY, block, f'val.metrics.{name}', given=('img', 'img2'))
+def trial_model(opt: Mapping[str, Any], options: Options, num_gpu: int) -> Any:
+    """The model of a run, with the weights that it would begin with."""
+    trial = deepcopy(dict(opt))
+    trial.update(num_gpu=num_gpu, dist=False, rank=0, world_size=1, is_train=options.is_train, val=None)
+    state = resume_state(trial) if options.is_train else None
+    with tally() as tallied, explained():
+        model = MODEL_REGISTRY.get(opt['model_type'])(trial)
+        if not options.is_train:  # in training, the model does it
+            for member in getattr(model, 'members', [model]):
+                rehearse(member.options, member.device, member.get_bare_model(member.net_g), None, None, {}, {})
+    if options.is_train and options.num_gpu == 0:
+        tallied.check_batch(options)
+    if state is not None:
+        _try_to_resume(model, state, trial['path']['resume_state'])
+    return model
 
 
-def _close(key: str, holder: Iterable[str]) -> str:
-    hint = nearest(key, holder)
-    return hint if 'did you mean' in hint else ''
+@contextmanager
+def explained() -> Iterator[None]:
+    """The last resort, for what nobody who builds a part of the model has foreseen."""
+    try:
+        yield
+    except UserError:
+        raise
+    except (ArithmeticError, AssertionError, AttributeError, LookupError, MemoryError, RuntimeError, TypeError,
+            ValueError) as error:
+        frame = extract_tb(error.__traceback__)[-1]
+        raise UserError(f'the model cannot be built: {type(error).__name__}: {error} (in {frame.name}, '
+                        f'{os.path.basename(frame.filename)}:{frame.lineno})') from error
+
+
+def resume_state(opt: dict[str, Any]) -> dict[str, Any] | None:
+    """The training state from which a run would go on, if any; ``opt`` is told where its networks are."""
+    path = opt['path']
+    found = None
+    if opt.get('auto_resume'):
+        found = newest(path['training_states'], path['models'], warn=False)
+    elif path.get('resume_state'):
+        found = path['resume_state'], read_state(path['resume_state'])
+    if found is None:
+        return None
+    path['resume_state'], state = found
+    if 'models' in path:  # not in a bare YAML
+        check_resume(opt, state['iter'])
+    return state
+
+
+def _try_to_resume(model: Any, state: dict[str, Any], path: str) -> None:
+    before = random_state.capture()
+    try:
+        model.resume_training(state)
+    except UserError:
+        raise
+    except (AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError) as error:
+        raise UserError(f'path.resume_state: {path} is of another run: {error}') from error
+    finally:
+        random_state.restore(before)
 
 
 @contextmanager
@@ -134,10 +138,13 @@ def checked(parse_options: ParseOptions) -> ParseOptions:
     @wraps(parse_options)
     def parse_and_check(root_path: str, is_train: bool = True) -> tuple[dict[str, Any], Any]:
         try:
-            _check_file(is_train)
-            opt, arguments = parse_options(root_path, is_train)
+            opt, arguments = read_options(parse_options, root_path, is_train)
             if is_ours(opt):
                 check({**opt, 'root_path': root_path})
+                if is_train:
+                    run_position.follow()
+                with quiet():
+                    opt = with_cache(opt)
         except UserError as error:
             raise SystemExit(f'error: {error}') from None
         return opt, arguments
@@ -145,14 +152,27 @@ def checked(parse_options: ParseOptions) -> ParseOptions:
     return parse_and_check
 
 
-def _check_file(is_train: bool) -> None:
-    """Check the option file by itself, as BasicSR's parser stumbles over missing keys."""
+def read_options(parse_options: ParseOptions, root_path: str, is_train: bool) -> tuple[dict[str, Any], Any]:
+    """Call BasicSR's ``parse_options``, which stumbles over missing keys, after a look at the option file itself.
+
+    Raises:
+        UserError: the file is for a model of this plugin, and something in it or in ``--force_yml`` is wrong.
+    """
     given = sys.argv[1:]
     path = given[given.index('-opt') + 1] if '-opt' in given[:-1] else None
     try:
         opt = read_yaml(path) if path else None
     except UserError:
-        return  # not known to be ours: BasicSR says what it says
-    if is_ours(opt):
-        assert opt is not None
-        parse({**opt, 'is_train': is_train})
+        opt = None  # not known to be ours: BasicSR says what it says
+    if opt is None or not is_ours(opt):
+        return parse_options(root_path, is_train)
+    assert path is not None
+    check_keys_are_unique(path)
+    parse({**opt, 'is_train': is_train})
+    try:
+        return parse_options(root_path, is_train)
+    except (KeyError, IndexError, NameError, SyntaxError, TypeError, ValueError) as error:
+        if '--force_yml' not in given:
+            raise
+        raise UserError(f'--force_yml: expected KEY:KEY=VALUE with keys of {path}: {type(error).__name__}: {error}'
+                        ) from error

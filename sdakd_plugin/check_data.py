@@ -2,20 +2,31 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+import time
+from collections.abc import Iterator, Mapping
 from copy import deepcopy
+from inspect import Parameter, signature
 from typing import Any
 
-from basicsr.data import build_dataset
-from basicsr.utils.registry import DATASET_REGISTRY
+import numpy as np
+from basicsr.data import build_dataloader, build_dataset
+from basicsr.utils.registry import DATASET_REGISTRY, METRIC_REGISTRY
 from PIL import Image
 
+from sdakd_plugin import random_state
 from sdakd_plugin.data.whole_image_dataset import WholeImageDataset
+from sdakd_plugin.deploy.images import read_image
+from sdakd_plugin.deploy.memory import available
 from sdakd_plugin.distillation.build import registered
 from sdakd_plugin.errors import UserError, nearest
 
 DISK = {'type': 'disk'}
-MOST_PAIRS = 2000  # opening a header takes about 0.1 ms; of larger sets, so many images evenly spread
+# Of the images of a run, so many seconds' worth are looked at, evenly spread over each set: a header takes 0.1 ms, all
+# pixels of 480x320 about 5 ms. A bad image that is missed here costs one line in training (data/named_errors.py).
+HEADERS, PIXELS = 4.0, 2.0
+LONGEST_EPOCH = 10**8  # images; BasicSR makes a list of them
+CROPPED = {'RealESRGANDataset': 400}  # data sets that crop images to a size of their own before gt_size counts
+GB = 1e9
 
 
 def check_datasets(opt: Mapping[str, Any]) -> None:
@@ -25,6 +36,7 @@ def check_datasets(opt: Mapping[str, Any]) -> None:
         UserError: a folder is missing or empty, an image does not open, LQ and GT do not fit the scale, or the
             training set is smaller than a batch.
     """
+    share = 1 / len(opt['datasets'])
     for phase, block in opt['datasets'].items():
         key = f'datasets.{phase}'
         known = registered(DATASET_REGISTRY)
@@ -33,20 +45,43 @@ def check_datasets(opt: Mapping[str, Any]) -> None:
         if 'name' not in block:
             raise UserError(f'{key}.name: this key is missing')
         # BasicSR adds phase and scale in parse_options
-        dataset = _build({'phase': phase.split('_')[0], 'scale': opt.get('scale', 1), **deepcopy(block)}, key)
+        full = {'phase': phase.split('_')[0], 'scale': opt.get('scale', 1), **deepcopy(block)}
+        dataset = _build(full, key)
         folder = block.get('dataroot_gt') or block.get('dataroot_lq') or block['type']
         if len(dataset) == 0:
             raise UserError(f'{key}: {folder} holds no images')
         if isinstance(dataset, WholeImageDataset) and not opt.get('scales'):
             raise UserError(f"scales: this key is missing; {block['type']} under {key} has no LQ images")
         if phase == 'train':
+            _check_sizes(opt, full)
             _check_batch(len(dataset), block, opt.get('world_size', 1))
+        _check_loader(dataset, full, key)
         paths = getattr(dataset, 'paths', None)
         if isinstance(paths, list) and paths and (block.get('io_backend') or DISK).get('type') == 'disk':
-            for path in paths[::math.ceil(len(paths) / MOST_PAIRS)]:
-                _check_images(path, block, key, opt.get('scale') or block.get('scale', 1), phase == 'train')
-                if block['type'] == 'SingleImageDataset' and 'out_size' in opt['network_g']:
-                    _check_lq(path, key, opt['network_g']['out_size'], opt.get('scales'))
+            _check_files(paths, opt, phase, share)
+        item = _an_item(dataset, block['type'], key)
+        if phase != 'train' and 'gt' not in item:
+            _check_metrics(opt, key)
+
+
+def _check_files(paths: list[Any], opt: Mapping[str, Any], phase: str, share: float) -> None:
+    """Check the image files of a data set in its share of the time."""
+    block, key = opt['datasets'][phase], f'datasets.{phase}'
+    for path in spread(paths, HEADERS * share):
+        _check_images(path, block, key, opt.get('scale') or block.get('scale', 1), phase == 'train')
+        if block['type'] == 'SingleImageDataset' and 'out_size' in opt['network_g']:
+            _check_lq(path, key, opt['network_g']['out_size'], opt.get('scales'))
+    for path in spread(paths, PIXELS * share):
+        _check_pixels(path, key)
+
+
+def spread(paths: list[Any], seconds: float) -> Iterator[Any]:
+    """The paths in an order that is spread evenly, always the same, until the time is up."""
+    end = time.monotonic() + seconds
+    for index in np.random.default_rng(0).permutation(len(paths)):
+        yield paths[index]
+        if time.monotonic() > end:
+            return
 
 
 def _build(block: dict[str, Any], key: str) -> Any:
@@ -56,17 +91,74 @@ def _build(block: dict[str, Any], key: str) -> Any:
         raise UserError(f'{key}.{error}') from None
     except KeyError as error:
         raise UserError(f"{key}.{error.args[0]}: this key is missing; {block['type']} needs it") from error
-    except (AssertionError, OSError, TypeError, ValueError) as error:
+    except (AssertionError, AttributeError, ImportError, IndexError, OSError, TypeError, ValueError) as error:
         raise UserError(f"{key}: {block['type']} cannot be built: {error}") from error
 
 
+def _check_metrics(opt: Mapping[str, Any], key: str) -> None:
+    """Check the metrics for a data set without ground truth."""
+    for name, block in ((opt.get('val') or {}).get('metrics') or {}).items():
+        parameters = signature(METRIC_REGISTRY.get(block['type'])).parameters
+        if 'img2' in parameters and parameters['img2'].default is Parameter.empty:
+            raise UserError(f'val.metrics.{name}: compares with GT images, but {key} has none; leave the metrics out, '
+                            'or use PairedImageDataset')
+
+
+def _an_item(dataset: Any, kind: str, key: str) -> Mapping[str, Any]:
+    """The first image, as training asks for it: many keys are read only then."""
+    before = random_state.capture()
+    try:
+        item: Mapping[str, Any] = dataset[0]
+        return item
+    except UserError as error:
+        raise UserError(f'{key}: {error}') from None
+    except KeyError as error:
+        raise UserError(f'{key}.{error.args[0]}: this key is missing; {kind} needs it') from error
+    except Exception as error:  # whatever the user's own data sets may raise
+        raise UserError(f'{key}: {kind} gives no image: {type(error).__name__}: {error}') from error
+    finally:
+        random_state.restore(before)
+
+
+def _check_loader(dataset: Any, block: dict[str, Any], key: str) -> None:
+    """Let BasicSR make the loader, which starts no worker yet."""
+    try:
+        build_dataloader(dataset, block, num_gpu=0)
+    except (TypeError, ValueError) as error:
+        raise UserError(f'{key}: {error}') from error
+    if block.get('prefetch_mode') == 'cuda' and not block.get('pin_memory'):
+        raise UserError(f'{key}.pin_memory: must be true for prefetch_mode: cuda')
+
+
+def _check_sizes(opt: Mapping[str, Any], block: Mapping[str, Any]) -> None:
+    """Check the crop against the scale, and what is kept in memory against the memory."""
+    kind, scale, room = block['type'], opt.get('scale', 1), available()
+    holder = opt if kind in CROPPED else block
+    key = 'gt_size' if kind in CROPPED else 'datasets.train.gt_size'
+    size = holder.get('gt_size')
+    if size is None:
+        return
+    if size % scale:
+        raise UserError(f'{key}: {size} is not a multiple of the scale {scale}; use {max(size // scale, 1) * scale}')
+    if size > CROPPED.get(kind, size):
+        raise UserError(f'{key}: {size} is more than {CROPPED[kind]}, to which {kind} crops all images')
+    for name, images in (('queue_size', opt.get('queue_size', 180) if kind in CROPPED else 0),
+                         ('datasets.train.batch_size_per_gpu', block.get('batch_size_per_gpu', 1))):
+        needed = images * 3 * 4 * (size**2 + (size // scale)**2)
+        if room is not None and needed > room / 2:
+            raise UserError(f'{name}: {images} images of {size}x{size} take {needed / GB:,.0f} GB, and '
+                            f'{room / GB:,.1f} GB are available; use less')
+
+
 def _check_batch(length: int, block: Mapping[str, Any], world_size: int) -> None:
-    batch = int(block.get('batch_size_per_gpu', 1))
-    images = math.ceil(length * block.get('dataset_enlarge_ratio', 1) / world_size)
+    batch, ratio = block.get('batch_size_per_gpu', 1), block.get('dataset_enlarge_ratio', 1)
+    images = math.ceil(length * ratio / world_size)
+    if images > LONGEST_EPOCH:
+        raise UserError(f'datasets.train.dataset_enlarge_ratio: {ratio} makes an epoch of {images:,} images; use '
+                        f'{LONGEST_EPOCH // length:,} or less')
     if images < batch:
-        ratio = math.ceil(batch * world_size / length)
         raise UserError(f'datasets.train: {images} images for a process make no batch of {batch}; set '
-                        f'dataset_enlarge_ratio: {ratio} or more')
+                        f'dataset_enlarge_ratio: {math.ceil(batch * world_size / length)} or more')
 
 
 def _check_images(path: Any, block: Mapping[str, Any], key: str, scale: int, train: bool) -> None:
@@ -97,6 +189,15 @@ def _check_lq(path: str, key: str, out_size: int, scales: list[int] | None) -> N
         listed = ', '.join(map(str, sorted(set(scales))))
         raise UserError(f'{key}: {path} ({width}x{height}) has the scale {out_size / width:g}, which is not in scales '
                         f'({listed})')
+
+
+def _check_pixels(path: Any, key: str) -> None:
+    """Read an image, or a pair, to the end: the header of a file that was cut off is fine."""
+    for file in path.values() if isinstance(path, Mapping) else [path]:
+        try:
+            read_image(file)
+        except UserError as error:
+            raise UserError(f'{key}: {error}') from None
 
 
 def _size(path: str, key: str) -> list[int]:

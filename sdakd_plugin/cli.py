@@ -12,6 +12,8 @@ from sdakd_plugin.interruption import Interrupted
 
 BASICSR = ('train', 'test')  # their arguments are BasicSR's
 COMMANDS = {  # name: what it is for. Only the one that is asked for is imported.
+    'check': 'try an option file out in seconds, without writing anything',
+    'cache': "keep the teacher's images, so that training need not run it",
     'weights': 'list, fetch and inspect weights',
     'upscale': 'enlarge images with a model',
     'export': 'write a model as ONNX, safetensors or ncnn',

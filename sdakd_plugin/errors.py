@@ -8,7 +8,8 @@ class UserError(ValueError):
     it names the key or the file, what is wrong with it, and what would be right."""
 
     def __init__(self, message: str) -> None:
-        super().__init__(' '.join(str(message).split()))
+        # torch raises the error of a loader's worker anew, with the worker's traceback before the message
+        super().__init__(' '.join(str(message).rpartition('UserError: ')[2].split()))
 
 
 def nearest(name: object, choices: Iterable[str], limit: int = 3) -> str:

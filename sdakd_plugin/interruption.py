@@ -16,10 +16,17 @@ class Interrupted(Exception):
 
 
 class Interruption:
-    """Catches the first signal; a second one acts as it always does, for who cannot wait for the iteration."""
+    """Catches the first signal; a second one acts as it always does, for who cannot wait for the iteration.
+
+    Attributes:
+        signal: the one that came.
+        patient: finish the iteration however many signals come. Processes that train together may get each of them
+            twice, from the scheduler and from the launcher.
+    """
 
     def __init__(self) -> None:
         self.signal: signal.Signals | None = None
+        self.patient = False
 
     @contextmanager
     def watch(self) -> Iterator[None]:
@@ -34,5 +41,7 @@ class Interruption:
     def _remember(self, number: int, frame: Any) -> None:
         self.signal = signal.Signals(number)
         # a scheduler may end the loader's workers too, and torch would raise that in the middle of the iteration
-        for caught in (signal.SIGINT, signal.SIGTERM, signal.SIGCHLD):
-            signal.signal(caught, signal.SIG_DFL)
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        if not self.patient:
+            for caught in (signal.SIGINT, signal.SIGTERM):
+                signal.signal(caught, signal.SIG_DFL)

@@ -6,7 +6,6 @@ against that class's constructor where they are built (``distillation/build.py``
 """
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
@@ -23,7 +22,7 @@ from pydantic import (
     field_validator,
     model_validator,
 )
-from typing_extensions import Required, TypedDict
+from typing_extensions import TypedDict
 
 from sdakd_plugin.errors import UserError, nearest
 
@@ -31,6 +30,7 @@ from sdakd_plugin.errors import UserError, nearest
 STRICT = ConfigDict(frozen=True, strict=True, allow_inf_nan=False)
 MOST_ITERATIONS = 10**9  # decades
 MOST_WORKERS = 256
+LARGEST = 2.0**128  # of float32; what is beyond it would be infinite
 
 
 def whole(value: Any) -> Any:
@@ -144,8 +144,6 @@ class TrainOptions(BaseModel):
     amp: AmpOptions | None = Field(default=None, description='Mixed precision; left out: float32 everywhere.')
     channels_last: bool = Field(
         default=False, description='Keep images in memory with the channels last: faster convolutions, other rounding.')
-    compile: bool = Field(
-        default=False, description='Let torch.compile translate the networks; checkpoints stay as they are.')
     mutual_images: Literal['real', 'fake', 'both'] = Field(
         default='both', description='Images on which the discriminators of the term mutual compare their scores.')
     stages: list[StageOptions] | None = Field(
@@ -188,7 +186,7 @@ class LoggerOptions(BaseModel):
     keep_last: PositiveInt | None = Field(
         default=None, description='Keep the checkpoints of so many last saves and remove older ones; left out: all.')
     keep_best: PositiveInt = Field(
-        default=1, description='Where keep_last removes checkpoints: keep, besides, so many of the best by each metric.')
+        default=1, description='Where keep_last removes checkpoints: keep as many of the best by each metric, too.')
 
 
 class DatasetOptions(TypedDict, total=False):
@@ -196,7 +194,7 @@ class DatasetOptions(TypedDict, total=False):
 
     __pydantic_config__ = ConfigDict(extra='allow', strict=True, allow_inf_nan=False)  # type: ignore[misc]
 
-    name: Required[str]
+    name: str
     type: str
     dataroot_gt: str | None
     dataroot_lq: str | None
@@ -217,6 +215,17 @@ class DatasetOptions(TypedDict, total=False):
     scale: PositiveInt
 
 
+class MetricOptions(TypedDict, total=False):
+    """A block of ``val.metrics``: what BasicSR's metrics take without a default."""
+
+    __pydantic_config__ = ConfigDict(extra='allow', strict=True)  # type: ignore[misc]
+
+    type: str
+    crop_border: NonNegativeInt
+    test_y_channel: bool
+    better: Literal['higher', 'lower']
+
+
 class ValOptions(TypedDict, total=False):
     """The block ``val``, as BasicSR reads it."""
 
@@ -226,7 +235,7 @@ class ValOptions(TypedDict, total=False):
     save_img: bool
     suffix: str | None
     pbar: bool
-    metrics: dict[str, dict[str, Any]] | None
+    metrics: dict[str, MetricOptions] | None
 
 
 class Options(Block):
@@ -291,7 +300,8 @@ class Options(Block):
     @classmethod
     def names_a_folder(cls, name: str) -> str:
         if not re.fullmatch(r'[^/\\\x00-\x1f]{1,180}', name) or name in ('.', '..'):
-            raise ValueError(f'expected the name of a folder, not a path, of at most 180 characters, not {name!r}')
+            raise ValueError(f'expected the name of a folder, not a path, of at most 180 characters, not '
+                             f'{shown(name)}')
         return name
 
     @field_validator('path')
@@ -421,8 +431,8 @@ def _check_values(value: Any, key: str) -> None:
     elif isinstance(value, list):
         for index, inner in enumerate(value):
             _check_values(inner, f'{inside}{index}')
-    elif isinstance(value, float) and not math.isfinite(value):
-        raise UserError(f'{key}: {value} is no number to calculate with')
+    elif isinstance(value, (int, float)) and not abs(value) < LARGEST:  # nan is below nothing
+        raise UserError(f'{key}: {shown(value)} is no number to calculate with')
     elif isinstance(value, str) and re.fullmatch(r'[+-]?\d+[eE][+-]?\d+', value):
         raise UserError(f"{key}: '{value:.60}' is text for YAML; write {float(value):.1e} with a point, or !!float "
                         f'{value:.60}')

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from basicsr.utils import check_resume
 
-from sdakd_plugin import weights
+from sdakd_plugin import processes, weights
 from sdakd_plugin.errors import UserError
 from sdakd_plugin.weights.files import remove_temporary
 
@@ -25,9 +25,7 @@ def load_resume_state(opt: dict[str, Any]) -> dict[str, Any] | None:
         UserError: the file cannot be read, or holds no training state; or the folder holds nothing else.
     """
     if opt['auto_resume']:
-        for folder in (opt['path']['training_states'], opt['path']['models']):
-            remove_temporary(folder)
-        found = newest(opt['path']['training_states'], opt['path']['models'])
+        found = newest_of_all(opt['path']['training_states'], opt['path']['models'])
     else:
         path = opt['path'].get('resume_state')
         found = (path, read_state(path)) if path else None
@@ -38,12 +36,34 @@ def load_resume_state(opt: dict[str, Any]) -> dict[str, Any] | None:
     return state
 
 
-def newest(states: str, models: str) -> tuple[str, dict[str, Any]] | None:
+def newest_of_all(states: str, models: str) -> tuple[str, dict[str, Any]] | None:
+    """What ``newest`` finds in the first process, for all that train together; what was half-written is removed.
+
+    Raises:
+        UserError: as ``newest``; or another process does not see the file.
+    """
+    found = None
+    first = processes.is_first()
+    if first:
+        for folder in (states, models):
+            remove_temporary(folder)
+        found = newest(states, models)
+    path = processes.from_first(found and found[0])
+    if path is None or first:
+        return found
+    if not os.path.exists(path):
+        raise UserError(f'{path}: the first process goes on from this training state, but another one does not see it; '
+                        'experiments/ must be in a file system that all nodes share')
+    return path, read_state(path)
+
+
+def newest(states: str, models: str, warn: bool = True) -> tuple[str, dict[str, Any]] | None:
     """The newest training state whose file and networks are whole, or ``None`` where there is no state at all.
 
     Args:
         states: the folder of the ``ITERATION.state``.
         models: the folder of the ``net_*_ITERATION.pth``.
+        warn: whether those that are damaged are named.
 
     Raises:
         UserError: there are states, but none that can be used.
@@ -57,7 +77,8 @@ def newest(states: str, models: str) -> tuple[str, dict[str, Any]] | None:
                 weights.load_state_dict(network, None, 'path.models')
         except UserError as error:
             problem = error
-            print(f'warning: {error}; trying the training state before it', file=sys.stderr)
+            if warn:
+                print(f'warning: {error}; trying the training state before it', file=sys.stderr)
         else:
             return str(path), state
     if problem is not None:

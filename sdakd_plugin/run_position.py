@@ -1,11 +1,17 @@
 """Where a run is, so that a resumed one sees the very batches that an undisturbed one would."""
 from __future__ import annotations
 
+import math
+import signal
+from collections.abc import Callable, Mapping
+from copy import deepcopy
 from typing import Any
 
+from basicsr.data import build_dataset
+from basicsr.data.prefetch_dataloader import CPUPrefetcher, CUDAPrefetcher
 from basicsr.utils import get_root_logger
 
-from sdakd_plugin import random_state
+from sdakd_plugin import processes, random_state
 from sdakd_plugin.interruption import Interrupted, Interruption
 
 
@@ -15,74 +21,119 @@ class RunPosition:
     BasicSR begins an epoch anew after resuming. Here the random numbers are put back to what they were when the epoch
     began, so that the workers augment alike; the batches that were trained on are loaded and dropped; then the
     generators get the states that they had when the run was saved.
+
+    Attributes:
+        interruption: where a signal is remembered, if anybody listens.
+        model: in training, with ``save`` as BasicSR calls it; needed where there is an interruption.
     """
 
-    def __init__(self, interruption: Interruption) -> None:
-        self.interruption = interruption
-        self.model: Any = None  # in training, with ``save`` as BasicSR calls it
+    def __init__(self) -> None:
+        self.interruption: Interruption | None = None
+        self.model: Any = None
         self.epoch = -1  # as in BasicSR's loop
         self.iteration = self.saved = 0  # trained, and known to be in a training state
+        self.trained = False  # whether the batch before went into an iteration; those that are dropped do not
         self.begun: dict[str, Any] = {}  # the generators' states at the beginning of the epoch
         self.consumed = 0  # batches of the epoch
-        self.pending: dict[str, Any] | None = None  # a saved state to go on from, at the next epoch that begins
+        self.pending: Mapping[str, Any] | None = None  # a saved state to go on from, at the next epoch that begins
 
-    def start(self, state: dict[str, Any] | None) -> None:
+    def start(self, state: Mapping[str, Any]) -> None:
         """Take note of a training state from which the run goes on."""
-        if state is not None:
-            self.epoch, self.iteration, self.saved = state['epoch'] - 1, state['iter'], state['iter']
+        self.epoch, self.iteration, self.saved = state['epoch'] - 1, state['iter'], state['iter']
 
     def state(self) -> dict[str, Any]:
-        """What a training state must hold."""
-        return {'now': random_state.capture(), 'begun': self.begun, 'consumed': self.consumed}
+        """What a training state must hold of each process; the place in the epoch where somebody counts."""
+        place = {'begun': self.begun, 'consumed': self.consumed} if self.begun else {}
+        return {'now': random_state.capture(), **place}
 
-    def heed(self) -> None:
-        """Save the run and end it, if a signal came; called between two iterations.
+    def load_state(self, state: Mapping[str, Any], same_data: bool) -> None:
+        """Go on from there; from the beginning of the epoch, if the data are other ones."""
+        random_state.restore(state['now'])
+        self.pending = state if same_data and 'begun' in state else None
+
+    def begin_epoch(self, reset: Callable[[], None], fetch: Callable[[], Any]) -> None:
+        """Begin an epoch, or go on in it; ``reset`` and ``fetch`` are BasicSR's."""
+        pending, self.pending = self.pending, None
+        if pending is not None:
+            random_state.restore(pending['begun'])
+        self.begun, self.consumed, self.trained = random_state.capture(), 0, False
+        self.epoch += 1
+        reset()
+        if pending is not None:
+            for _ in range(pending['consumed']):
+                self._count(fetch())
+            random_state.restore(pending['now'])
+
+    def next_batch(self, fetch: Callable[[], Any]) -> Any:
+        """The next batch, ``None`` at the end of the epoch.
 
         Raises:
-            Interrupted: it did.
+            Interrupted: a signal came, to this process or to another one.
         """
-        if self.interruption.signal is None:
-            return
+        self.iteration += self.trained
+        batch = self._count(fetch() if self.interruption is None else self._heed(fetch))
+        self.trained = batch is not None
+        return batch
+
+    def _count(self, batch: Any) -> Any:
+        self.consumed += batch is not None
+        return batch
+
+    def _heed(self, fetch: Callable[[], Any]) -> Any:
+        """Fetch a batch; save the run and end it instead, if a signal came."""
+        assert self.interruption is not None
+        before, failure, batch = random_state.capture(), None, None
+        try:
+            batch = fetch()
+        except Exception as error:  # the signal has ended the loader's workers too
+            failure = error
+        number = processes.largest(self.interruption.signal or 0)  # of all processes, after the same iteration
+        if number:
+            random_state.restore(before)
+            self._stop(signal.Signals(number))
+        if failure is not None:
+            raise failure
+        return batch
+
+    def _stop(self, number: signal.Signals) -> None:
         iteration = min(self.iteration, self.model.opt['train']['total_iter'])  # BasicSR fetches a batch too many
         if iteration > self.saved:
             self.model.save(self.epoch, iteration)
-        get_root_logger().info(f'{self.interruption.signal.name}: stopped after iteration {iteration:,}, which is '
-                               'saved. Go on with --auto_resume.')
-        raise Interrupted(self.interruption.signal)
+        processes.wait()  # as soon as one is gone, a launcher ends the others
+        get_root_logger().info(f'{number.name}: stopped after iteration {iteration:,}, which is saved. Go on with '
+                               '--auto_resume.' if iteration else f'{number.name}: stopped before the first iteration.')
+        raise Interrupted(number)
 
-    def follow(self, prefetcher: type[Any]) -> type[Any]:
-        """BasicSR's prefetcher, counted here."""
-        position = self
 
-        class FollowedPrefetcher(prefetcher):  # type: ignore[misc]
-            trained = False  # whether the batch before went into an iteration; those that are dropped do not
+current = RunPosition()  # a process trains one run
 
-            def reset(self) -> None:
-                pending, position.pending = position.pending, None
-                if pending is not None:
-                    random_state.restore(pending['begun'])
-                position.begun, position.consumed = random_state.capture(), 0
-                position.epoch += 1
-                super().reset()
-                if pending is not None:
-                    for _ in range(pending['consumed']):
-                        self.fetch()
-                    random_state.restore(pending['now'])
 
-            def next(self) -> Any:
-                position.iteration += self.trained
-                position.heed()
-                try:
-                    batch = self.fetch()
-                except Exception:
-                    position.heed()  # the signal has ended the loader's workers too
-                    raise
-                self.trained = batch is not None
-                return batch
+def follow() -> None:
+    """Begin a run: from now on BasicSR's loop tells ``current`` where it is, through its prefetchers."""
+    global current
+    current = RunPosition()
+    for kind in (CPUPrefetcher, CUDAPrefetcher):
+        if not hasattr(kind, 'followed'):
+            kind.followed = True
+            _follow(kind)
 
-            def fetch(self) -> Any:
-                batch = super().next()
-                position.consumed += batch is not None
-                return batch
 
-        return FollowedPrefetcher
+def _follow(kind: type[Any]) -> None:
+    stock_reset, stock_next = kind.reset, kind.next
+
+    def reset(self: Any) -> None:
+        current.begin_epoch(lambda: stock_reset(self), lambda: stock_next(self))
+
+    def next(self: Any) -> Any:
+        return current.next_batch(lambda: stock_next(self))
+
+    kind.reset, kind.next = reset, next
+
+
+def epoch_of(iteration: int, opt: Mapping[str, Any]) -> int:
+    """The epoch that an iteration ends in, for BasicSR's loop to begin with, of a run with the data of these options.
+    """
+    block = opt['datasets']['train']
+    images = len(build_dataset(deepcopy(block))) * block.get('dataset_enlarge_ratio', 1)
+    batches = math.ceil(images / opt['world_size']) // block['batch_size_per_gpu']
+    return iteration // batches

@@ -1,7 +1,10 @@
 """A user's mistake costs one line that names the key, before anything is written."""
 import copy
+import logging
+import random
 import re
 import shutil
+import time
 
 import numpy as np
 import pytest
@@ -9,6 +12,8 @@ import torch
 from PIL import Image
 
 from sdakd_plugin.check import check, read_yaml
+from sdakd_plugin.check_data import spread
+from sdakd_plugin.check_keys import check_types
 from sdakd_plugin.errors import UserError
 
 
@@ -192,3 +197,92 @@ def test_other_models_notice_nothing(stock, options):
     options.update(model_type='SRModel', unheard_of=1)
     options['train'] = {key: options['train'][key] for key in ('optim_g', 'scheduler', 'pixel_opt')} | {'total_iter': 1}
     assert 'End of training' in stock.ok('basicsr/train.py', options)
+
+
+def test_an_image_that_is_bad_only_when_it_is_read_is_named(options, photos, tmp_path):
+    """As of a set that is too large to be looked at whole, from the main process and from a worker."""
+    from basicsr.data import build_dataset
+
+    from sdakd_plugin.data.named_errors import naming
+    shutil.copytree(photos, tmp_path / 'photos')
+    bad = tmp_path / 'photos/HR/coffee.png'
+    bad.write_bytes(bad.read_bytes()[:3000])
+    block = {**options['datasets']['train'], 'dataroot_gt': str(tmp_path / 'photos/HR'), 'scale': 4, 'phase': 'train'}
+    dataset = naming(build_dataset)(block)
+    assert isinstance(dataset, type(build_dataset(block))) and dataset.opt['name'] == 'photos'
+    for workers in (0, 1):
+        loader = torch.utils.data.DataLoader(dataset, batch_size=4, num_workers=workers)
+        with pytest.raises(UserError) as caught:
+            next(iter(loader))
+        assert str(caught.value).startswith('datasets: photos: cannot read ') and str(bad) in str(caught.value)
+        assert 'Traceback' not in str(caught.value)
+
+
+@pytest.mark.parametrize('called, block, wrong', [
+    ('SwinIR', {'img_size': [64, 64], 'depths': [2, 2], 'qkv_bias': True, 'mlp_ratio': 2}, {'upsampler': 3}),
+    ('Adam', {'lr': 1, 'betas': [0.9, 0.99], 'eps': 1e-8, 'foreach': None}, {'betas': [0.9, 0.99, 0.999]}),
+    ('Adafactor', {'eps': [None, 1e-3]}, {'lr': [0.1]}),
+    ('MultiStepRestartLR', {'milestones': [5], 'restarts': [0, 2]}, {'gamma': {'at': 2}}),
+])
+def test_values_are_compared_with_the_defaults_of_what_they_are_passed_to(called, block, wrong):
+    from basicsr.archs.swinir_arch import SwinIR
+    from basicsr.models.lr_scheduler import MultiStepRestartLR
+    found = {'SwinIR': SwinIR, 'MultiStepRestartLR': MultiStepRestartLR}.get(called) or getattr(torch.optim, called)
+    key = 'network_g' if called == 'SwinIR' else 'train.optim_g'
+    check_types(found, block, key)
+    name = next(iter(wrong))
+    with pytest.raises(UserError, match=f'{key}.{name}: expected a value like'):
+        check_types(found, block | wrong, key)
+
+
+@pytest.mark.parametrize('kind', ['16 bits', 'grey', 'alpha', 'palette', 'black and white'])
+def test_images_of_all_kinds_that_basicsr_reads_are_fine(options, photos, tmp_path, kind):
+    import cv2
+    shutil.copytree(photos, tmp_path / 'photos')
+    for path in (tmp_path / 'photos/HR/coffee.png', tmp_path / 'photos/LR/coffee.png'):
+        image = Image.open(path)
+        if kind == '16 bits':
+            cv2.imwrite(str(path), np.asarray(image).astype(np.uint16) * 257)
+        else:
+            image.convert({'grey': 'L', 'alpha': 'RGBA', 'palette': 'P', 'black and white': '1'}[kind]).save(path)
+    folders = {'dataroot_gt': str(tmp_path / 'photos/HR'), 'dataroot_lq': str(tmp_path / 'photos/LR')}
+    options['datasets']['train'].update(folders)
+    check(options)
+
+
+def test_of_many_images_some_of_everywhere_are_looked_at_in_time():
+    paths = list(range(10**5))
+    assert list(spread(paths[:50], 60)) == list(spread(paths[:50], 60))
+    assert sorted(spread(paths[:50], 60)) == paths[:50]
+    seen = []
+    begun = time.monotonic()
+    for path in spread(paths, 0.2):
+        seen.append(path)
+        time.sleep(0.001)
+    assert time.monotonic() - begun < 1
+    assert {path // 20000 for path in seen} == {0, 1, 2, 3, 4}
+
+
+def test_photographs_that_a_folder_replaces_are_named_in_the_log(photos, caplog):
+    from sdakd_plugin.data.whole_image_dataset import WholeImageDataset
+    block = {'phase': 'val', 'name': 'x', 'type': 'WholeImageDataset', 'gt_size': 64, 'images': ['astronaut']}
+    logger = logging.getLogger('basicsr')
+    logger.addHandler(caplog.handler)
+    try:
+        WholeImageDataset(block)
+        assert not caplog.text
+        WholeImageDataset({**block, 'dataroot_gt': str(photos / 'HR')})
+    finally:
+        logger.removeHandler(caplog.handler)
+    assert 'images: not used, since dataroot_gt names a folder' in caplog.text
+    with pytest.raises(UserError, match='the embedded photographs are too small for gt_size 512'):
+        WholeImageDataset({**block, 'gt_size': 512})
+
+
+def test_the_check_leaves_every_generator_of_random_numbers_alone(options):
+    random.seed(3)
+    np.random.seed(3)
+    before = random.getstate(), np.random.get_state()[1].tolist(), torch.get_rng_state()
+    check(options)
+    assert random.getstate() == before[0] and np.random.get_state()[1].tolist() == before[1]
+    assert torch.equal(torch.get_rng_state(), before[2])

@@ -225,7 +225,8 @@ class TestTeacher:
         net = build_network({**network, 'out_size': 32})
         state = net.state_dict()
         torch.save({key: state} if key else state, tmp_path / 'teacher.pth')
-        teacher = Teacher(TeacherOptions(pretrain_network_g=str(tmp_path / 'teacher.pth')), Execution(torch.device('cpu')))
+        teacher = Teacher(TeacherOptions(pretrain_network_g=str(tmp_path / 'teacher.pth')),
+                          Execution(torch.device('cpu')))
         assert type(teacher.net_g) is type(net)
         lq = torch.rand(1, 3, 16, 16)
         answer = teacher.generate(lq, ['conv_body_down.0', 'style_convs.1'])

@@ -1,12 +1,13 @@
 """A run that was stopped and resumed is the one that it would have been, bit for bit."""
 import re
-import shutil
 
 import pytest
 import torch
 
+from sdakd_plugin.data.degradation import OnlineDegradation
+from sdakd_plugin.options import parse
 from tests.conftest import UNET
-from tests.test_degradation import degradation_options
+from tests.test_degradation import batches, degradation_options, seed
 from tests.test_gcfsr_training import run  # noqa: F401
 
 pytestmark = pytest.mark.slow
@@ -29,11 +30,12 @@ def losses(log):
             for iteration, rest in re.findall(r'iter: +(\d+), lr.*?(l_.*)', log)}
 
 
-def check_exact(stock, options, stops):
-    """Train at once; then, for each stop, as if the run had been stopped there, and resumed."""
+def check_exact(stock, options, stops, **more):
+    """Train at once; then, for each stop, as if the run had been stopped there, and resumed. ``more``: ``Stock.run``'s.
+    """
     options['logger'].update(print_freq=1, save_checkpoint_freq=1, use_tb_logger=False)
     total = options['train']['total_iter']
-    whole_losses = losses(stock.ok('sdakd train', options))
+    whole_losses = losses(stock.ok('sdakd train', options, **more))
     folder = stock.folder / 'experiments/run'
     whole = {path.name: torch.load(path, weights_only=True) for path in folder.glob(f'*/*{total}.*')}
     latest = {path.name: torch.load(path, weights_only=True) for path in folder.glob('models/*latest.pth')}
@@ -43,7 +45,7 @@ def check_exact(stock, options, stops):
             number = re.search(r'(\d+)\.(pth|state)$', path.name)
             if (number and int(number[1]) > stop) or path.name.endswith('latest.pth'):
                 path.unlink()
-        log = stock.ok('sdakd train', options, '--auto_resume')
+        log = stock.ok('sdakd train', options, '--auto_resume', **more)
         assert f'iter: {stop}.' in log
         assert losses(log) == {k: value for k, value in whole_losses.items() if k > stop}, stop
         for name, content in {**whole, **latest}.items():
@@ -79,6 +81,21 @@ def test_the_pool_and_noise_of_the_degradation(stock, options, photos):
     check_exact(stock, options, stops=(3,))
 
 
+def test_a_pool_that_is_half_full_goes_on_with_a_larger_batch(options, photos):
+    options = degradation_options(options, photos)
+    seed(0)
+    before = OnlineDegradation(options, parse(options), torch.device('cpu'))
+    before.feed_data(batches(options, 1)[0])  # two of four
+    options['datasets']['train']['batch_size_per_gpu'] = 4
+    after = OnlineDegradation(options, parse(options), torch.device('cpu'))
+    after.load_state(before.state())
+    small = batches(options, 2)
+    large = {key: torch.cat([batch[key] for batch in small]) for key in ('gt', 'kernel1', 'kernel2', 'sinc_kernel')}
+    for _ in range(2):  # fills it, then takes from it
+        after.feed_data(large)
+    assert after.lq.shape[0] == 4
+
+
 def test_a_cohort_that_exchanges_features(stock, options):
     del options['teacher'], options['train']['stages'], options['train']['feature_opt'], options['val']
     options.update(model_type='MutualSRGANModel', network_d=dict(UNET),
@@ -90,6 +107,18 @@ def test_a_cohort_that_exchanges_features(stock, options):
 def test_gcfsr_with_its_noise_and_scales(stock, run):  # noqa: F811
     del run['val']
     check_exact(stock, run, stops=(1, 3, 5))  # inside each stage
+
+
+def test_stocks_own_loop_goes_on_exactly(stock, options):
+    """In the middle of an epoch and at its edge; only its ``load_resume_state``, which needs CUDA, is not its own."""
+    options['datasets']['train'].update(num_worker_per_gpu=2, dataset_enlarge_ratio=1.5)
+    check_exact(stock, options, stops=(3, 4), function='tests.together:train_by_stock')
+
+
+def test_stocks_own_loop_and_random_numbers_of_the_main_process(stock, run):  # noqa: F811
+    del run['val']
+    run['datasets']['train'].update(num_worker_per_gpu=0, dataset_enlarge_ratio=3)
+    check_exact(stock, run, stops=(4,), function='tests.together:train_by_stock')
 
 
 def test_a_changed_schedule_is_refused_and_changed_data_are_named(stock, options):
@@ -108,5 +137,9 @@ def test_a_changed_schedule_is_refused_and_changed_data_are_named(stock, options
     options['train']['total_iter'] = 7
     options['datasets']['train']['num_worker_per_gpu'] = 2
     log = stock.ok('sdakd train', options, '--auto_resume')
-    assert 'Resuming with other data, workers or processes than before' in log and 'iter:       7' in log
-    shutil.rmtree(folder)
+    assert '(num_worker_per_gpu 1 before and 2 now)' in log and 'iter:       7' in log
+
+    for iteration in (4, 6):  # trained with other workers
+        (folder / f'training_states/{iteration}.state').unlink()
+    options['datasets']['train'].update(num_worker_per_gpu=1, persistent_workers=True)
+    assert 'persistent_workers: the random numbers' in stock.ok('sdakd train', options, '--auto_resume')

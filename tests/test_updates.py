@@ -71,8 +71,8 @@ def test_a_nan_in_the_input_changes_nothing(options, logged, fused):
     assert same(model.net_d.parameters(), discriminator)
     assert all(same(old, moments(optimizer)) for old, optimizer in zip(adam, model.optimizers, strict=True))
     first, second = warnings(logged)
-    assert first == ("Iteration 6, stage 'adversarial': l_g_pix, l_g_feature, l_g_gan not finite; the step is skipped (1 "
-                     'in a row, the limit is 20).')
+    assert first == ("Iteration 6, stage 'adversarial': l_g_pix, l_g_feature, l_g_gan not finite; the step is skipped "
+                     '(1 in a row, the limit is 20).')
     assert "stage 'adversarial': l_d_fake not finite" in second
     model.feed_data(batch())
     model.optimize_parameters(6)
@@ -97,8 +97,8 @@ def test_a_gradient_that_is_not_finite(options, logged):
     before = state(model)
     steps(model, 1, 1)
     assert same(before['net_g'], state(model)['net_g'])
-    assert warnings(logged) == ["Iteration 1, stage 'supervised': gradient not finite; the step is skipped (1 in a row, "
-                                'the limit is 20).']
+    assert warnings(logged) == ["Iteration 1, stage 'supervised': gradient not finite; the step is skipped (1 in a "
+                                'row, the limit is 20).']
 
 
 def test_training_stops_after_the_limit_in_a_row(options, logged):

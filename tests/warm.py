@@ -1,11 +1,15 @@
-"""A process that has imported everything, and runs ``sdakd`` commands in children of its own: a second instead of ten.
+"""A process that has imported everything, and runs commands in children of its own: a second instead of ten.
 
-Reads JSON lines ``{folder, arguments, stdout, stderr}``; answers with the child's process number, then with its exit
-code. Stock ``basicsr/train.py`` is never run here, nor what tests the start of a process.
+Reads JSON lines ``{folder, arguments, stdout, stderr}``, with ``processes`` and ``store`` where several train together
+(gloo, on the CPU), and with ``function``, ``module:name``, where it is not ``sdakd`` that runs. Answers with the
+children's process numbers, then with their exit codes. Stock ``basicsr/train.py`` is never run here, nor what tests the
+start of a process.
 """
 import json
 import os
 import sys
+from functools import partial
+from importlib import import_module
 
 import torch
 
@@ -17,14 +21,32 @@ import sdakd_plugin.deploy.summary  # noqa: E402, F401
 from sdakd_plugin.cli import main  # noqa: E402
 
 
-def run(order):
+def begin(order, rank):
+    """Make this child a session of its own, as torchrun does, with its folder, its output and its place among the
+    processes."""
     os.setsid()
     os.chdir(order['folder'])
     for name, number in (('stdout', 1), ('stderr', 2)):
-        os.dup2(os.open(order[name], os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
+        os.dup2(os.open(order[name] + (f'.{rank}' if rank else ''), os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
+    if order.get('processes', 1) > 1:  # stock's own launcher insists on NCCL
+        from basicsr.utils import options
+        options.init_dist = partial(join, rank, order)
+
+
+def join(rank, order, launcher='pytorch'):
+    torch.distributed.init_process_group('gloo', rank=rank, world_size=order['processes'],
+                                         init_method=f"file://{order['store']}")
+
+
+def run(order, rank):
     code = 1
     try:
-        code = main(order['arguments'])
+        begin(order, rank)
+        command = main
+        if 'function' in order:
+            module, _, name = order['function'].partition(':')
+            command = getattr(import_module(module), name)
+        code = command(order['arguments'])
     except SystemExit as error:
         code = error.code if isinstance(error.code, int) else bool(error.code)
         if isinstance(error.code, str):
@@ -34,13 +56,19 @@ def run(order):
     finally:
         sys.stdout.flush()
         sys.stderr.flush()
-        os._exit(code)
+        os._exit(code or 0)
+
+
+def fork(order, rank):
+    child = os.fork()
+    if not child:
+        run(order, rank)
+    return child
 
 
 if __name__ == '__main__':
     for line in sys.stdin:
-        child = os.fork()
-        if not child:
-            run(json.loads(line))
-        print(child, flush=True)
-        print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+        order = json.loads(line)
+        children = [fork(order, rank) for rank in range(order.get('processes', 1))]
+        print(*children, flush=True)
+        print(*(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children), flush=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from copy import deepcopy
 from typing import Any
 
@@ -17,34 +17,26 @@ def train(arguments: Sequence[str]) -> None:
         Interrupted: by one of them.
     """
     stock = _stock('train', arguments)
+    from sdakd_plugin import run_position
+    from sdakd_plugin.data.named_errors import naming
     from sdakd_plugin.interruption import Interruption
     from sdakd_plugin.resume import load_resume_state
-    from sdakd_plugin.run_position import RunPosition
     seen: list[dict[str, Any]] = []
     interruption = Interruption()
-    position = RunPosition(interruption)
     parse_options, build_model = stock.parse_options, stock.build_model
 
     def remember(*args: Any, **kwargs: Any) -> Any:
         opt, rest = parse_options(*args, **kwargs)
+        interruption.patient, run_position.current.interruption = opt['dist'], interruption
         seen.append(deepcopy(opt))
         return opt, rest
 
     def build(opt: dict[str, Any]) -> Any:
-        position.model = build_model(opt)
-        position.model.position = position
-        return position.model
+        model = run_position.current.model = build_model(opt)
+        return model
 
-    def resume(opt: dict[str, Any]) -> dict[str, Any] | None:
-        state = load_resume_state(opt)
-        position.start(state)
-        return state
-
-    # processes that train together would have to agree on the iteration after which they stop
-    watch = nullcontext() if '--launcher' in arguments else interruption.watch()
-    with replaced(stock, parse_options=remember, build_model=build, load_resume_state=resume,
-                  CPUPrefetcher=position.follow(stock.CPUPrefetcher),
-                  CUDAPrefetcher=position.follow(stock.CUDAPrefetcher)), watch:
+    with replaced(stock, parse_options=remember, build_model=build, load_resume_state=load_resume_state,
+                  build_dataset=naming(stock.build_dataset)), interruption.watch():
         stock.train_pipeline(os.getcwd())
     opt = seen[0]
     if opt['rank'] == 0 and opt.get('val'):
@@ -72,7 +64,10 @@ def replaced(module: Any, **names: Any) -> Iterator[None]:
 
 def test(arguments: Sequence[str]) -> None:
     """Stock testing."""
-    _stock('test', arguments).test_pipeline(os.getcwd())
+    stock = _stock('test', arguments)
+    from sdakd_plugin.data.named_errors import naming
+    with replaced(stock, build_dataset=naming(stock.build_dataset)):
+        stock.test_pipeline(os.getcwd())
 
 
 def _stock(name: str, arguments: Sequence[str]) -> Any:

@@ -51,7 +51,8 @@ def get(name: str, out: Path | None, overwrite: bool) -> Path:
         raise UserError(f'--out: {out} is a folder; name a file in it')
     if out is not None and os.path.lexists(out) and not overwrite:
         raise UserError(f'--out: {out} exists and is kept; --overwrite replaces it')
-    path, _ = weights.load(name, 'weights get')
+    with quiet():
+        path, _ = weights.load(name, 'weights get')
     if out is None:
         return path
     try:

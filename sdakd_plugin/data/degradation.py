@@ -71,7 +71,8 @@ class OnlineDegradation(RealESRGANModel):
                 raise UserError(f'queue_size, gt_size: the saved pool is {saved}, now it would be {now}; resume with '
                                 'the values of the run')
             pool.copy_(state[key])
-        self.queue_ptr = state['pointer']
+        batch = self.opt['datasets']['train']['batch_size_per_gpu']  # a pool is filled in whole batches
+        self.queue_ptr = state['pointer'] // batch * batch
 
 
 def makes_lq(options: Options) -> bool:

@@ -1,6 +1,7 @@
 """Aligned images such as faces: each used whole, at one size, without an LQ image."""
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from typing import Any
 
@@ -34,7 +35,7 @@ class WholeImageDataset(Dataset[dict[str, Any]]):
             - ``gt_size``: height and width of the images, the network's ``out_size``.
             - ``dataroot_gt``: a folder of images, searched with its subfolders. Without it, squares cut out of
               scikit-image's photographs, which are no faces: for trying things out.
-            - ``images``: which of those photographs, as in ``SampleImageDataset``.
+            - ``images``: which of those photographs, as in ``SampleImageDataset``; not used with ``dataroot_gt``.
             - ``io_backend``: BasicSR's; ``{type: disk}`` by default.
 
             For ``phase: train`` also ``use_hflip``.
@@ -57,9 +58,14 @@ class WholeImageDataset(Dataset[dict[str, Any]]):
             self.client = dict(opt.get('io_backend') or {'type': 'disk'})
             found = scandir(opt['dataroot_gt'], recursive=True, full_path=True)
             self.paths = sorted(path for path in found if path.lower().endswith(ENDINGS))
+            if opt.get('images'):
+                logging.getLogger('basicsr').warning('images: not used, since dataroot_gt names a folder')
         else:
             self.squares = [square for name in chosen(opt.get('images'))
                             for square in cut(getattr(photographs, name)(), EMBEDDED * self.size)]
+            if not self.squares:
+                raise UserError(f'dataroot_gt: this key is missing; the embedded photographs are too small for gt_size '
+                                f'{self.size}')
         self._files: FileClient | None = None
 
     def __len__(self) -> int:

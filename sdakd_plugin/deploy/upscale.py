@@ -2,7 +2,8 @@
 from __future__ import annotations
 
 import os
-from contextlib import redirect_stdout
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 
 import cv2
@@ -56,10 +57,29 @@ class Upscaler(RealESRGANer):
             UserError: it does not fit into memory, or the network refuses it.
         """
         height, width = image.shape[:2]
+        with self._bounded(height, width):
+            return self.enhance(_prepared(image, self.scale))[0][:self._side(height), :self._side(width)]
+
+    @torch.no_grad()
+    def enlarge_exactly(self, image: np.ndarray) -> np.ndarray:
+        """Enlarge (h, w, 3) float32, RGB 0..1, to what the network gives: neither clamped nor rounded.
+
+        Raises:
+            UserError: it does not fit into memory, or the network refuses it.
+        """
+        height, width = image.shape[:2]
+        with self._bounded(height, width):
+            self.pre_process(image)
+            self.tile_process() if self.tile_size else self.process()
+            return self.post_process()[0].permute(1, 2, 0).cpu().numpy()
+
+    @contextmanager
+    def _bounded(self, height: int, width: int) -> Iterator[None]:
+        """A pass over an image of that size; one that does not fit into memory becomes one line."""
         try:
             self._check_memory(height, width)
             with redirect_stdout(None):  # the parent prints a line for each tile
-                return self.enhance(_prepared(image, self.scale))[0][:self._side(height), :self._side(width)]
+                yield
         except (MemoryError, RuntimeError, cv2.error) as error:
             advice = f'a --tile below {self.tile_size}' if self.tile_size else '--tile 256' if self.scale else 'a CPU'
             raise UserError(f'{width}x{height} pixels are too many for the memory; try {advice} ({error})') from error

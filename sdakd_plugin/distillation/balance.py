@@ -13,8 +13,8 @@ ADVICE = (
     'learn from it. Try a smaller network_d.width, a lower learning rate for it (lr_d of the stage), or '
     'train.r1_reg_weight',
     'has not told real from generated images any better than by chance for {} iterations, so the generator learns '
-    'nothing from it. Try a larger network_d.width, a higher learning rate for it (lr_d of the stage), train_d: true in '
-    'the stage before, or a lower gan_opt.loss_weight',
+    'nothing from it. Try a larger network_d.width, a higher learning rate for it (lr_d of the stage), train_d: true '
+    'in the stage before, or a lower gan_opt.loss_weight',
 )
 
 

@@ -43,8 +43,8 @@ class Execution:
         """
         if self.channels_last:
             if any(parameter.dim() > 4 for parameter in net.parameters()):
-                raise UserError(f'train.channels_last: the modulated convolutions of {type(net).__name__} take the usual '
-                                'order of memory only; leave it out')
+                raise UserError(f'train.channels_last: the modulated convolutions of {type(net).__name__} take the '
+                                'usual order of memory only; leave it out')
             net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         for module in net.modules() if self.dtype else ():
             for hook in module._forward_pre_hooks.values():

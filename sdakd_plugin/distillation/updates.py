@@ -104,6 +104,7 @@ class Updates:
 
     def state(self) -> dict[str, Any]:
         """For a training state."""
+        self.read()
         return {'scaler': self.scaler.state_dict(), 'in_a_row': self.in_a_row, 'last': self.last}
 
     def load_state(self, state: Mapping[str, Any]) -> None:
@@ -115,7 +116,7 @@ class Updates:
 
 @torch.no_grad()
 def not_finite(losses: Mapping[str, Tensor], optimizer: torch.optim.Optimizer) -> Tensor:
-    """For each loss, and last for the gradient, whether it is NaN or infinite on any process; boolean, on the device."""
+    """For each loss, and last for the gradient, whether it is NaN or infinite on any process; on the device."""
     gradients = [parameter.grad for group in optimizer.param_groups for parameter in group['params']
                  if parameter.grad is not None]
     norm = torch.stack(torch._foreach_norm(gradients)).sum()

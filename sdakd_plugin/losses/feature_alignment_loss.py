@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from sdakd_plugin.errors import UserError, nearest
+from sdakd_plugin.processes import mean
 
 
 def mse(student: Tensor, teacher: Tensor) -> Tensor:
@@ -111,14 +112,13 @@ class FeatureAlignmentLoss(nn.Module):
         """
         if not self.connectors:
             self.connect(student, teacher)
-        total = torch.zeros((), device=next(iter(student.values())).device)
-        for source, target in self.layers.items():
-            f_t = as_map(teacher[target]).detach()
-            distance = self.distance(self.connectors[_key(source)](as_map(student[source])), f_t)
-            if self.normalize:
-                distance = distance / self.distance(torch.zeros_like(f_t), f_t).clamp_min(1e-12)
-            total = total + distance
-        return self.loss_weight * total
+        wanted = {source: as_map(teacher[target]).detach() for source, target in self.layers.items()}
+        distances = torch.stack([self.distance(self.connectors[_key(source)](as_map(student[source])), f_t)
+                                 for source, f_t in wanted.items()])
+        if self.normalize:  # by the whole batch, of which each process has a part
+            sizes = torch.stack([self.distance(torch.zeros_like(f_t), f_t) for f_t in wanted.values()])
+            distances = distances / mean(sizes).clamp_min(1e-12)
+        return self.loss_weight * distances.sum()
 
 
 def as_map(feature: Tensor) -> Tensor:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from basicsr.data import build_dataloader, build_dataset
 from basicsr.utils import get_root_logger
 
+from sdakd_plugin import processes
 from sdakd_plugin.distillation.build import undisturbed_rng
 from sdakd_plugin.distillation.stages import Stage
 
@@ -62,7 +63,8 @@ class Milestones:
         """Tell the model its best results up to an iteration, and validate if the run was stopped before it could."""
         if not self.opt.get('val'):
             return
-        entries = [entry for entry in read(self._path(ALL)) if entry['iter'] <= iteration]
+        known = processes.from_first(read(self._path(ALL)))  # the file changes as soon as the first one validates
+        entries = [entry for entry in known if entry['iter'] <= iteration]
         for entry in entries:
             self.model._initialize_best_metric_results(entry['dataset'])
             for metric, value in entry['metrics'].items():

@@ -25,6 +25,8 @@ from sdakd_plugin.errors import UserError, nearest
 from sdakd_plugin.models.checkpoints import NETWORKS, STATES, Checkpoints
 from sdakd_plugin.options import parse
 
+FUSED = ('Adam', 'AdamW', 'SGD')
+
 
 class RepairedModel(SRModel):
     """The part of a model that any training in BasicSR needs; what is trained, subclasses say.
@@ -43,10 +45,6 @@ class RepairedModel(SRModel):
         self.validating = False
         check_device(self.options.num_gpu, self.options.dist)
         super(SRModel, self).__init__(deepcopy(dict(opt)))  # not SRModel's: its errors name neither key nor file
-        train = self.options.train if self.is_train else None
-        self.execution = Execution(self.device)
-        if train is not None:
-            self.execution = Execution(self.device, train.precision.student, train.channels_last)
         self.net_g = self.model_to_device(build_network(self.opt['network_g'], 'network_g'))
         check_out_size(self.options, getattr(self.get_bare_model(self.net_g), 'out_size', None))
         check_scales(self.options, largest_scale(self.net_g))
@@ -54,6 +52,12 @@ class RepairedModel(SRModel):
         self.load_pretrained(self.net_g, 'g', 'params')
         if self.is_train:
             self.init_training_settings()
+
+    @cached_property
+    def execution(self) -> Execution:
+        """How the student and the discriminators run."""
+        train = self.options.train if self.is_train else None
+        return Execution(self.device, train.precision.student, train.channels_last) if train else Execution(self.device)
 
     def model_to_device(self, net: nn.Module) -> nn.Module:
         self.execution.prepare(net)
@@ -98,6 +102,8 @@ class RepairedModel(SRModel):
         known = [name for name in dir(torch.optim) if isinstance(getattr(torch.optim, name), type)]
         if kind not in known:
             raise UserError(f"train.{key}.type: there is no optimizer '{kind}'" + nearest(kind, known))
+        if self.device.type == 'cuda' and kind in FUSED and not {'fused', 'foreach'} & set(block):
+            block['fused'] = True  # decides on the device whether it steps: distillation/updates.py
         try:
             return getattr(torch.optim, kind)(parameters, **block)
         except (TypeError, ValueError) as error:
@@ -185,8 +191,9 @@ class RepairedModel(SRModel):
     def save(self, epoch: int, current_iter: int) -> None:
         """Save BasicSR's networks and training state; on every process, as each has a part in the state."""
         number = 'latest' if current_iter == -1 else str(current_iter)
-        contents: dict[str, Any] = {f'{NETWORKS}/{label}_{number}.pth': {
-            key: plain_state(self.get_bare_model(net)) for key, net in nets.items()} for label, nets in self.networks.items()}
+        contents: dict[str, Any] = {
+            f'{NETWORKS}/{label}_{number}.pth': {key: plain_state(self.get_bare_model(net)) for key, net in nets.items()}
+            for label, nets in self.networks.items()}
         if current_iter != -1:
             contents[f'{STATES}/{number}.state'] = self.training_state(epoch, current_iter)
         if self.opt['rank'] == 0:
@@ -235,6 +242,9 @@ class RepairedModel(SRModel):
         if was != now:
             get_root_logger().warning(other_data(was or {}, now))
             resume_state['epoch'] = run_position.epoch_of(iteration, self.opt)  # where BasicSR's loop begins
+        elif self.opt['datasets']['train'].get('persistent_workers') and now['num_worker_per_gpu']:
+            get_root_logger().warning('datasets.train.persistent_workers: the random numbers of such workers are in no '
+                                      'training state; images may be augmented otherwise than without the stop.')
         run_position.current.start(resume_state)
         states = resume_state.get('processes', [])
         if self.opt['rank'] < len(states):  # a new process goes on from its seed

@@ -179,13 +179,16 @@ class SDAKDModel(RepairedModel):
     @torch.no_grad()
     def feed_data(self, data: Mapping[str, Any]) -> None:
         """Take a batch: paired images, or the ground truth, with or without blur kernels, to make the input from."""
+        # BasicSR's own transfers wait, and find nothing to do then; the loader's memory is pinned
+        data = {key: value.to(self.device, non_blocking=True) if isinstance(value, Tensor) else value
+                for key, value in data.items()}
         if self.is_train and self.degradation is not None and not self.validating:
             self.degradation.feed_data(data)
             self.lq, self.gt, self.gt_usm = self.degradation.lq, self.degradation.gt, self.degradation.gt_usm
         else:
             super().feed_data(data)
         if self.reads_cache and not self.validating:
-            self.teacher_image = data['teacher'].to(self.device, non_blocking=True)
+            self.teacher_image = data['teacher']
 
     def update_learning_rate(self, current_iter: int, warmup_iter: int = -1) -> None:
         """Step BasicSR's schedulers; where the stage has a rate of its own, scale it as the scheduler scales."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 import logging
 import os
 import re
+import zipfile
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,6 +23,8 @@ from sdakd_plugin.weights import key_maps
 
 SUFFIXES = ('.pth', '.pt', '.ckpt', '.safetensors')
 KEYS = ('params_ema', 'params', 'state_dict', 'model', 'generator', 'g_ema')  # where others keep the state dict
+
+MOST_UNPACKED = 100  # times the file's size
 
 
 def load_state_dict(path: str | os.PathLike[str], param_key: str | None = None, role: str = 'weights',
@@ -62,6 +65,9 @@ def load_state_dict(path: str | os.PathLike[str], param_key: str | None = None, 
     if not isinstance(state, Mapping) or not state \
             or not all(isinstance(key, str) and isinstance(value, Tensor) for key, value in state.items()):
         raise UserError(f'{role}: {path} {_describe(state)}')
+    for key, value in state.items():
+        if (problem := _oddity(value)) is not None:
+            raise UserError(f'{role}: {key} in {path} is {problem}; save net.state_dict() instead')
     if param_key is not None and state is not content and content.get(param_key) is not state:
         logging.getLogger('basicsr').info(f'{role}: {path} has no {param_key}; another of its keys is used')
     state = {key.removeprefix('module.'): value for key, value in state.items()}
@@ -129,7 +135,22 @@ def remove_temporary(folder: str | os.PathLike[str]) -> None:
 def _read(path: Path) -> Any:
     if path.suffix.lower() == '.safetensors':
         return safetensors.torch.load_file(path)
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:  # torch stores without compression, but would unpack a bomb
+            if sum(entry.file_size for entry in archive.infolist()) > MOST_UNPACKED * os.path.getsize(path):
+                raise ValueError('a few bytes that unpack to many')
     return torch.load(path, map_location='cpu', weights_only=True)
+
+
+def _oddity(tensor: Tensor) -> str | None:
+    """What a tensor is that no network holds as a weight; ``None`` for an ordinary one."""
+    if tensor.layout is not torch.strided or tensor.is_nested or tensor.is_quantized or tensor.is_complex():
+        return f'no ordinary tensor, but {tensor.dtype}, {tensor.layout}'.replace('torch.', '')
+    if tensor.device.type != 'cpu':
+        return 'without values (a meta tensor)'
+    if tensor.untyped_storage().nbytes() < tensor.numel() * tensor.element_size():  # may be more than the memory
+        return f"{'x'.join(map(str, tensor.shape))}, but the file holds fewer values"
+    return None
 
 
 def _select(content: Any, param_key: str | None) -> Any:

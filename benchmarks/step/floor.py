@@ -1,0 +1,77 @@
+"""The parts of a training step that no order or trick can save, each by itself.
+
+They call the networks and optimizers of a model of their own that is built like the one that is measured, under the
+same options. The connectors of the feature loss are not among them.
+"""
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch.nn.functional import l1_loss
+
+from benchmarks.step.timing import Step
+from benchmarks.step.training import Training
+from sdakd_plugin.distillation.calling import score, super_resolve
+
+TEACHER = 'teacher to the last tapped layer'
+STUDENT = 'student forward and backward'
+SAMPLE = 'student forward alone'
+THROUGH = 'discriminator forward, backward to the image'
+LEARN = 'discriminator forward and backward'
+STEP_G, STEP_D, AVERAGE = 'optimizer of the student', 'optimizer of the discriminator', 'moving average'
+
+ONE_STAGE = {STUDENT: 1, STEP_G: 1, AVERAGE: 1}
+ADVERSARIAL = {**ONE_STAGE, THROUGH: 1, LEARN: 2, STEP_D: 1}  # it learns from real and from generated images
+
+
+def parts(training: Training) -> dict[str, Step]:
+    """The parts by name; those that the model lacks are left out.
+
+    Args:
+        training: an ``SDAKDModel``, or one member of a cohort.
+    """
+    model = training.model
+    model.feed_data(training.images)
+    found = generator_parts(model)
+    if model.teacher is not None:
+        layers = model.terms['feature'].teacher_layers
+        found[TEACHER] = lambda: drop(model.teacher.generate(model.lq, layers, image=False))
+    return {**found, **discriminator_parts(model)}
+
+
+def generator_parts(model: Any) -> dict[str, Step]:
+    run = model.execution
+
+    def student() -> None:
+        model.optimizer_g.zero_grad()
+        l1_loss(run(super_resolve, model.net_g, model.lq), model.gt).backward()
+
+    @torch.no_grad()
+    def sample() -> None:
+        run(super_resolve, model.net_g, model.lq)
+
+    found: dict[str, Step] = {STUDENT: student, STEP_G: lambda: drop(model.optimizer_g.step()), SAMPLE: sample}
+    if model.ema_decay > 0:
+        found[AVERAGE] = lambda: model.model_ema(model.ema_decay)
+    return found
+
+
+def discriminator_parts(model: Any) -> dict[str, Step]:
+    run, net, gan, optimizer = model.execution, model.net_d, model.terms['gan'].loss, model.d_optimizers[0]
+
+    def through() -> None:
+        net.requires_grad_(False)
+        image = model.gt.detach().requires_grad_()
+        gan(run(score, net, image), True, is_disc=False).backward()
+
+    def learn() -> None:
+        net.requires_grad_(True)
+        optimizer.zero_grad()
+        gan(run(score, net, model.gt), True, is_disc=True).backward()
+
+    return {THROUGH: through, LEARN: learn, STEP_D: lambda: drop(optimizer.step())}
+
+
+def drop(_result: Any) -> None:
+    """Forget a result."""

@@ -1,0 +1,165 @@
+"""Checks the keys that stock BasicSR reads late, or without a word of its own, and where a run wants to write."""
+from __future__ import annotations
+
+import inspect
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from importlib.util import find_spec
+from numbers import Real
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from basicsr.metrics import calculate_metric
+from basicsr.models import lr_scheduler
+from basicsr.utils.registry import ARCH_REGISTRY, LOSS_REGISTRY, METRIC_REGISTRY, Registry
+
+from sdakd_plugin.distillation.build import check_call
+from sdakd_plugin.errors import UserError, nearest
+from sdakd_plugin.options import shown
+
+# what BasicSR's parse_options puts under path, and the keys that its make_exp_dirs does not turn into folders
+PATH_KEYS = ('experiments_root', 'models', 'training_states', 'log', 'visualization', 'results_root')
+PATH_PARTS = ('strict_load', 'pretrain_network', 'resume', 'param_key')
+NEEDED: dict[bool, dict[str, tuple[str, ...]]] = {
+    True: {'logger': ('print_freq', 'save_checkpoint_freq', 'use_tb_logger'), 'val': ('val_freq', 'save_img'),
+           'datasets.train': ('name', 'type', 'batch_size_per_gpu', 'num_worker_per_gpu')},
+    False: {'val': ('save_img',)},
+}
+MUST_BE_THERE = {True: ('logger',), False: ('val',)}
+PHASES = {True: ('train', 'val'), False: ('test', 'val')}
+
+
+def check_keys(opt: Mapping[str, Any], is_train: bool) -> None:
+    """Check which keys there are, and the values of those that only BasicSR reads.
+
+    Raises:
+        UserError: one line for the first thing that is wrong.
+    """
+    for key in opt['path']:
+        if key not in PATH_KEYS and not any(part in key for part in PATH_PARTS):
+            valid = ['pretrain_network_g', 'pretrain_network_d', 'param_key_g', 'param_key_d', 'strict_load_g',
+                     'strict_load_d', 'resume_state', 'ignore_resume_networks']
+            raise UserError(f"path: unknown key '{key}', of which BasicSR would make a folder" + nearest(key, valid))
+    if is_train and 'train' not in opt['datasets']:
+        raise UserError('datasets.train: this block is missing' + nearest('train', opt['datasets']))
+    for phase in opt['datasets']:
+        kind, _, number = phase.partition('_')
+        if kind not in PHASES[is_train] or (kind == 'train' and number):
+            first, second = PHASES[is_train]
+            raise UserError(f'datasets.{phase}: BasicSR knows no such phase here; valid: {first}, {second}, '
+                            f'{second}_1, ...')
+    _check_needed(opt, is_train)
+    _check_arguments(opt)
+    _try_metrics((opt.get('val') or {}).get('metrics') or {})
+
+
+def _check_needed(opt: Mapping[str, Any], is_train: bool) -> None:
+    for block, keys in NEEDED[is_train].items():
+        holder: Any = opt
+        for part in block.split('.'):
+            holder = holder.get(part)
+        if holder is None and block not in MUST_BE_THERE[is_train]:
+            continue
+        for key in keys:
+            if key not in (holder or {}):
+                raise UserError(f'{block}.{key}: this key is missing' + _close(key, holder or {}))
+    if not is_train and opt['val']['save_img'] and 'suffix' not in opt['val']:
+        raise UserError('val.suffix: this key is missing; save_img needs it, ~ for none')
+    wandb = (opt.get('logger') or {}).get('wandb') or {}
+    if wandb.get('project') is not None and (find_spec('wandb') is None or not opt['logger'].get('use_tb_logger')):
+        raise UserError('logger.wandb: needs the package wandb, and use_tb_logger: true')
+
+
+def _check_arguments(opt: Mapping[str, Any]) -> None:
+    """Check blocks against what they are the arguments of."""
+    for key, block, registry in _blocks(opt):
+        if not isinstance(block, Mapping) or not isinstance(block.get('type'), str):
+            raise UserError(f'{key}: expected a block with the key type, whose value is a name')
+        if registry is not None:
+            check_call(registry, block, key, given=('img', 'img2') if registry is METRIC_REGISTRY else ())
+        called = registry.get(block['type']) if registry else _of_training(block['type'])
+        if called is not None:
+            check_types(called, block, key)
+
+
+def _try_metrics(metrics: Mapping[str, Mapping[str, Any]]) -> None:
+    """Calculate each metric once: some load a network, which may be missing."""
+    image = np.random.default_rng(0).integers(0, 256, (128, 128, 3), np.uint8)
+    for name, block in metrics.items():
+        try:
+            calculate_metric({'img': image, 'img2': image}, dict(block))
+        except (OSError, TypeError, UserError) as error:
+            raise UserError(f'val.metrics.{name}: {error}') from error
+        except Exception:  # such as NIQE's, for which this image is too small; a photograph may well do
+            continue
+
+
+def _blocks(opt: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any], Registry | None]]:
+    """The blocks of the option file that are somebody's arguments: where each stands, and who knows its type."""
+    train, teacher = opt.get('train') or {}, opt.get('teacher') or {}
+    members = [(f'cohort.{number}.', member) for number, member in enumerate(opt.get('cohort') or ())]
+    for inside, holder in (('', opt), ('teacher.', teacher), *members):
+        for key in ('network_g', 'network_d', 'network_d_peer'):
+            if holder.get(key) is not None:
+                yield inside + key, holder[key], ARCH_REGISTRY
+    for key, block in train.items():
+        if key.endswith('_opt') and block is not None:
+            yield f'train.{key}', block, LOSS_REGISTRY
+        elif key in ('optim_g', 'optim_d', 'scheduler') and block is not None:
+            yield f'train.{key}', block, None
+    for name, block in ((opt.get('val') or {}).get('metrics') or {}).items():
+        yield f'val.metrics.{name}', block, METRIC_REGISTRY
+
+
+def _of_training(kind: str) -> Callable[..., Any] | None:
+    """The optimizer or scheduler of a name, if it is one; the model complains about the others."""
+    names = {'MultiStepLR': 'MultiStepRestartLR', 'CosineAnnealingRestartLR': 'CosineAnnealingRestartLR'}
+    found = getattr(lr_scheduler, names[kind]) if kind in names else getattr(torch.optim, kind, None)
+    return found if isinstance(found, type) else None
+
+
+def check_types(called: Callable[..., Any], block: Mapping[str, Any], key: str) -> None:
+    """Check the values of a block against the defaults of what it is passed to: nobody declares types there, and a
+    wrong one would fail in the first iteration.
+
+    Raises:
+        UserError: text for a number, a number for text, or an optimizer's list of another length than the default's.
+    """
+    # networks take a list for a number here and there, such as SwinIR's img_size
+    wrong_for_numbers = (str, Mapping) if key.rpartition('.')[2].startswith('network_') else (str, Mapping, list)
+    for name, parameter in inspect.signature(called).parameters.items():
+        default, value = parameter.default, block.get(name)
+        if value is None or default is parameter.empty:
+            continue
+        number = isinstance(default, Real) and isinstance(value, wrong_for_numbers)
+        text = isinstance(default, str) and isinstance(value, (Real, Mapping))
+        several = isinstance(default, tuple) and called.__module__.startswith('torch.optim') and (
+            not isinstance(value, list) or len(value) != len(default) or any(isinstance(one, str) for one in value))
+        if number or text or several:
+            like = list(default) if isinstance(default, tuple) else default
+            raise UserError(f'{key}.{name}: expected a value like {like!r}, not {shown(value)}')
+
+
+def check_targets(opt: Mapping[str, Any], is_train: bool) -> None:
+    """Check that the folders of the run can be made; nothing is written.
+
+    Raises:
+        UserError: a file is in the way, or a folder may not be written to.
+    """
+    root = Path(opt.get('root_path') or '.')
+    folders = [root / ('experiments' if is_train else 'results') / opt['name']]
+    if is_train and (opt.get('logger') or {}).get('use_tb_logger'):
+        folders.append(root / 'tb_logger' / opt['name'])
+    for folder in folders:
+        there = next(path for path in (folder, *folder.absolute().parents) if os.path.lexists(path))
+        if not os.path.isdir(there):
+            raise UserError(f'name: {folder} cannot be made: {there} is in the way, and no folder')
+        if not os.access(there, os.W_OK | os.X_OK):
+            raise UserError(f'name: {folder} cannot be made: {there} may not be written to')
+
+
+def _close(key: str, holder: Iterable[str]) -> str:
+    hint = nearest(key, holder)
+    return hint if 'did you mean' in hint else ''

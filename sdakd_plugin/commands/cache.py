@@ -1,0 +1,45 @@
+"""``sdakd cache``: the teacher's image of every LQ image of a training set, computed once."""
+from __future__ import annotations
+
+import argparse
+
+import basicsr  # noqa: F401  # first: it registers the plugin, whose modules need it whole
+from tqdm import tqdm
+
+from sdakd_plugin.check import quiet
+from sdakd_plugin.check_data import check_datasets
+from sdakd_plugin.commands.upscale import pick_device
+from sdakd_plugin.data.cached_teacher_dataset import image_file
+from sdakd_plugin.deploy.fill_cache import load_teacher, make, prepare
+from sdakd_plugin.distillation.teacher_cache import TeacherCache
+from sdakd_plugin.errors import UserError
+from sdakd_plugin.option_file import read_yaml
+from sdakd_plugin.options import parse
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The command line."""
+    parser.add_argument('-opt', required=True, metavar='FILE', help='an option file that names teacher.cache')
+    parser.add_argument('--tile', type=int, default=0, metavar='N', help='as in `sdakd upscale` (0: no tiles)')
+    parser.add_argument('--overwrite', action='store_true',
+                        help='remove images of another teacher, or of LQ images that have changed, and make them anew')
+    parser.add_argument('--device', default='auto', choices=('auto', 'cpu', 'cuda'), help='(%(default)s)')
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Make the images that are not there yet."""
+    if arguments.tile < 0:
+        raise UserError(f'--tile: expected a number of pixels, or 0 for the image at once, not {arguments.tile}')
+    device = pick_device(arguments.device)
+    opt = read_yaml(arguments.opt)
+    with quiet():
+        cache = TeacherCache(parse(opt))
+        check_datasets({**opt, 'datasets': {'train': cache.block}})
+        teacher = load_teacher(cache, device, arguments.tile)
+        missing = prepare(cache, arguments.overwrite)
+    with tqdm(missing, unit='image', disable=None) as bar:
+        for name in bar:
+            make(cache, teacher, name)
+    size = sum(image_file(cache.folder, name).stat().st_size for name in cache.indices)
+    print(f'{cache.folder}: {len(cache.indices)} images, {size / 1e9:.2f} GB; {len(missing)} of them are new')
+    return 0

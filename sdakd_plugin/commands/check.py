@@ -1,0 +1,64 @@
+"""``sdakd check``: an option file, tried out in seconds; nothing is written."""
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import time
+from typing import Any
+
+import basicsr  # noqa: F401  # first: it registers the plugin, whose modules need it whole
+import torch
+from basicsr.utils.options import parse_options
+
+from sdakd_plugin.check import check, quiet, read_options
+from sdakd_plugin.distillation.teacher_cache import with_cache
+from sdakd_plugin.dry_run import dry_run
+from sdakd_plugin.option_file import is_ours, read_yaml
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The command line."""
+    parser.add_argument('-opt', required=True, metavar='FILE', help='an option file for training or testing')
+    parser.add_argument('--force_yml', nargs='+', default=[], metavar='KEY:KEY=VALUE',
+                        help="change options, as BasicSR's train.py does")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Check the file, its data and weights, and train each stage for one iteration."""
+    begun = time.perf_counter()
+    bare = read_yaml(arguments.opt)
+    if not is_ours(bare):
+        print(f"{arguments.opt}: model_type {bare['model_type']} is not one of sdakd-plugin; there is nothing that "
+              'this command could check')
+        return 0
+    is_train = 'train' in bare or 'train' in (bare.get('datasets') or {})
+    opt = _options(arguments, is_train)
+    model = check(opt, _pick_device(opt['num_gpu']))
+    print(f"{'Training' if is_train else 'Testing'} {opt['name']}: options, files, weights and shapes fit together")
+    if is_train:
+        with quiet():
+            opt = with_cache(opt)
+        for iteration in dry_run(model, opt):
+            print(iteration, flush=True)
+    print(f'{arguments.opt} is fine ({time.perf_counter() - begun:.1f} s)')
+    return 0
+
+
+def _options(arguments: argparse.Namespace, is_train: bool) -> dict[str, Any]:
+    """The options as a run would see them."""
+    sys.argv = ['sdakd check', '-opt', arguments.opt]
+    sys.argv += ['--force_yml', *arguments.force_yml] if arguments.force_yml else []
+    root = os.getcwd()
+    with quiet():
+        opt, _ = read_options(parse_options.__wrapped__, root, is_train)  # without the check that ends the program
+    return {**opt, 'root_path': root}
+
+
+def _pick_device(wanted: int) -> int:
+    """How many GPUs the check uses, 0 or 1; the user is told if the file asks for others."""
+    found = int(wanted != 0 and torch.cuda.is_available())
+    if wanted != found:
+        where = 'one GPU' if found else 'the CPU, as there is no GPU here'
+        print(f'num_gpu: the file asks for {wanted}; checked on {where}')
+    return found

@@ -1,0 +1,81 @@
+"""One iteration of each stage on real images, before a run of days: nothing is written."""
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator, Mapping
+from copy import deepcopy
+from dataclasses import dataclass
+from typing import Any
+
+from basicsr.data import build_dataset
+from torch.utils.data import default_collate
+
+from sdakd_plugin.check import quiet
+from sdakd_plugin.data.named_errors import naming
+from sdakd_plugin.distillation.stages import Stage
+from sdakd_plugin.errors import UserError
+
+
+@dataclass(frozen=True)
+class DryIteration:
+    """Attributes: stage; iteration (that was tried); losses (what the run would log); seconds."""
+
+    stage: Stage
+    iteration: int
+    losses: dict[str, float]
+    seconds: float
+
+    def __str__(self) -> str:
+        losses = ', '.join(f'{key} {value:.4g}' for key, value in self.losses.items())
+        return (f'stage {self.stage.number} {self.stage.name}: iterations {self.stage.first:,} to '
+                f'{self.stage.last:,}; {losses}; {self.seconds:.2f} s')
+
+
+def dry_run(model: Any, opt: Mapping[str, Any]) -> Iterator[DryIteration]:
+    """Train each stage for one iteration.
+
+    Args:
+        model: the model of the run, as ``check`` returns it.
+        opt: the options of the run, as BasicSR's ``parse_options`` returns them; not changed.
+
+    Raises:
+        UserError: an iteration fails, or a loss is not finite.
+    """
+    with quiet():
+        batch = first_batch(opt)
+    for stage in model.schedule.stages:
+        iteration, begun = instructive(stage, model.options.train), time.perf_counter()
+        try:
+            with quiet():
+                model.update_learning_rate(iteration, warmup_iter=model.options.train.warmup_iter)
+                model.feed_data(batch)
+                model.optimize_parameters(iteration)
+                log = model.get_current_log()
+        except UserError:
+            raise
+        except Exception as error:  # whatever the user's own losses and networks may raise
+            raise UserError(f"stage '{stage.name}': an iteration fails: {type(error).__name__}: {error}") from error
+        losses = {key: value for key, value in log.items() if key.startswith('l_')}
+        for key, value in losses.items():
+            if not math.isfinite(value):
+                raise UserError(f"stage '{stage.name}': {key} is {value} in the first iteration; look at its loss, its "
+                                'weight and the learning rate')
+        yield DryIteration(stage, iteration, losses, time.perf_counter() - begun)
+
+
+def first_batch(opt: Mapping[str, Any]) -> dict[str, Any]:
+    """The first images of the training set as a batch: two, or one where the batch of the run is odd, since the
+    training-pair pool of the degradation holds whole batches."""
+    block = deepcopy(opt['datasets']['train'])
+    dataset = naming(build_dataset)(block)
+    count = 1 if block['batch_size_per_gpu'] % 2 else 2
+    batch: dict[str, Any] = default_collate([dataset[index % len(dataset)] for index in range(count)])
+    return batch
+
+
+def instructive(stage: Stage, train: Any) -> int:
+    """The stage's first iteration in which the generator steps, if there is one."""
+    first = max(stage.first, train.net_d_init_iters + 1)
+    first += -first % train.net_d_iters
+    return first if first <= stage.last else stage.first
