@@ -93,7 +93,7 @@ def check_options_early() -> None:
 
     @wraps(stock)
     def parse_options(*args: Any, **kwargs: Any) -> Any:
-        from sdakd_plugin.check import checked  # not before: it may be what imports basicsr
+        from sdakd_plugin.checks.run import checked  # not before: it may be what imports basicsr
         return checked(stock)(*args, **kwargs)
 
     for module in ('basicsr.utils.options', 'basicsr.train', 'basicsr.test'):  # each holds a name for it

@@ -7,8 +7,7 @@ import sys
 from collections.abc import Sequence
 from importlib import import_module
 
-from sdakd_plugin.errors import UserError
-from sdakd_plugin.interruption import Interrupted
+from sdakd_plugin.errors import Interrupted, UserError
 
 BASICSR = ('train', 'test')  # their arguments are BasicSR's
 COMMANDS = {  # name: what it is for. Only the one that is asked for is imported.

@@ -1,6 +1,7 @@
-"""The error that a user can cause, and the nearest valid choice."""
+"""The error that a user can cause, and the nearest valid choice; and the end that a signal asks for."""
 from collections.abc import Iterable
 from difflib import get_close_matches
+from signal import Signals
 
 
 class UserError(ValueError):
@@ -10,6 +11,14 @@ class UserError(ValueError):
     def __init__(self, message: str) -> None:
         # torch raises the error of a loader's worker anew, with the worker's traceback before the message
         super().__init__(' '.join(str(message).rpartition('UserError: ')[2].split()))
+
+
+class Interrupted(Exception):
+    """A signal came, the run was saved and ends here; ``code`` is the exit code that shells expect."""
+
+    def __init__(self, number: Signals) -> None:
+        super().__init__(number.name)
+        self.code = 128 + number
 
 
 def nearest(name: object, choices: Iterable[str], limit: int = 3) -> str:

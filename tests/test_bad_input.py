@@ -11,9 +11,9 @@ import pytest
 import torch
 from PIL import Image
 
-from sdakd_plugin.check import check, read_yaml
-from sdakd_plugin.check_data import spread
-from sdakd_plugin.check_keys import check_types
+from sdakd_plugin.checks.data import spread
+from sdakd_plugin.checks.keys import check_types
+from sdakd_plugin.checks.run import check, read_yaml
 from sdakd_plugin.errors import UserError
 
 

@@ -71,6 +71,7 @@ def test_a_section_is_replaced_and_the_rest_of_the_page_kept(tmp_path):
         put(page, 'a', 'five')
 
 
+@pytest.mark.long
 def test_cohort(tmp_path):
     assert main([*TINY, '--model', 'mutual', '--blocks', '1', '--json', str(tmp_path / 'a.json')]) == 0
     found = json.loads((tmp_path / 'a.json').read_text())
@@ -87,12 +88,13 @@ def test_gcfsr_trains_and_has_all_parts_of_its_floors():
     plan.runs['adversarial'].build()()
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_profile(tmp_path):
     assert main([*TINY, '--blocks', '1', '--profile', str(tmp_path / 'profile.txt')]) == 0
     assert 'convolution' in (tmp_path / 'profile.txt').read_text()
 
 
+@pytest.mark.long
 def test_sweep_is_shown_as_table_and_picture():
     base = Setting('sdakd', torch.device('cpu'), 2, 64, width=0.125, blocks=1)
     planned = sweep.settings(base)
@@ -104,7 +106,7 @@ def test_sweep_is_shown_as_table_and_picture():
     assert sweep.as_markdown(points, base).count('\n|') == len(points) + 1
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_processes_take_turns(tmp_path):
     assert ddp.main(['--batch', '1', '--gt-size', '32', '--blocks', '1', '--width', '0.125', '--rounds', '1',
                      '--processes', '1', '--json', str(tmp_path / 'ddp.json')]) == 0

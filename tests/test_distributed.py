@@ -199,6 +199,7 @@ def test_a_signal_to_any_process_stops_all_after_the_same_iteration(stock, whole
     check_stopped(stock, whole, log, number)
 
 
+@pytest.mark.long
 def test_torchrun_passes_a_signal_on(stock, whole):
     command = [sys.executable, '-u', '-m', 'torch.distributed.run', '--standalone', '--nproc_per_node=2',
                str(ROOT / 'tests/launched.py'), 'train', '-opt', 'opt.yml', '--launcher', 'pytorch']

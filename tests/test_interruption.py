@@ -62,6 +62,7 @@ def test_a_signal_saves_the_run(stock, final, number):
     assert equal(contents(stock.folder), ends)
 
 
+@pytest.mark.long
 def test_thirty_kills(stock, final):
     """SIGKILL at random moments, from the start of the process to the end of training, saves included."""
     options, ends = final

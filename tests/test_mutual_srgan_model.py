@@ -7,7 +7,7 @@ import torch
 from basicsr.models import build_model
 from basicsr.utils import set_random_seed
 
-from sdakd_plugin.check import check
+from sdakd_plugin.checks.run import check
 from sdakd_plugin.distillation.discriminator import Batch, Player, backward
 from sdakd_plugin.distillation.mutual import make_mutual
 from sdakd_plugin.errors import UserError

@@ -8,10 +8,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from sdakd_plugin.check_keys import check_keys, check_targets
+from sdakd_plugin.checks.keys import check_keys, check_targets
+from sdakd_plugin.checks.option_file import read_yaml
 from sdakd_plugin.distillation.stages import Schedule
 from sdakd_plugin.errors import UserError
-from sdakd_plugin.option_file import read_yaml
 from sdakd_plugin.options import parse
 
 ROOT = Path(__file__).resolve().parent.parent

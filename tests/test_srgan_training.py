@@ -114,7 +114,7 @@ def test_the_mutual_option_files(stock, options, vgg, photos, tmp_path, scale):
     ({'gan_opt': {'type': 'GANLoss', 'gan_type': 'vanila'}}, 'vanila'),
 ])
 def test_bad_input(options, alexnet, change, message):
-    from sdakd_plugin.check import check
+    from sdakd_plugin.checks.run import check
     from sdakd_plugin.errors import UserError
     del options['teacher'], options['train']['stages'], options['train']['feature_opt']
     options['train'].update(change)
@@ -126,7 +126,7 @@ def test_bad_input(options, alexnet, change, message):
 
 
 def test_a_crop_smaller_than_the_discriminator_needs(options):
-    from sdakd_plugin.check import check
+    from sdakd_plugin.checks.run import check
     from sdakd_plugin.errors import UserError
     options['network_d'] = {'type': 'SRGANDiscriminator', 'num_feat': 8, 'input_size': 96}
     with pytest.raises(UserError, match='network_d: refuses an input of 3x64x64'):

@@ -214,7 +214,7 @@ def test_in_a_run(stock, options):
     options['train']['stages'].append({'name': 'last', 'iters': 1, 'losses': ['pixel', 'feature', 'gan']})
     log = stock.ok('basicsr/train.py', options)
     assert log.count('any better than by chance') == 1
-    options['train']['pixel_opt']['loss_weight'] = 1e39
+    options['train']['pixel_opt'].update(loss_weight=3e38, reduction='sum')
     done = stock.run('sdakd train', {**options, 'name': 'infinite'})
     text = done.stdout + done.stderr
     assert done.returncode == 1 and 'Traceback' not in text, text

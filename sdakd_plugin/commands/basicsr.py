@@ -17,10 +17,10 @@ def train(arguments: Sequence[str]) -> None:
         Interrupted: by one of them.
     """
     stock = _stock('train', arguments)
-    from sdakd_plugin import run_position
+    from sdakd_plugin.continuity import run_position
+    from sdakd_plugin.continuity.interruption import Interruption
+    from sdakd_plugin.continuity.resume import load_resume_state
     from sdakd_plugin.data.named_errors import naming
-    from sdakd_plugin.interruption import Interruption
-    from sdakd_plugin.resume import load_resume_state
     seen: list[dict[str, Any]] = []
     interruption = Interruption()
     parse_options, build_model = stock.parse_options, stock.build_model
@@ -40,7 +40,7 @@ def train(arguments: Sequence[str]) -> None:
         stock.train_pipeline(os.getcwd())
     opt = seen[0]
     if opt['rank'] == 0 and opt.get('val'):
-        from sdakd_plugin.check import quiet
+        from sdakd_plugin.checks.run import quiet
         from sdakd_plugin.deploy.summary import summarise
         print('Comparing bicubic, teacher and student ...', flush=True)
         try:
@@ -74,7 +74,7 @@ def _stock(name: str, arguments: Sequence[str]) -> Any:
     """BasicSR's ``train`` or ``test`` module, with the arguments where it looks for them."""
     import basicsr  # noqa: F401
 
-    from sdakd_plugin.check import read_yaml
+    from sdakd_plugin.checks.run import read_yaml
     sys.argv = [f'sdakd {name}', *arguments]
     if '-opt' in arguments[:-1]:
         read_yaml(arguments[list(arguments).index('-opt') + 1])

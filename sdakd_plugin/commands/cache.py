@@ -6,14 +6,14 @@ import argparse
 import basicsr  # noqa: F401  # first: it registers the plugin, whose modules need it whole
 from tqdm import tqdm
 
-from sdakd_plugin.check import quiet
-from sdakd_plugin.check_data import check_datasets
+from sdakd_plugin.checks.data import check_datasets
+from sdakd_plugin.checks.option_file import read_yaml
+from sdakd_plugin.checks.run import quiet
 from sdakd_plugin.commands.upscale import pick_device
 from sdakd_plugin.data.cached_teacher_dataset import image_file
 from sdakd_plugin.deploy.fill_cache import load_teacher, make, prepare
 from sdakd_plugin.distillation.teacher_cache import TeacherCache
 from sdakd_plugin.errors import UserError
-from sdakd_plugin.option_file import read_yaml
 from sdakd_plugin.options import parse
 
 

@@ -11,10 +11,10 @@ import basicsr  # noqa: F401  # first: it registers the plugin, whose modules ne
 import torch
 from basicsr.utils.options import parse_options
 
-from sdakd_plugin.check import check, quiet, read_options
+from sdakd_plugin.checks.dry_run import dry_run
+from sdakd_plugin.checks.option_file import is_ours, read_yaml
+from sdakd_plugin.checks.run import check, quiet, read_options
 from sdakd_plugin.distillation.teacher_cache import with_cache
-from sdakd_plugin.dry_run import dry_run
-from sdakd_plugin.option_file import is_ours, read_yaml
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -11,7 +11,7 @@ import basicsr  # noqa: F401  # first: it registers the plugin, whose modules ne
 import torch
 from tqdm import tqdm
 
-from sdakd_plugin.check import quiet
+from sdakd_plugin.checks.run import quiet
 from sdakd_plugin.commands.upscale import pick_device
 from sdakd_plugin.deploy import comparison, cost, page
 from sdakd_plugin.deploy.pairs import find_pairs

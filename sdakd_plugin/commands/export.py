@@ -7,7 +7,7 @@ from pathlib import Path
 
 import basicsr  # noqa: F401  # first: it registers the plugin, whose modules need it whole
 
-from sdakd_plugin.check import quiet
+from sdakd_plugin.checks.run import quiet
 from sdakd_plugin.deploy.exportable import TOLERANCE
 from sdakd_plugin.deploy.model import load_model
 from sdakd_plugin.errors import UserError

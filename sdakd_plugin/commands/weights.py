@@ -7,7 +7,7 @@ import shutil
 from pathlib import Path
 
 from sdakd_plugin import weights
-from sdakd_plugin.check import quiet
+from sdakd_plugin.checks.run import quiet
 from sdakd_plugin.deploy.inspect import inspect
 from sdakd_plugin.deploy.table import text
 from sdakd_plugin.errors import UserError

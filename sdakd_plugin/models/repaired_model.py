@@ -5,6 +5,7 @@ import warnings
 from collections.abc import Iterable, Mapping
 from copy import deepcopy
 from functools import cached_property
+from inspect import signature
 from typing import Any
 
 import torch
@@ -14,7 +15,8 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader
 
-from sdakd_plugin import processes, run_position, weights
+from sdakd_plugin import processes, weights
+from sdakd_plugin.continuity import run_position
 from sdakd_plugin.data.scales import at_scales, check_out_size, check_scales
 from sdakd_plugin.distillation.build import build_network, undisturbed_rng
 from sdakd_plugin.distillation.calling import largest_scale, super_resolve
@@ -97,11 +99,13 @@ class RepairedModel(SRModel):
     def make_optimizer(self, key: str, modules: Iterable[nn.Module]) -> torch.optim.Optimizer:
         """Any optimizer of torch, as ``train.<key>`` says, for the trainable parameters of ``modules``."""
         parameters = [parameter for module in modules for parameter in module.parameters() if parameter.requires_grad]
-        block = {**self.regularised_betas(key), **self.opt['train'][key]}
+        block = dict(self.opt['train'][key])
         kind = block.pop('type', None)
         known = [name for name in dir(torch.optim) if isinstance(getattr(torch.optim, name), type)]
         if kind not in known:
             raise UserError(f"train.{key}.type: there is no optimizer '{kind}'" + nearest(kind, known))
+        if 'betas' in signature(getattr(torch.optim, kind)).parameters:
+            block = {**self.regularised_betas(key), **block}
         if self.device.type == 'cuda' and kind in FUSED and not {'fused', 'foreach'} & set(block):
             block['fused'] = True  # decides on the device whether it steps: distillation/updates.py
         try:
@@ -191,9 +195,10 @@ class RepairedModel(SRModel):
     def save(self, epoch: int, current_iter: int) -> None:
         """Save BasicSR's networks and training state; on every process, as each has a part in the state."""
         number = 'latest' if current_iter == -1 else str(current_iter)
-        contents: dict[str, Any] = {
-            f'{NETWORKS}/{label}_{number}.pth': {key: plain_state(self.get_bare_model(net)) for key, net in nets.items()}
-            for label, nets in self.networks.items()}
+        contents: dict[str, Any] = {}
+        for label, nets in self.networks.items():
+            content = {key: plain_state(self.get_bare_model(net)) for key, net in nets.items()}
+            contents[f'{NETWORKS}/{label}_{number}.pth'] = content
         if current_iter != -1:
             contents[f'{STATES}/{number}.state'] = self.training_state(epoch, current_iter)
         if self.opt['rank'] == 0:

@@ -15,18 +15,18 @@ from basicsr.utils import check_resume
 from basicsr.utils.logger import initialized_logger
 from basicsr.utils.registry import MODEL_REGISTRY
 
-from sdakd_plugin import random_state, run_position
-from sdakd_plugin.check_data import check_datasets
-from sdakd_plugin.check_keys import check_keys, check_targets
-from sdakd_plugin.check_memory import tally
+from sdakd_plugin.checks.data import check_datasets
+from sdakd_plugin.checks.keys import check_keys, check_targets
+from sdakd_plugin.checks.memory import tally
+from sdakd_plugin.checks.option_file import check_keys_are_unique, is_ours, read_yaml
+from sdakd_plugin.continuity import random_state, run_position
+from sdakd_plugin.continuity.resume import newest, read_state
 from sdakd_plugin.distillation.build import undisturbed_rng
 from sdakd_plugin.distillation.rehearsal import rehearse
 from sdakd_plugin.distillation.teacher_cache import with_cache
 from sdakd_plugin.errors import UserError
 from sdakd_plugin.models.repaired_model import check_device
-from sdakd_plugin.option_file import check_keys_are_unique, is_ours, read_yaml
 from sdakd_plugin.options import Options, parse
-from sdakd_plugin.resume import newest, read_state
 
 ParseOptions = Callable[..., tuple[dict[str, Any], Any]]
 

@@ -7,14 +7,6 @@ from contextlib import contextmanager
 from typing import Any
 
 
-class Interrupted(Exception):
-    """The run was saved and ends here; ``code`` is the exit code that shells expect."""
-
-    def __init__(self, number: signal.Signals) -> None:
-        super().__init__(number.name)
-        self.code = 128 + number
-
-
 class Interruption:
     """Catches the first signal; a second one acts as it always does, for who cannot wait for the iteration.
 

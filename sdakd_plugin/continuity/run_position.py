@@ -11,8 +11,10 @@ from basicsr.data import build_dataset
 from basicsr.data.prefetch_dataloader import CPUPrefetcher, CUDAPrefetcher
 from basicsr.utils import get_root_logger
 
-from sdakd_plugin import processes, random_state
-from sdakd_plugin.interruption import Interrupted, Interruption
+from sdakd_plugin import processes
+from sdakd_plugin.continuity import random_state
+from sdakd_plugin.continuity.interruption import Interruption
+from sdakd_plugin.errors import Interrupted
 
 
 class RunPosition:

@@ -13,7 +13,7 @@ from basicsr.data import build_dataloader, build_dataset
 from basicsr.utils.registry import DATASET_REGISTRY, METRIC_REGISTRY
 from PIL import Image
 
-from sdakd_plugin import random_state
+from sdakd_plugin.continuity import random_state
 from sdakd_plugin.data.whole_image_dataset import WholeImageDataset
 from sdakd_plugin.deploy.images import read_image
 from sdakd_plugin.deploy.memory import available

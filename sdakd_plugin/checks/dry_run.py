@@ -11,7 +11,7 @@ from typing import Any
 from basicsr.data import build_dataset
 from torch.utils.data import default_collate
 
-from sdakd_plugin.check import quiet
+from sdakd_plugin.checks.run import quiet
 from sdakd_plugin.data.named_errors import naming
 from sdakd_plugin.distillation.stages import Stage
 from sdakd_plugin.errors import UserError
