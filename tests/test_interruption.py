@@ -2,11 +2,13 @@
 import os
 import random
 import re
+import shutil
 import signal
 import subprocess
 import sys
 import time
 from contextlib import suppress
+from pathlib import Path
 
 import pytest
 import torch
@@ -62,6 +64,28 @@ def test_a_signal_saves_the_run(stock, final, number):
     assert equal(contents(stock.folder), ends)
 
 
+def test_an_image_that_goes_away_saves_the_run(stock, final, photos):
+    options, ends = final
+    shutil.copytree(photos, stock.folder / 'photos')
+    options['datasets']['train'].update({f'dataroot_{kind.lower()}': str(stock.folder / 'photos' / folder)
+                                         for kind, folder in (('GT', 'HR'), ('LQ', 'LR'))})
+    (stock.folder / 'opt.yml').write_text(yaml.safe_dump(options))
+    arguments = ['train', '-opt', 'opt.yml']
+    log, end = Path(f'{stock.folder}.err'), time.monotonic() + 60
+    log.write_text('')
+    stock.warm.start(stock.folder, arguments)
+    while 'iter:       3' not in log.read_text() and time.monotonic() < end:
+        time.sleep(0.02)
+    (stock.folder / 'photos/HR/coffee.png').rename(stock.folder / 'coffee.png')
+    done = stock.warm.wait(stock.folder, arguments)
+    text = done.stdout + done.stderr
+    assert done.returncode == 1 and 'Traceback' not in text and 'coffee.png' in done.stderr, text
+    stopped = re.search(r'No batch after iteration (\d+), which is saved', text)[1]
+    (stock.folder / 'coffee.png').rename(stock.folder / 'photos/HR/coffee.png')
+    assert f'iter: {stopped}.' in stock.ok('sdakd train', options, '--auto_resume')
+    assert equal(contents(stock.folder), ends)
+
+
 @pytest.mark.long
 def test_thirty_kills(stock, final):
     """SIGKILL at random moments, from the start of the process to the end of training, saves included."""
@@ -88,6 +112,10 @@ def test_thirty_kills(stock, final):
         log = done.stdout + done.stderr
         assert done.returncode in (0, -signal.SIGKILL) and 'Traceback' not in log and 'damaged' not in log, log
         kills += done.returncode != 0
+        saved = sorted(int(path.stem) for path in (stock.folder / RUN).glob('training_states/*.state'))
+        half = len([*(stock.folder / RUN).glob('*/.*.tmp')])
+        print(f"{'killed' if done.returncode else 'ended'}; last saved: {saved[-1] if saved else 'nothing'}; "
+              f'half-written files: {half}')
         if done.returncode == 0:  # the next kills meet a new run
             assert equal(contents(stock.folder), ends)
             ended += 1

@@ -94,13 +94,21 @@ class RunPosition:
             random_state.restore(before)
             self._stop(signal.Signals(number))
         if failure is not None:
+            if not processes.many():  # the others train on, and would not take part
+                random_state.restore(before)
+                get_root_logger().error(f'No batch after iteration {self._save():,}, which is saved.')
             raise failure
         return batch
 
-    def _stop(self, number: signal.Signals) -> None:
+    def _save(self) -> int:
+        """Save what is not saved yet; the iteration."""
         iteration = min(self.iteration, self.model.opt['train']['total_iter'])  # BasicSR fetches a batch too many
         if iteration > self.saved:
             self.model.save(self.epoch, iteration)
+        return iteration
+
+    def _stop(self, number: signal.Signals) -> None:
+        iteration = self._save()
         processes.wait()  # as soon as one is gone, a launcher ends the others
         get_root_logger().info(f'{number.name}: stopped after iteration {iteration:,}, which is saved. Go on with '
                                '--auto_resume.' if iteration else f'{number.name}: stopped before the first iteration.')
