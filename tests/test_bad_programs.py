@@ -22,6 +22,7 @@ from PIL import Image
 from tests.conftest import STUDENT, TEACHER
 from tests.test_bad_input import change
 
+pytestmark = pytest.mark.long  # a minute and a half in all
 LIMIT = 15  # seconds
 
 

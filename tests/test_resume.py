@@ -75,12 +75,14 @@ def test_a_loader_in_the_main_process(stock, options):
     check_exact(stock, options, stops=(3,))
 
 
+@pytest.mark.long
 def test_the_pool_and_noise_of_the_degradation(stock, options, photos):
     options = degradation_options(options, photos)
     options.pop('val')
     check_exact(stock, options, stops=(3,))
 
 
+@pytest.mark.long
 def test_a_pool_that_is_half_full_goes_on_with_a_larger_batch(options, photos):
     options = degradation_options(options, photos)
     seed(0)
@@ -115,6 +117,7 @@ def test_stocks_own_loop_goes_on_exactly(stock, options):
     check_exact(stock, options, stops=(3, 4), function='tests.together:train_by_stock')
 
 
+@pytest.mark.long
 def test_stocks_own_loop_and_random_numbers_of_the_main_process(stock, run):  # noqa: F811
     del run['val']
     run['datasets']['train'].update(num_worker_per_gpu=0, dataset_enlarge_ratio=3)
