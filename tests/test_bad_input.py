@@ -86,8 +86,8 @@ def test_the_options_of_these_tests_are_fine(options):
     ('teacher', ..., 'train.feature_opt: compares with the teacher, but the block teacher is missing'),
     ('train/stages/0/losses', ['pixel', 'feature_d'], 'train.feature_d_opt is not defined'),
     # layers
-    ('train/feature_opt/layers', ['body.7'], "train.feature_opt.layers: RRDBNet has no layer 'body.7'; did you mean "
-                                             "'body.1' or 'body.0'"),
+    ('train/feature_opt/layers', ['body.7'], "train.feature_opt.layers: RRDBNet has no layer 'body.7'; its last one is "
+                                             "'body.1'; layers: 4 takes four depths"),
     ('train/feature_opt/layers', ['lrelu'], "train.feature_opt.layers: layer 'lrelu' of RRDBNet runs several times"),
     ('train/feature_opt/layers', {'body.0': 'conv_hr'}, "train.feature_opt.layers: 'body.0' of the student is 16x16, "
                                                         "'conv_hr' of the teacher 64x64"),

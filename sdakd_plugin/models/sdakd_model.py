@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from sdakd_plugin.data.degradation import OnlineDegradation, makes_lq
 from sdakd_plugin.data.scales import ScaleDraw
 from sdakd_plugin.distillation.balance import Balance
+from sdakd_plugin.distillation.blocks import name_layers
 from sdakd_plugin.distillation.build import build_loss, build_network, undisturbed_rng
 from sdakd_plugin.distillation.calling import largest_scale, score, super_resolve
 from sdakd_plugin.distillation.discriminator import Batch, FeatureDTerm, Log, Player, backward
@@ -108,12 +109,17 @@ class SDAKDModel(RepairedModel):
     def init_terms(self, losses: dict[str, nn.Module]) -> None:
         """Wire the losses to what they compare, run every network once, and make the connectors."""
         usm = {key: getattr(self.options, key) for key in ('l1_gt_usm', 'percep_gt_usm', 'gan_gt_usm')}
+        if 'feature' in losses and self.teacher is not None:
+            name_layers(losses['feature'], self.get_bare_model(self.net_g), self.teacher.net_g,
+                        'train.feature_opt.layers')
         self.terms = {name: make_term(name, loss, usm) for name, loss in losses.items() if name != 'feature_d'}
         self.d_terms: dict[str, FeatureDTerm] = {}
         if 'feature_d' in losses:
             if self.teacher is None or self.teacher.net_d is None:
                 raise UserError('train.feature_d_opt: needs teacher.network_d and teacher.pretrain_network_d')
             loss = losses['feature_d']
+            if self.net_d is not None:
+                name_layers(loss, self.get_bare_model(self.net_d), self.teacher.net_d, 'train.feature_d_opt.layers')
             self.d_terms['feature_d'] = FeatureDTerm(loss, loss.layers, self.teacher)  # type: ignore[arg-type]
         for name, term in self.terms.items():
             if term.needs_teacher and self.options.teacher is None:
