@@ -14,6 +14,7 @@ from basicsr.utils.registry import DATASET_REGISTRY, METRIC_REGISTRY
 from PIL import Image
 
 from sdakd_plugin.continuity import random_state
+from sdakd_plugin.data.photo_dataset import PhotoDataset
 from sdakd_plugin.data.whole_image_dataset import WholeImageDataset
 from sdakd_plugin.deploy.images import read_image
 from sdakd_plugin.deploy.memory import available
@@ -57,7 +58,9 @@ def check_datasets(opt: Mapping[str, Any]) -> None:
             _check_batch(len(dataset), block, opt.get('world_size', 1))
         _check_loader(dataset, full, key)
         paths = getattr(dataset, 'paths', None)
-        if isinstance(paths, list) and paths and (block.get('io_backend') or DISK).get('type') == 'disk':
+        if isinstance(dataset, PhotoDataset):
+            _check_photographs(dataset, key, share)
+        elif isinstance(paths, list) and paths and (block.get('io_backend') or DISK).get('type') == 'disk':
             _check_files(paths, opt, phase, share)
         item = _an_item(dataset, block['type'], key)
         if phase != 'train' and 'gt' not in item:
@@ -72,6 +75,25 @@ def _check_files(paths: list[Any], opt: Mapping[str, Any], phase: str, share: fl
         if block['type'] == 'SingleImageDataset' and 'out_size' in opt['network_g']:
             _check_lq(path, key, opt['network_g']['out_size'], opt.get('scales'))
     for path in spread(paths, PIXELS * share):
+        _check_pixels(path, key)
+
+
+def _check_photographs(dataset: PhotoDataset, key: str, share: float) -> None:
+    """Check the files of a data set of photographs in its share of the time."""
+    if dataset.photographs.backend['type'] != 'disk':
+        return
+    scale, train = dataset.scale, dataset.train
+    needed = dataset.opt['gt_size'] if train else scale
+    sizes = {path: _size(path, key) for path in spread(dataset.photographs.paths, HEADERS * share)}
+    small = {path: size for path, size in sizes.items() if min(size) < needed}
+    if small:
+        path, (width, height) = min(small.items())
+        count = f"{len(small)} of {len(sizes)} photographs {'is' if len(small) == 1 else 'are'} smaller than"
+        fits = min(map(min, sizes.values())) // scale * scale
+        remedy = f'use {fits} or less, or remove them' if train and fits else 'remove them'
+        raise UserError(f"{key}.{f'gt_size: {count} the crop' if train else f'dataroot_gt: {count} the scale'} "
+                        f'{needed}, such as {path} ({width}x{height}); {remedy}')
+    for path in spread(dataset.photographs.paths, PIXELS * share):
         _check_pixels(path, key)
 
 
