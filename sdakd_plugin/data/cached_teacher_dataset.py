@@ -80,3 +80,8 @@ def image_name(lq_path: str, folder: str) -> str:
 def image_file(folder: Path, name: str) -> Path:
     """The cached image: NumPy's format, float16, (H, W, c), RGB."""
     return folder / f'{name}.npy'
+
+
+def lq_file(folder: Path, name: str) -> Path:
+    """The LQ image that it was made of, where that is costly to make: NumPy's format, uint8, (h, w, c), RGB."""
+    return folder / f'{name}.lq.npy'

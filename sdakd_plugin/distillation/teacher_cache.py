@@ -18,10 +18,11 @@ from basicsr.utils import FileClient
 from basicsr.utils.registry import DATASET_REGISTRY
 
 from sdakd_plugin import weights
-from sdakd_plugin.data.cached_teacher_dataset import PAIRED, image_file, image_name, lq_folder
+from sdakd_plugin.data.cached_teacher_dataset import PAIRED, image_file, image_name, lq_file, lq_folder
 from sdakd_plugin.data.named_errors import naming
 from sdakd_plugin.data.photo_dataset import PhotoDataset
 from sdakd_plugin.data.photographs import Photographs
+from sdakd_plugin.data.published import brings_kernels
 from sdakd_plugin.distillation.teacher import UNTRAINED, untrained
 from sdakd_plugin.errors import UserError
 from sdakd_plugin.options import Options, TeacherOptions, parse
@@ -71,6 +72,9 @@ class TeacherCache:
             what = 'scales' if options.scales is not None else block.get('type')
             raise UserError(f"teacher.cache: needs fixed pairs, {' or '.join(PAIRED)}; with {what} the LQ images are "
                             'made anew each time; leave it out')
+        if brings_kernels(block):
+            raise UserError("teacher.cache: needs fixed LQ images; set datasets.train.degradation_seed, e.g. to 0, or "
+                            'leave it out')
         self.options, self.teacher, self.block = options, teacher, block
         self.folder = Path(teacher.cache).expanduser()
 
@@ -128,14 +132,20 @@ class TeacherCache:
         return Manifest(json.loads(json.dumps(recipe)), source, images)
 
     @property
-    def _degradation(self) -> str | None:
+    def keeps_lq(self) -> bool:
+        """Whether the folder has the LQ images too: those that were degraded."""
+        return isinstance(self.dataset, PhotoDataset) and self.dataset.degradation is not None
+
+    @property
+    def _degradation(self) -> Any:
         """How the data set makes its LQ images, if it does."""
-        return 'bicubic' if isinstance(self.dataset, PhotoDataset) else None
+        return self.dataset.recipe if isinstance(self.dataset, PhotoDataset) else None
 
     def missing(self, manifest: Manifest) -> list[str]:
         """The images of the data set that are not there."""
+        kinds = [image_file, lq_file] if self.keeps_lq else [image_file]
         return [name for name in self.indices
-                if name not in manifest.images or not image_file(self.folder, name).is_file()]
+                if name not in manifest.images or not all(kind(self.folder, name).is_file() for kind in kinds)]
 
     def _entry(self, name: str, known: list[Any] | None) -> list[Any]:
         paths = self.dataset.paths[self.indices[name]]
