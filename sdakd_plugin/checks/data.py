@@ -14,6 +14,8 @@ from basicsr.utils.registry import DATASET_REGISTRY, METRIC_REGISTRY
 from PIL import Image
 
 from sdakd_plugin.continuity import random_state
+from sdakd_plugin.data.photo_dataset import PhotoDataset
+from sdakd_plugin.data.published import brings_kernels
 from sdakd_plugin.data.whole_image_dataset import WholeImageDataset
 from sdakd_plugin.deploy.images import read_image
 from sdakd_plugin.deploy.memory import available
@@ -25,7 +27,7 @@ DISK = {'type': 'disk'}
 # pixels of 480x320 about 5 ms. A bad image that is missed here costs one line in training (data/named_errors.py).
 HEADERS, PIXELS = 4.0, 2.0
 LONGEST_EPOCH = 10**8  # images; BasicSR makes a list of them
-CROPPED = {'RealESRGANDataset': 400}  # data sets that crop images to a size of their own before gt_size counts
+CROPPED = 400  # pixels, to which RealESRGANDataset crops or pads all images before gt_size counts
 GB = 1e9
 
 
@@ -57,7 +59,9 @@ def check_datasets(opt: Mapping[str, Any]) -> None:
             _check_batch(len(dataset), block, opt.get('world_size', 1))
         _check_loader(dataset, full, key)
         paths = getattr(dataset, 'paths', None)
-        if isinstance(paths, list) and paths and (block.get('io_backend') or DISK).get('type') == 'disk':
+        if isinstance(dataset, PhotoDataset):
+            _check_photographs(dataset, key, share)
+        elif isinstance(paths, list) and paths and (block.get('io_backend') or DISK).get('type') == 'disk':
             _check_files(paths, opt, phase, share)
         item = _an_item(dataset, block['type'], key)
         if phase != 'train' and 'gt' not in item:
@@ -72,6 +76,25 @@ def _check_files(paths: list[Any], opt: Mapping[str, Any], phase: str, share: fl
         if block['type'] == 'SingleImageDataset' and 'out_size' in opt['network_g']:
             _check_lq(path, key, opt['network_g']['out_size'], opt.get('scales'))
     for path in spread(paths, PIXELS * share):
+        _check_pixels(path, key)
+
+
+def _check_photographs(dataset: PhotoDataset, key: str, share: float) -> None:
+    """Check the files of a data set of photographs in its share of the time."""
+    if dataset.photographs.backend['type'] != 'disk':
+        return
+    scale, train = dataset.scale, dataset.train and dataset.kernels is None  # for the kernels, small ones are padded
+    needed = dataset.opt['gt_size'] if train else scale
+    sizes = {path: _size(path, key) for path in spread(dataset.photographs.paths, HEADERS * share)}
+    small = {path: size for path, size in sizes.items() if min(size) < needed}
+    if small:
+        path, (width, height) = min(small.items())
+        count = f"{len(small)} of {len(sizes)} photographs {'is' if len(small) == 1 else 'are'} smaller than"
+        fits = min(map(min, sizes.values())) // scale * scale
+        remedy = f'use {fits} or less, or remove them' if train and fits else 'remove them'
+        raise UserError(f"{key}.{f'gt_size: {count} the crop' if train else f'dataroot_gt: {count} the scale'} "
+                        f'{needed}, such as {path} ({width}x{height}); {remedy}')
+    for path in spread(dataset.photographs.paths, PIXELS * share):
         _check_pixels(path, key)
 
 
@@ -133,16 +156,16 @@ def _check_loader(dataset: Any, block: dict[str, Any], key: str) -> None:
 def _check_sizes(opt: Mapping[str, Any], block: Mapping[str, Any]) -> None:
     """Check the crop against the scale, and what is kept in memory against the memory."""
     kind, scale, room = block['type'], opt.get('scale', 1), available()
-    holder = opt if kind in CROPPED else block
-    key = 'gt_size' if kind in CROPPED else 'datasets.train.gt_size'
+    cropped = brings_kernels(block)
+    holder, key = (opt, 'gt_size') if kind == 'RealESRGANDataset' else (block, 'datasets.train.gt_size')
     size = holder.get('gt_size')
     if size is None:
         return
     if size % scale:
         raise UserError(f'{key}: {size} is not a multiple of the scale {scale}; use {max(size // scale, 1) * scale}')
-    if size > CROPPED.get(kind, size):
-        raise UserError(f'{key}: {size} is more than {CROPPED[kind]}, to which {kind} crops all images')
-    for name, images in (('queue_size', opt.get('queue_size', 180) if kind in CROPPED else 0),
+    if cropped and size > CROPPED:
+        raise UserError(f'{key}: {size} is more than {CROPPED}, to which {kind} crops all images')
+    for name, images in (('queue_size', opt.get('queue_size', 180) if cropped else 0),
                          ('datasets.train.batch_size_per_gpu', block.get('batch_size_per_gpu', 1))):
         needed = images * 3 * 4 * (size**2 + (size // scale)**2)
         if room is not None and needed > room / 2:

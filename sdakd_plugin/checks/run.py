@@ -21,6 +21,7 @@ from sdakd_plugin.checks.memory import tally
 from sdakd_plugin.checks.option_file import check_keys_are_unique, is_ours, read_yaml
 from sdakd_plugin.continuity import random_state, run_position
 from sdakd_plugin.continuity.resume import newest, read_state
+from sdakd_plugin.data.published import completed
 from sdakd_plugin.distillation.build import undisturbed_rng
 from sdakd_plugin.distillation.rehearsal import rehearse
 from sdakd_plugin.distillation.teacher_cache import with_cache
@@ -46,6 +47,7 @@ def check(opt: Mapping[str, Any], num_gpu: int | None = None) -> Any:
     Raises:
         UserError: one line for the first thing that is wrong.
     """
+    opt = completed(opt)
     options = parse(opt)
     if num_gpu is None:
         check_device(options.num_gpu, options.dist)
@@ -170,9 +172,10 @@ def read_options(parse_options: ParseOptions, root_path: str, is_train: bool) ->
     check_keys_are_unique(path)
     parse({**opt, 'is_train': is_train})
     try:
-        return parse_options(root_path, is_train)
+        opt, arguments = parse_options(root_path, is_train)
     except (KeyError, IndexError, NameError, SyntaxError, TypeError, ValueError) as error:
         if '--force_yml' not in given:
             raise
         raise UserError(f'--force_yml: expected KEY:KEY=VALUE with keys of {path}: {type(error).__name__}: {error}'
                         ) from error
+    return completed(opt), arguments

@@ -11,6 +11,7 @@ from sdakd_plugin.checks.option_file import read_yaml
 from sdakd_plugin.checks.run import quiet
 from sdakd_plugin.commands.upscale import pick_device
 from sdakd_plugin.data.cached_teacher_dataset import image_file
+from sdakd_plugin.data.published import completed
 from sdakd_plugin.deploy.fill_cache import load_teacher, make, prepare
 from sdakd_plugin.distillation.teacher_cache import TeacherCache
 from sdakd_plugin.errors import UserError
@@ -31,7 +32,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.tile < 0:
         raise UserError(f'--tile: expected a number of pixels, or 0 for the image at once, not {arguments.tile}')
     device = pick_device(arguments.device)
-    opt = read_yaml(arguments.opt)
+    opt = completed(read_yaml(arguments.opt))
     with quiet():
         cache = TeacherCache(parse(opt))
         check_datasets({**opt, 'datasets': {'train': cache.block}})

@@ -16,7 +16,7 @@ from torch.utils.data import Dataset
 
 from sdakd_plugin.errors import UserError
 
-PAIRED = ('PairedImageDataset', 'RealESRGANPairedDataset')
+PAIRED = ('PairedImageDataset', 'RealESRGANPairedDataset', 'PhotoDataset')
 
 
 @DATASET_REGISTRY.register()
@@ -32,8 +32,8 @@ class CachedTeacherDataset(Dataset[dict[str, Any]]):
     """
 
     def __init__(self, opt: Mapping[str, Any]) -> None:
-        self.opt = opt
         self.paired = DATASET_REGISTRY.get(opt['paired_type'])(deepcopy(dict(opt)))
+        self.opt = self.paired.opt  # with its defaults
         self.paths = self.paired.paths
         self.folder = Path(opt['dataroot_teacher'])
 
@@ -44,7 +44,7 @@ class CachedTeacherDataset(Dataset[dict[str, Any]]):
         before = random.getstate()
         item = self.paired[index]
         after = random.getstate()
-        name = image_name(self.paths[index]['lq_path'], self.opt['dataroot_lq'])
+        name = image_name(self.paths[index]['lq_path'], lq_folder(self.opt))
         image = np.load(image_file(self.folder, name), mmap_mode='r')  # only the crop is read from the disk
         random.setstate(before)  # for the same crop and turns
         item['teacher'] = img2tensor(self._augmented(image), bgr2rgb=False)
@@ -58,6 +58,11 @@ class CachedTeacherDataset(Dataset[dict[str, Any]]):
         return augment(np.array(crop, np.float32), self.opt['use_hflip'], self.opt['use_rot'])
 
 
+def lq_folder(block: Mapping[str, Any]) -> str:
+    """Where the LQ images of a data set are, or, where it makes them, those that they are made from."""
+    return str(block.get('dataroot_lq') or block['dataroot_gt'])
+
+
 def image_name(lq_path: str, folder: str) -> str:
     """What an LQ image is called in the cache: its path below its folder, or its key in an LMDB.
 
@@ -68,10 +73,15 @@ def image_name(lq_path: str, folder: str) -> str:
         return lq_path
     path = Path(os.path.relpath(lq_path, folder))
     if path.parts[0] == '..':
-        raise UserError(f'teacher.cache: {lq_path} is not in datasets.train.dataroot_lq, {folder}')
+        raise UserError(f'teacher.cache: {lq_path} is not in {folder}, the folder of datasets.train')
     return path.as_posix()
 
 
 def image_file(folder: Path, name: str) -> Path:
     """The cached image: NumPy's format, float16, (H, W, c), RGB."""
     return folder / f'{name}.npy'
+
+
+def lq_file(folder: Path, name: str) -> Path:
+    """The LQ image that it was made of, where that is costly to make: NumPy's format, uint8, (h, w, c), RGB."""
+    return folder / f'{name}.lq.npy'

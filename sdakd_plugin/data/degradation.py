@@ -9,6 +9,8 @@ from basicsr.models.realesrgan_model import RealESRGANModel
 from basicsr.utils import DiffJPEG, USMSharp
 from torch import Tensor
 
+from sdakd_plugin.data.published import brings_kernels
+from sdakd_plugin.data.sample_image_dataset import reduced_levels
 from sdakd_plugin.errors import UserError
 from sdakd_plugin.options import DEGRADATION_KEYS, Options
 
@@ -33,8 +35,13 @@ class OnlineDegradation(RealESRGANModel):
         device: where the images are degraded.
 
     After ``feed_data(data)`` the attributes ``lq``, ``gt`` and ``gt_usm`` hold the batch, (n, 3, h, w), range 0..1:
-    synthesised from ``gt`` and kernels, or, for a batch that has an ``lq``, passed on.
+    synthesised from ``gt`` and kernels, or, for a batch that has an ``lq``, passed on. Where the batch has ``bicubic``,
+    (n) truth values, LQ images of which it is true are only reduced, bicubically.
     """
+
+    lq: Tensor
+    gt: Tensor
+    bicubic: Tensor | None = None
 
     def __init__(self, opt: Mapping[str, Any], options: Options, device: torch.device) -> None:
         self.device, self.is_train = device, True  # and no super().__init__(): there is no network here
@@ -50,6 +57,16 @@ class OnlineDegradation(RealESRGANModel):
             self.queue_gt = torch.zeros(self.queue_size, 3, size, size, device=device)
             self.queue_ptr = 0
 
+    def feed_data(self, data: Mapping[str, Any]) -> None:
+        self.bicubic = data.get('bicubic')
+        super().feed_data(data)
+
+    def _dequeue_and_enqueue(self) -> None:
+        """Before the pair goes into the pool: all images are reduced, so that nothing waits for the device."""
+        if self.bicubic is not None:
+            reduced = reduced_levels((self.gt * 255).round(), self.opt['scale']) / 255
+            self.lq = torch.where(self.bicubic.to(self.device)[:, None, None, None], reduced.to(self.lq), self.lq)
+        super()._dequeue_and_enqueue()
 
     def state(self) -> dict[str, Any]:
         """The training-pair pool, for a training state."""
@@ -81,15 +98,15 @@ def makes_lq(options: Options) -> bool:
     Raises:
         UserError: the data set brings no blur kernels, or brings nothing else, against what the option says.
     """
-    kind = options.datasets.get('train', {}).get('type')
-    kernels = kind == 'RealESRGANDataset'
+    block = options.datasets.get('train', {})
+    kind, kernels = block.get('type'), brings_kernels(block)
     if options.high_order_degradation is None:
         return kernels
     if options.high_order_degradation and not kernels:
         raise UserError(f'high_order_degradation: is true, but {kind} brings no blur kernels; use RealESRGANDataset, '
                         'or set it to false for paired data')
     if not options.high_order_degradation and kernels:
-        raise UserError('high_order_degradation: is false, but RealESRGANDataset brings no LQ images; use '
+        raise UserError(f'high_order_degradation: is false, but {kind} brings no LQ images here; use '
                         'PairedImageDataset or RealESRGANPairedDataset, or set it to true')
     return options.high_order_degradation
 
@@ -100,7 +117,11 @@ def check_settings(opt: Mapping[str, Any], options: Options) -> None:
         if opt.get(key) is None:
             raise UserError(f'{key}: this key is missing; RealESRGANDataset needs the degradation settings of '
                             'options/sdakd_x4.yml')
-    batch = options.datasets['train'].get('batch_size_per_gpu', 1)
+    block = options.datasets['train']
+    if block.get('type') == 'PhotoDataset' and block.get('gt_size') != options.gt_size:
+        raise UserError(f"gt_size: {options.gt_size} is not datasets.train.gt_size, {block.get('gt_size')}; leave it "
+                        'out at the top level')
+    batch = block.get('batch_size_per_gpu', 1)
     if options.queue_size % batch:
         above = -(-options.queue_size // batch) * batch
         raise UserError(f'queue_size: {options.queue_size} is not a multiple of the batch size {batch}; use {above}')

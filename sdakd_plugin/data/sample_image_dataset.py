@@ -11,7 +11,8 @@ from basicsr.data.transforms import augment, mod_crop, paired_random_crop
 from basicsr.utils import img2tensor
 from basicsr.utils.registry import DATASET_REGISTRY
 from skimage import data as photographs
-from torch.nn.functional import interpolate
+from torch import Tensor
+from torch.nn.functional import interpolate, pad
 from torch.utils.data import Dataset
 
 from sdakd_plugin.errors import UserError, nearest
@@ -86,13 +87,18 @@ def bicubic_reduction(image: Image, scale: int) -> Image:
     are in use for Set5 and Set14 in every pixel; BasicSR's ``imresize``, with a mirrored border and no rounding between
     the passes, is 56 dB away from them.
     """
+    levels = torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1).unsqueeze(0)
+    return reduced_levels(levels, scale)[0].permute(1, 2, 0).byte().numpy()
+
+
+def reduced_levels(levels: Tensor, scale: int) -> Tensor:
+    """``bicubic_reduction`` of a batch (n, c, h, w) of whole numbers 0..255; the result is float64."""
     reach = 2  # output pixels: half the width of the cubic kernel
-    padded = np.pad(image, [(reach * scale, reach * scale)] * 2 + [(0, 0)], mode='edge')
-    x = torch.from_numpy(padded).permute(2, 0, 1).unsqueeze(0).double()
-    height, width = padded.shape[:2]
+    x = pad(levels.double(), [reach * scale] * 4, mode='replicate')
+    height, width = x.shape[-2:]
     for size in ((height // scale, width), (height // scale, width // scale)):
         x = interpolate(x, size, mode='bicubic', antialias=True).add(0.5).floor().clamp(0, 255)
-    return x[0, :, reach:-reach, reach:-reach].permute(1, 2, 0).byte().numpy()
+    return x[..., reach:-reach, reach:-reach]
 
 
 def center_crop(image: Image, size: int) -> Image:

@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 from torch.utils.data import Dataset
 
+from sdakd_plugin.data.published import brings_kernels
 from sdakd_plugin.errors import UserError
 from sdakd_plugin.options import Options
 
@@ -110,6 +111,6 @@ def check_scales(options: Options, largest: int | None) -> None:
     for key in USM_KEYS:
         if getattr(options, key):
             raise UserError(f'{key}: is for the on-the-fly degradation of Real-ESRGAN, not for scales')
-    if options.high_order_degradation or options.datasets.get('train', {}).get('type') == 'RealESRGANDataset':
+    if options.high_order_degradation or brings_kernels(options.datasets.get('train', {})):
         raise UserError('scales: LQ is reduced bicubically at these scales; leave it out for the on-the-fly '
                         'degradation, which takes scale')

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from sdakd_plugin import weights
-from sdakd_plugin.data.cached_teacher_dataset import image_file
+from sdakd_plugin.data.cached_teacher_dataset import image_file, lq_file
 from sdakd_plugin.deploy.model import Model
 from sdakd_plugin.deploy.upscale import Upscaler
 from sdakd_plugin.distillation.calling import largest_scale, super_resolve
@@ -81,6 +81,9 @@ def make(cache: TeacherCache, teacher: Upscaler, name: str) -> None:
     if not np.isfinite(image).all():
         raise UserError(f'teacher.pretrain_network_g: the image that it makes of {name} is not finite in float16')
     try:
+        if cache.keeps_lq:  # first: an image that is there is of the LQ image that is there
+            with new_file(lq_file(cache.folder, name)) as file:
+                np.save(file, (lq * 255).round().astype(np.uint8))
         with new_file(image_file(cache.folder, name)) as file:
             np.save(file, image)
     except OSError as error:

@@ -18,8 +18,11 @@ from basicsr.utils import FileClient
 from basicsr.utils.registry import DATASET_REGISTRY
 
 from sdakd_plugin import weights
-from sdakd_plugin.data.cached_teacher_dataset import PAIRED, image_file, image_name
+from sdakd_plugin.data.cached_teacher_dataset import PAIRED, image_file, image_name, lq_file, lq_folder
 from sdakd_plugin.data.named_errors import naming
+from sdakd_plugin.data.photo_dataset import PhotoDataset
+from sdakd_plugin.data.photographs import Photographs
+from sdakd_plugin.data.published import brings_kernels
 from sdakd_plugin.distillation.teacher import UNTRAINED, untrained
 from sdakd_plugin.errors import UserError
 from sdakd_plugin.options import Options, TeacherOptions, parse
@@ -37,7 +40,8 @@ class Manifest:
     """Attributes:
         recipe: what the images depend on besides the LQ images, by the option's key; of the weights it is their hash.
         source: how the option file names the weights.
-        images: for each LQ image its size, the time of its last change in nanoseconds, and the SHA-256 of its content.
+        images: for each LQ image the size of its file, the time of its last change in nanoseconds, and the SHA-256 of
+            its content; where LQ images are made of photographs, those of the photograph.
     """
 
     recipe: dict[str, Any]
@@ -68,6 +72,9 @@ class TeacherCache:
             what = 'scales' if options.scales is not None else block.get('type')
             raise UserError(f"teacher.cache: needs fixed pairs, {' or '.join(PAIRED)}; with {what} the LQ images are "
                             'made anew each time; leave it out')
+        if brings_kernels(block):
+            raise UserError("teacher.cache: needs fixed LQ images; set datasets.train.degradation_seed, e.g. to 0, or "
+                            'leave it out')
         self.options, self.teacher, self.block = options, teacher, block
         self.folder = Path(teacher.cache).expanduser()
 
@@ -79,7 +86,7 @@ class TeacherCache:
 
     @property
     def lq_folder(self) -> str:
-        return str(self.block['dataroot_lq'])
+        return lq_folder(self.block)
 
     @cached_property
     def indices(self) -> dict[str, int]:
@@ -118,30 +125,46 @@ class TeacherCache:
         else:
             digest = hash_weights(self.teacher)
         recipe = {WEIGHTS: digest, 'teacher.network_g': self.teacher.network_g, 'scale': self.options.scale,
-                  **{f'datasets.train.{key}': self.block.get(key) for key in PREPARATION}}
+                  **{f'datasets.train.{key}': self.block.get(key) for key in PREPARATION},
+                  'datasets.train.degradation': self._degradation}
         known = before.images if before else {}
         images = {name: self._entry(name, known.get(name)) for name in self.indices}
         return Manifest(json.loads(json.dumps(recipe)), source, images)
 
+    @property
+    def keeps_lq(self) -> bool:
+        """Whether the folder has the LQ images too: those that were degraded."""
+        return isinstance(self.dataset, PhotoDataset) and self.dataset.degradation is not None
+
+    @property
+    def _degradation(self) -> Any:
+        """How the data set makes its LQ images, if it does."""
+        return self.dataset.recipe if isinstance(self.dataset, PhotoDataset) else None
+
     def missing(self, manifest: Manifest) -> list[str]:
         """The images of the data set that are not there."""
+        kinds = [image_file, lq_file] if self.keeps_lq else [image_file]
         return [name for name in self.indices
-                if name not in manifest.images or not image_file(self.folder, name).is_file()]
+                if name not in manifest.images or not all(kind(self.folder, name).is_file() for kind in kinds)]
 
     def _entry(self, name: str, known: list[Any] | None) -> list[Any]:
-        lq_path = self.dataset.paths[self.indices[name]]['lq_path']
+        paths = self.dataset.paths[self.indices[name]]
+        role = 'gt' if isinstance(self.dataset, PhotoDataset) else 'lq'  # the file that the LQ image depends on
+        path = paths[f'{role}_path']
         lmdb = self.lq_folder.endswith('.lmdb')
         try:
-            found = (Path(self.lq_folder, 'data.mdb') if lmdb else Path(lq_path)).stat()
+            found = (Path(self.lq_folder, 'data.mdb') if lmdb else Path(path)).stat()
             stamp = [found.st_size, found.st_mtime_ns]
             if known is not None and known[:2] == stamp:
                 return known
-            return [*stamp, hashlib.sha256(self._files.get(lq_path, 'lq')).hexdigest()]
+            return [*stamp, hashlib.sha256(self._files.get(path, role)).hexdigest()]
         except OSError as error:
-            raise UserError(f'datasets.train: {lq_path} cannot be read: {error.strerror}') from error
+            raise UserError(f'datasets.train: {path} cannot be read: {error.strerror}') from error
 
     @property
-    def _files(self) -> FileClient:
+    def _files(self) -> FileClient | Photographs:
+        if isinstance(self.dataset, PhotoDataset):
+            return self.dataset.photographs
         if self.dataset.file_client is None:  # as the data set itself makes it on first use
             backend = self.dataset.io_backend_opt
             self.dataset.file_client = FileClient(backend.pop('type'), **backend)

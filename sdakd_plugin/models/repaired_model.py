@@ -17,6 +17,7 @@ from torch.utils.data import DataLoader
 
 from sdakd_plugin import processes, weights
 from sdakd_plugin.continuity import run_position
+from sdakd_plugin.data.published import completed
 from sdakd_plugin.data.scales import at_scales, check_out_size, check_scales
 from sdakd_plugin.distillation.build import build_network, undisturbed_rng
 from sdakd_plugin.distillation.calling import largest_scale, super_resolve
@@ -43,6 +44,7 @@ class RepairedModel(SRModel):
     schedule: Schedule
 
     def __init__(self, opt: Mapping[str, Any]) -> None:
+        opt = completed(opt)
         self.options = parse(opt)
         self.validating = False
         check_device(self.options.num_gpu, self.options.dist)

@@ -1,0 +1,199 @@
+"""Pairs of LQ and GT from photographs alone: the LQ image is made here."""
+from __future__ import annotations
+
+import os
+import random
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from basicsr.data.transforms import augment, mod_crop
+from basicsr.utils import img2tensor
+from basicsr.utils.registry import DATASET_REGISTRY
+from torch.utils.data import Dataset
+
+from sdakd_plugin.data.cached_teacher_dataset import image_name, lq_file
+from sdakd_plugin.data.fixed_degradation import FixedDegradation, kernel_source
+from sdakd_plugin.data.photographs import Photographs
+from sdakd_plugin.data.published import KERNELS, SETTINGS, brings_kernels
+from sdakd_plugin.data.sample_image_dataset import BASICSR_KEYS, bicubic_reduction
+from sdakd_plugin.errors import UserError, nearest
+
+OWN_KEYS = {'dataroot_gt', 'io_backend', 'gt_size', 'use_hflip', 'use_rot', 'degradation', 'bicubic_prob',
+            'degradation_seed', 'versions', *KERNELS, *SETTINGS}
+REAL_KEYS = ('bicubic_prob', 'degradation_seed', 'versions')  # those that need ``degradation: real``
+ADDED_KEYS = {'paired_type', 'dataroot_teacher'}  # by ``CachedTeacherDataset``
+MOST_KEPT = 2**28  # bytes of degraded images that a process keeps
+MARGIN = 2  # LQ pixels: half the width of the cubic kernel
+
+
+@DATASET_REGISTRY.register()
+class PhotoDataset(Dataset[dict[str, Any]]):
+    """Paired data as ``PairedImageDataset`` serves it, from a folder of photographs: ``lq`` (3, h, w) and ``gt``
+    (3, h * scale, w * scale), float32 RGB 0..1, and ``lq_path`` and ``gt_path``.
+
+    GT is cut to a multiple of ``scale``, and LQ made of it:
+
+    - ``degradation: bicubic``: by ``bicubic_reduction``.
+    - ``degradation: real`` with ``degradation_seed``, or outside training: by Real-ESRGAN's degradation, always alike.
+    - ``degradation: real`` without, in training: not here. The items are those of ``RealESRGANDataset``, ``gt``
+      (3, 400, 400) with blur kernels, of which the model makes LQ images that are new each time.
+
+    The same seed gives the crops of ``PairedImageDataset``, in the third case those of ``RealESRGANDataset``.
+
+    Args:
+        opt: the block under ``datasets``, with ``phase`` and ``scale``, which BasicSR adds. Keys:
+
+            - ``dataroot_gt``: a folder, searched with its subfolders, or an LMDB.
+            - ``io_backend``: BasicSR's; ``{type: disk}`` by default.
+            - ``degradation``: ``bicubic`` (default) or ``real``.
+
+            For ``degradation: real``:
+
+            - ``bicubic_prob``: how probable it is that an image is reduced bicubically instead; 0 by default.
+            - ``degradation_seed``: the seed of fixed LQ images; outside training 0 by default.
+            - ``versions``: how many fixed LQ images there are of each photograph, each an item; 1 by default.
+            - the settings of the blur kernels and of the degradation, as Real-ESRGAN's option files have them; those
+              that it published by default.
+
+            For ``phase: train`` also ``gt_size``, the side of the random crop, and ``use_hflip`` and ``use_rot``, true
+            by default.
+
+    Attributes:
+        paths: for each item ``gt_path`` and ``lq_path``; of several versions the latter has ``@1``, ``@2``, ...
+        degradation: what makes fixed degraded images, if they are made here.
+        recipe: what the LQ images depend on besides the photographs; ``None`` where they are not made here.
+
+    Raises:
+        UserError: an unknown key, a value that is not allowed, no such folder, or no photograph in it.
+        KeyError: a key is missing.
+    """
+
+    def __init__(self, opt: Mapping[str, Any]) -> None:
+        known = OWN_KEYS | BASICSR_KEYS
+        for key in opt:
+            if key not in known | ADDED_KEYS:
+                raise UserError(f'{key}: unknown key for PhotoDataset{nearest(key, known)}')
+        check_values(opt)
+        self.opt = {'use_hflip': True, 'use_rot': True, **opt}
+        self.scale, self.train = opt['scale'], opt['phase'] == 'train'
+        if self.train and opt['gt_size'] % self.scale:
+            raise UserError(f"gt_size: {opt['gt_size']} is not a multiple of the scale {self.scale}; use "
+                            f"{max(opt['gt_size'] // self.scale, 1) * self.scale}")
+        self.photographs = Photographs(opt['dataroot_gt'], opt.get('io_backend') or {})
+        versions = opt.get('versions', 1)
+        self.paths = [{'gt_path': path, 'lq_path': with_version(path, number, versions)}
+                      for path in self.photographs.paths for number in range(versions)]
+        self.kernels: Any = None
+        self.degradation: FixedDegradation | None = None
+        self.recipe: Any = 'bicubic'
+        bicubic_prob = opt.get('bicubic_prob', 0)
+        if self.train and brings_kernels({**opt, 'type': 'PhotoDataset'}):
+            self.recipe = None
+            self.kernels = kernel_source(self.opt, self.photographs, self.photographs.paths)
+        elif opt.get('degradation') == 'real':
+            self.degradation = FixedDegradation(opt, opt.get('degradation_seed') or 0, bicubic_prob)
+            self.recipe = self.degradation.recipe
+        self.bicubic_prob, self.versions = bicubic_prob, versions
+        self.kept: dict[int, np.ndarray] = {}
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        path = self.paths[index]['gt_path']
+        if self.kernels is not None:
+            return self._with_kernels(index)
+        gt = mod_crop(self.photographs.read(path), self.scale)
+        top, left, height, width = self._window(gt, path)
+        if self.degradation is None:
+            lq = reduced_window(gt, self.scale, top, left, height, width)
+        else:
+            lq = self._degraded(gt, index)[top:top + height, left:left + width]
+        gt = gt[top * self.scale:(top + height) * self.scale, left * self.scale:(left + width) * self.scale]
+        pair = [image.astype(np.float32, order='C') / 255 for image in (gt, lq)]  # copies: augment flips in place
+        if self.train:
+            pair = augment(pair, self.opt['use_hflip'], self.opt['use_rot'])
+        gt_tensor, lq_tensor = img2tensor(pair)
+        return {'lq': lq_tensor, 'gt': gt_tensor, **self.paths[index]}
+
+    def _with_kernels(self, index: int) -> dict[str, Any]:
+        try:
+            item: dict[str, Any] = self.kernels[index]
+        except (AttributeError, cv2.error) as error:  # the decoder gave None, or the file is empty
+            raise UserError(f"{self.paths[index]['gt_path']} is no readable image; remove it") from error
+        if self.bicubic_prob:
+            item['bicubic'] = torch.tensor(random.random() < self.bicubic_prob)
+        return item
+
+    def _degraded(self, gt: np.ndarray, index: int) -> np.ndarray:
+        """The whole degraded image, uint8, BGR: from the teacher's cache, from memory, or made now."""
+        if 'dataroot_teacher' in self.opt:
+            name = image_name(self.paths[index]['lq_path'], self.opt['dataroot_gt'])
+            image: np.ndarray = np.load(lq_file(Path(self.opt['dataroot_teacher']), name), mmap_mode='r')
+            return image[..., ::-1]
+        if index in self.kept:
+            return self.kept[index]
+        assert self.degradation is not None
+        photograph, version = divmod(index, self.versions)
+        lq = self.degradation(gt, self.photographs.names[photograph], version)
+        if sum(image.nbytes for image in self.kept.values()) + lq.nbytes <= MOST_KEPT:
+            self.kept[index] = lq
+        return lq
+
+    def _window(self, gt: np.ndarray, path: str) -> tuple[int, int, int, int]:
+        """What to cut out, in LQ pixels: top, left, height and width; drawn as BasicSR's ``paired_random_crop`` does.
+        """
+        height, width = (side // self.scale for side in gt.shape[:2])
+        if not self.train:
+            if not min(height, width):
+                raise UserError(f'{path} is smaller than the scale {self.scale}; remove it')
+            return 0, 0, height, width
+        side = self.opt['gt_size'] // self.scale
+        if min(height, width) < side:
+            raise UserError(f"{path} is smaller than gt_size {self.opt['gt_size']}; remove it, or use smaller crops")
+        return random.randint(0, height - side), random.randint(0, width - side), side, side
+
+
+def with_version(path: str, number: int, versions: int) -> str:
+    """``a/photo.png`` as ``a/photo@1.png``, if there are several versions."""
+    stem, ending = os.path.splitext(path)
+    return path if versions == 1 else f'{stem}@{number + 1}{ending}'
+
+
+def check_values(opt: Mapping[str, Any]) -> None:
+    """Raise a UserError where a value of ``PhotoDataset`` is not allowed, or goes with another degradation."""
+    kind = opt.get('degradation', 'bicubic')
+    if kind not in ('bicubic', 'real'):
+        raise UserError(f"degradation: there is no {kind!r}; valid: bicubic, real")
+    for key in REAL_KEYS:
+        value = opt.get(key)
+        if value is None:
+            continue
+        if kind != 'real':
+            raise UserError(f'{key}: is for degradation: real; leave it out')
+        number = isinstance(value, int if key != 'bicubic_prob' else (int, float)) and not isinstance(value, bool)
+        least, most, allowed = {'bicubic_prob': (0, 1, 'a number from 0 to 1'),
+                                'degradation_seed': (0, None, 'a whole number, 0 or more'),
+                                'versions': (1, None, 'a whole number, 1 or more')}[key]
+        if not number or value < least or (most is not None and value > most):
+            raise UserError(f'{key}: expected {allowed}, not {value!r}')
+    if opt.get('versions', 1) != 1 and opt.get('degradation_seed') is None and opt['phase'] == 'train':
+        raise UserError('versions: is for fixed LQ images; set degradation_seed, or leave it out')
+
+
+def reduced_window(image: np.ndarray, scale: int, top: int, left: int, height: int, width: int) -> np.ndarray:
+    """A part of ``bicubic_reduction(image, scale)``, without reducing the rest: pixel by pixel the same.
+
+    Args:
+        image: (h, w, c), both sides a multiple of ``scale``.
+        scale: the factor.
+        top, left, height, width: the part, in pixels of the reduced image.
+    """
+    first = [max(0, start - MARGIN) for start in (top, left)]
+    last = [start + size + MARGIN for start, size in ((top, height), (left, width))]
+    part = bicubic_reduction(image[first[0] * scale:last[0] * scale, first[1] * scale:last[1] * scale], scale)
+    return part[top - first[0]:, left - first[1]:][:height, :width]

@@ -1,0 +1,105 @@
+"""Photographs in a folder or an LMDB: found without a list, read one by one."""
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from basicsr.utils import FileClient, imfrombytes
+
+from sdakd_plugin.data.whole_image_dataset import ENDINGS
+from sdakd_plugin.errors import UserError
+
+
+class Photographs:
+    """The photographs of a data set, in the order of their names.
+
+    Args:
+        root: a folder, searched with its subfolders, or with ``{'type': 'lmdb'}`` an LMDB whose ``meta_info.txt``
+            names its images, as BasicSR makes it.
+        backend: BasicSR's ``io_backend``.
+
+    Attributes:
+        paths: what each is called: the path of its file, or its key in the LMDB.
+        names: the same below ``root``, with ``/`` between folders.
+
+    Raises:
+        UserError: there is no such folder, or no photograph in it.
+    """
+
+    def __init__(self, root: str, backend: dict[str, Any]) -> None:
+        self.root, self.backend = root, {'type': 'disk', **backend}
+        if not os.path.isdir(root):
+            raise UserError(f"dataroot_gt: there is no folder '{root}'")
+        if self.backend['type'] == 'lmdb':
+            if not root.endswith('.lmdb'):
+                raise UserError(f"dataroot_gt: '{root}' must end with .lmdb, for io_backend.type is lmdb")
+            self.names = self.paths = sorted(_keys(root))
+            self.backend.update(db_paths=[root], client_keys=['gt'])
+        else:
+            self.paths = sorted(_files(root))
+            self.names = [Path(os.path.relpath(path, root)).as_posix() for path in self.paths]
+        if not self.paths:
+            raise UserError(f"dataroot_gt: no photograph in '{root}'; looked for {', '.join(ENDINGS)}")
+        self._client: FileClient | None = None
+
+    def get(self, path: str, client_key: str = 'gt') -> bytes:
+        """The content of a file, as BasicSR's ``FileClient`` gives it.
+
+        Raises:
+            UserError: it cannot be read.
+        """
+        if self._client is None:  # made by each worker for itself, as BasicSR's data sets do
+            self._client = FileClient(self.backend['type'], **{key: value for key, value in self.backend.items()
+                                                               if key != 'type'})
+        try:
+            content: bytes = self._client.get(path, client_key)
+        except OSError as error:
+            raise UserError(f'{path} cannot be read: {error.strerror}') from error
+        if content is None:
+            raise UserError(f'{path} is not in {self.root}, though its meta_info.txt names it')
+        return content
+
+    def read(self, path: str) -> np.ndarray:
+        """A photograph, as BasicSR's data sets read it: (h, w, 3), uint8, BGR.
+
+        Raises:
+            UserError: it cannot be read, or is no image.
+        """
+        content = self.get(path)
+        try:
+            image = imfrombytes(content)
+        except cv2.error:  # an empty file
+            image = None
+        if image is None:
+            raise UserError(f'{path} is no readable image; remove it')
+        return image
+
+
+def _files(root: str) -> Iterator[str]:
+    """The image files below a folder, through links too; hidden ones and their folders are left out."""
+    def fail(error: OSError) -> None:
+        raise UserError(f'dataroot_gt: {error.filename} cannot be read: {error.strerror}')
+
+    seen = set()
+    for folder, folders, files in os.walk(root, onerror=fail, followlinks=True):
+        real = os.path.realpath(folder)
+        folders[:] = [] if real in seen else [name for name in folders if not name.startswith('.')]
+        for name in () if real in seen else files:
+            if name.lower().endswith(ENDINGS) and not name.startswith('.'):
+                yield os.path.join(folder, name)
+        seen.add(real)
+
+
+def _keys(root: str) -> Iterator[str]:
+    """The keys of an LMDB, from lines such as ``a photo.png (480,320,3) 1``; the key has no ending."""
+    try:
+        lines = Path(root, 'meta_info.txt').read_text(encoding='utf-8').splitlines()
+    except OSError as error:
+        raise UserError(f"dataroot_gt: '{root}' has no readable meta_info.txt, which BasicSR writes when it makes an "
+                        'LMDB') from error
+    for line in filter(str.strip, lines):
+        yield os.path.splitext(line.rpartition(' (')[0] or line.split(' ')[0])[0]
