@@ -11,11 +11,13 @@ from basicsr.archs import build_network
 from basicsr.data import build_dataset
 from basicsr.losses.gan_loss import r1_penalty
 from basicsr.models import build_model
+from basicsr.utils.lmdb_util import make_lmdb_from_imgs
 from basicsr.utils.matlab_functions import imresize
 from PIL import Image
 from skimage.data import astronaut
 from torch.nn import functional as F
 
+from sdakd_plugin.checks.option_file import read_yaml
 from sdakd_plugin.checks.run import check
 from sdakd_plugin.data.bicubic import resize
 from sdakd_plugin.data.scales import AtScale, ScaleDraw, at_scales, degrade
@@ -25,6 +27,7 @@ from sdakd_plugin.distillation.teacher import Teacher, load_frozen
 from sdakd_plugin.errors import UserError
 from sdakd_plugin.models.sdakd_model import SDAKDModel
 from sdakd_plugin.options import TeacherOptions
+from tests.conftest import ROOT
 from tests.test_bad_input import change, complaint
 
 SIZE = 64
@@ -282,6 +285,17 @@ class TestScales:
         assert at_scales(views[0], [4]) == [views[0]] and isinstance(views[0], AtScale)  # it has LQ images
 
 
+@pytest.mark.parametrize('size', [512, 1024])
+def test_the_option_files_have_gcfsrs_configuration(size):
+    opt = read_yaml(str(ROOT / f'options/sdakd_gcfsr_{size}.yml'))
+    train = opt['datasets']['train']
+    assert (train['dataset_enlarge_ratio'], train['num_worker_per_gpu'], train['batch_size_per_gpu']) == (100, 6, 3)
+    assert train['io_backend'] == {'type': 'lmdb'} and train['dataroot_gt'].endswith('.lmdb')
+    assert opt['val']['val_freq'] == opt['logger']['save_checkpoint_freq'] == 5000
+    assert opt['scales'] == {512: [32] * 4 + [16] * 2 + [8] * 2 + [4],
+                             1024: [64] * 4 + [32] * 2 + [16] * 2 + [8, 4]}[size]
+
+
 class TestWholeImages:
     def test_a_folder(self, faces):
         dataset = build_dataset({'type': 'WholeImageDataset', 'name': 'faces', 'phase': 'val', 'gt_size': SIZE,
@@ -291,6 +305,24 @@ class TestWholeImages:
         centre = Image.open(faces / 'a.png').crop((0, 20, 160, 180)).resize((SIZE, SIZE), Image.Resampling.BICUBIC)
         ours = (dataset[0]['gt'] * 255).permute(1, 2, 0).numpy()
         assert np.abs(ours - np.asarray(centre)).max() < 2  # Pillow rounds between the two directions
+
+    def test_an_lmdb(self, faces):
+        """In the loader's workers too, and with a network's size below that of the images."""
+        pytest.importorskip('lmdb')
+        options = {'type': 'WholeImageDataset', 'name': 'faces', 'phase': 'train', 'gt_size': SIZE, 'use_hflip': False}
+        folder = build_dataset({**options, 'dataroot_gt': str(faces)})
+        names = ['a.png', 'more/b.jpg']
+        make_lmdb_from_imgs(str(faces), str(faces / 'faces.lmdb'), names, [name[:-4] for name in names])
+        dataset = build_dataset({**options, 'dataroot_gt': str(faces / 'faces.lmdb'), 'io_backend': {'type': 'lmdb'}})
+        found = list(torch.utils.data.DataLoader(dataset, num_workers=1))
+        assert [item['gt_path'] for item in found] == [['a'], ['more/b']]
+        for item, expected in zip(found, (folder[0], folder[1]), strict=True):
+            assert torch.equal(item['gt'][0], expected['gt'])
+
+    def test_an_lmdb_that_is_none(self, run, faces):
+        run['datasets']['train'].update(dataroot_gt=str(faces), io_backend={'type': 'lmdb'}, images=None)
+        message = complaint(run)
+        assert message.startswith(f'datasets.train.dataroot_gt: {faces} is no LMDB') and 'type: disk' in message
 
     def test_flipping_leaves_the_photographs_alone(self):
         options = {'type': 'WholeImageDataset', 'name': 'faces', 'phase': 'train', 'images': ['astronaut'],
@@ -385,6 +417,20 @@ class TestBadInput:
         run['datasets'] = {'test': {'name': 'lq', 'type': 'SingleImageDataset', 'dataroot_lq': str(tmp_path / 'lq'),
                                     'io_backend': {'type': 'disk'}}}
         assert expected in complaint({**run, 'is_train': False})
+
+    def test_images_of_the_outputs_size_for_the_blind_network(self, run, tmp_path):
+        """Alone, for testing, and in pairs; without the word blind their scale would be 1, which is not listed."""
+        (tmp_path / 'lq').mkdir()
+        Image.new('RGB', (SIZE, SIZE)).save(tmp_path / 'lq/a.png')
+        folder, disk = str(tmp_path / 'lq'), {'type': 'disk'}
+        single = {'test': {'name': 'lq', 'type': 'SingleImageDataset', 'dataroot_lq': folder, 'io_backend': disk}}
+        paired = {'test': {'name': 'pair', 'type': 'PairedImageDataset', 'dataroot_lq': folder, 'dataroot_gt': folder,
+                           'io_backend': disk, 'scale': 1}}
+        for datasets in (single, paired):
+            options = {**run, 'is_train': False, 'datasets': datasets, 'val': {'save_img': False}}
+            assert 'not in scales (2, 4)' in complaint(options)
+            options['network_g'] = {**NET_G, 'type': 'GCFSRBlind'}
+            check(options)
 
     def test_a_blind_network_takes_no_condition(self):
         net = build_network({**NET_G, 'type': 'GCFSRBlind'})
