@@ -195,6 +195,22 @@ class TestCalling:
         same = super_resolve(blind, flat) - super_resolve(blind, F.interpolate(flat, 32, mode='bicubic'))
         assert same.abs().max() < 1e-5
 
+    def test_the_members_of_a_cohort_are_given_the_same(self, run):
+        for key in ('teacher', 'val'):
+            del run[key]
+        for key in ('stages', 'feature_opt', 'r1_reg_weight'):
+            del run['train'][key]
+        run.update(model_type='MutualSRGANModel',
+                   cohort=[{'name': 'a', 'manual_seed': 1}, {'name': 'b', 'manual_seed': 2}])
+        model = build_model({**run, 'is_train': True, 'dist': False, 'rank': 0})
+        seen = []
+        for member in model.members:
+            member.net_g.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[1].tolist()))
+        model.feed_data({'gt': torch.rand(8, 3, SIZE, SIZE)})
+        for member in model.members:
+            member.sample()
+        assert seen[0] == seen[1] and [0.5] in seen[0] and [1.0] in seen[0]
+
     def test_noise_is_drawn_while_training_and_stored_else(self):
         net = build_network(NET_G)
         for module in net.modules():

@@ -68,12 +68,12 @@ def input_sizes(model: Model, size: int | None) -> tuple[tuple[int, int], ...]:
     """
     if size is None:
         if isinstance(model.net, GCFSRBlind):
-            raise UserError(f'--size: GCFSRBlind makes images of {model.net.out_size} pixels from one size; name it, such '
-                            f'as --size {model.net.out_size} for images that have the size already')
+            side = model.net.out_size
+            raise UserError(f'--size: GCFSRBlind makes images of {side} pixels from one size; name it, such as --size '
+                            f'{side} for images that have the size already')
         if isinstance(model.net, GCFSR):
-            raise UserError(f"--size: {model.identity.network['type']} makes images of {model.net.out_size} pixels "
-                            'from one size, which sets its scale; name it, such as '
-                            f'--size {model.net.out_size // 8} for x8')
+            raise UserError(f'--size: GCFSR makes images of {model.net.out_size} pixels from one size, which sets its '
+                            f'scale; name it, such as --size {model.net.out_size // 8} for x8')
         return SIZES
     if size < 1 or size % unshuffle(model.net):
         raise UserError(f'--size: {size} is no multiple of {unshuffle(model.net)}, which this network needs'
