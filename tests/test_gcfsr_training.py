@@ -206,6 +206,7 @@ class TestCalling:
         seen = []
         for member in model.members:
             member.net_g.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[1].tolist()))
+        torch.manual_seed(3)
         model.feed_data({'gt': torch.rand(8, 3, SIZE, SIZE)})
         for member in model.members:
             member.sample()
