@@ -245,8 +245,8 @@ class Options(Block):
     model_type: str
     scale: PositiveInt = Field(default=1, description='Factor between LQ and GT.')
     scales: list[PositiveInt] | None = Field(
-        default=None, min_length=1, description='For data sets without LQ: the scales of which each batch draws one, '
-                                                'as often as it is listed; validation runs at each.')
+        default=None, min_length=1, description='For GCFSR and data sets without LQ: the scales of which each image '
+                                                'draws one, as often as it is listed; validation runs at each.')
     num_gpu: NonNegativeInt | Literal['auto']
     manual_seed: int | None = Field(default=None, ge=0, lt=2**32 - MOST_WORKERS * 2**10)  # NumPy's, and the workers'
     datasets: dict[str, DatasetOptions] = Field(min_length=1)

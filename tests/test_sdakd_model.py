@@ -57,7 +57,7 @@ def test_the_teacher_runs_once_a_step_and_only_when_a_term_needs_it(options, mon
     model = build(options)
     calls = []
     generate = model.teacher.generate
-    monkeypatch.setattr(model.teacher, 'generate', lambda lq, layers, image: calls.append((layers, image)) or
+    monkeypatch.setattr(model.teacher, 'generate', lambda lq, layers, image, _: calls.append((layers, image)) or
                         generate(lq, layers, image))
     per_iteration = []
     for iteration in range(1, 7):

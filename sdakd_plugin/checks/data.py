@@ -74,7 +74,7 @@ def _check_files(paths: list[Any], opt: Mapping[str, Any], phase: str, share: fl
     for path in spread(paths, HEADERS * share):
         _check_images(path, block, key, opt.get('scale') or block.get('scale', 1), phase == 'train')
         if block['type'] == 'SingleImageDataset' and 'out_size' in opt['network_g']:
-            _check_lq(path, key, opt['network_g']['out_size'], opt.get('scales'))
+            _check_lq(path, key, opt['network_g'], opt.get('scales'))
     for path in spread(paths, PIXELS * share):
         _check_pixels(path, key)
 
@@ -203,12 +203,14 @@ def _check_images(path: Any, block: Mapping[str, Any], key: str, scale: int, tra
                             f'{min(gt) // scale * scale} or less, or remove the image')
 
 
-def _check_lq(path: str, key: str, out_size: int, scales: list[int] | None) -> None:
-    """Check an LQ image for a network that makes images of one size: its size tells the scale."""
+def _check_lq(path: str, key: str, network: Mapping[str, Any], scales: list[int] | None) -> None:
+    """Check an LQ image for a network that makes images of one size: its size tells the scale, but not to the blind
+    one, whose images have any."""
     width, height = _size(path, key)
+    out_size = network['out_size']
     if width != height or width > out_size:
         raise UserError(f'{key}: {path} is {width}x{height}; network_g takes square images of at most {out_size}')
-    if scales and out_size / width not in scales:
+    if scales and out_size / width not in scales and network['type'] != 'GCFSRBlind':
         listed = ', '.join(map(str, sorted(set(scales))))
         raise UserError(f'{key}: {path} ({width}x{height}) has the scale {out_size / width:g}, which is not in scales '
                         f'({listed})')

@@ -160,7 +160,7 @@ def run(pairs: Iterable[Pair], methods: Mapping[str, compare.Method], comparison
 
 
 def _enlarger(upscaler: Upscaler) -> compare.Method:
-    return lambda lq, _size: _tensor(upscaler.enlarge(tensor2img([lq])))
+    return lambda lq, _size, _lq_scale: _tensor(upscaler.enlarge(tensor2img([lq])))
 
 
 def _tensor(image: np.ndarray) -> Tensor:

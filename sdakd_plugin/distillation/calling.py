@@ -1,30 +1,33 @@
 """How a network is called: the one place that knows more than "an image for an image".
 
 Everywhere else images are (n, c, h, w), range 0..1; a generator turns ``lq`` into ``sr``, and a discriminator scores
-images. GCFSR's networks want more (He et al., CVPR 2022): an input that is resized to the output's size, images of
+images. GCFSR's networks want more (He et al., CVPR 2022): an input that is enlarged to the output's size, images of
 -1..1 and, but for the blind one, a condition; and they return a pair. Teacher, student, moving average, validation,
 testing and export all call through here.
 """
 from __future__ import annotations
 
 from torch import Tensor, nn
-from torch.nn.functional import interpolate
 from torch.nn.parallel import DataParallel, DistributedDataParallel
 
 from sdakd_plugin.archs.gcfsr_arch import GCFSR, GCFSRBlind, GCFSRDiscriminator
+from sdakd_plugin.data.bicubic import resize
 from sdakd_plugin.errors import UserError
 
 SMALLEST_LQ = 16  # pixels, for which the condition is 1: a scale of 64 at 1024 pixels, of 32 at 512
 
 
-def super_resolve(net: nn.Module, lq: Tensor) -> Tensor:
+def super_resolve(net: nn.Module, lq: Tensor, lq_scale: Tensor | None = None) -> Tensor:
     """Call a generator, in a distributed wrapper or bare.
 
     GCFSR's noise is drawn anew while it trains; in evaluation mode it is the stored one, so that results repeat.
 
     Args:
         net: the generator.
-        lq: (n, c, h, w), range 0..1. For GCFSR square, of any size up to ``out_size``.
+        lq: (n, c, h, w), range 0..1. For GCFSR square, of any size up to ``out_size``; smaller ones are enlarged as in
+            training, but for the rounding to 8 bits.
+        lq_scale: (n,), for GCFSR how many times smaller each image was before it was enlarged to ``lq``; without it,
+            ``out_size`` over the size of ``lq``. The blind network needs none.
 
     Returns:
         The image (n, c, H, W), range 0..1 but not clamped.
@@ -36,8 +39,13 @@ def super_resolve(net: nn.Module, lq: Tensor) -> Tensor:
     if not isinstance(bare, GCFSR):
         return net(lq)
     scale = scale_of(bare, lq)
-    x = interpolate(lq, bare.out_size, mode='bicubic', align_corners=False) * 2 - 1
-    condition = None if isinstance(bare, GCFSRBlind) else x.new_full((len(x), 1), scale * SMALLEST_LQ / bare.out_size)
+    if scale > 1:
+        lq = resize(lq, bare.out_size, bare.out_size).clamp(0, 1)
+    x = lq * 2 - 1
+    condition = None
+    if not isinstance(bare, GCFSRBlind):
+        scales = x.new_full((len(x),), scale) if lq_scale is None else lq_scale.to(x)
+        condition = (scales * SMALLEST_LQ / bare.out_size).unsqueeze(1)
     image, _ = net(x, condition, randomize_noise=bare.training)
     return (image + 1) / 2
 

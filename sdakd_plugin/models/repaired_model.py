@@ -42,6 +42,7 @@ class RepairedModel(SRModel):
     """
 
     schedule: Schedule
+    lq_scale: Tensor | None = None  # (n,), of each LQ image, where they have GT's size
 
     def __init__(self, opt: Mapping[str, Any]) -> None:
         opt = completed(opt)
@@ -145,6 +146,10 @@ class RepairedModel(SRModel):
         for averaged, buffer in zip(self.net_g_ema.buffers(), net_g.buffers(), strict=True):
             averaged.copy_(buffer)
 
+    def feed_data(self, data: Mapping[str, Any]) -> None:
+        super().feed_data(data)
+        self.lq_scale = data.get('lq_scale')
+
     def test(self) -> None:
         """Super-resolve ``lq`` with the averaged student where there is one; never through a distributed wrapper,
         for only the first process validates."""
@@ -152,7 +157,7 @@ class RepairedModel(SRModel):
         training = net.training
         net.eval()
         with torch.no_grad():
-            self.output = super_resolve(net, self.lq)
+            self.output = super_resolve(net, self.lq, self.lq_scale)
         net.train(training)
 
     def nondist_validation(self, dataloader: Any, current_iter: Any, tb_logger: Any, save_img: bool) -> None:

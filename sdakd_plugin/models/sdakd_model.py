@@ -191,6 +191,7 @@ class SDAKDModel(RepairedModel):
         if self.is_train and self.degradation is not None and not self.validating:
             self.degradation.feed_data(data)
             self.lq, self.gt, self.gt_usm = self.degradation.lq, self.degradation.gt, self.degradation.gt_usm
+            self.lq_scale = getattr(self.degradation, 'lq_scale', None)
         else:
             super().feed_data(data)
         if self.reads_cache and not self.validating:
@@ -234,7 +235,11 @@ class SDAKDModel(RepairedModel):
     @torch.no_grad()
     def sample(self) -> Tensor:
         """The student's images for the discriminator, from a pass of their own."""
-        return self.execution(super_resolve, self.net_g, self.lq)
+        return self.generate(self.net_g)
+
+    def generate(self, net: nn.Module) -> Tensor:
+        """A generator's images (n, c, H, W) of the batch."""
+        return self.execution(super_resolve, net, self.lq, self.lq_scale)
 
     def train_generator(self, current_iter: int) -> None:
         """The generator's half of an iteration; ``output`` holds its images then."""
@@ -271,19 +276,20 @@ class SDAKDModel(RepairedModel):
             self.net_d.requires_grad_(False)
         self.optimizer_g.zero_grad()
         with Taps(self.get_bare_model(self.net_g), needs.student_layers) as taps:
-            sr = self.execution(super_resolve, self.net_g, self.lq)
+            sr = self.generate(self.net_g)
 
         def ask_teacher() -> Answer:
             kept = self.teacher_image
             if kept is not None and not needs.teacher_layers:
                 return Answer(kept, {})
             assert self.teacher is not None
-            answer = self.teacher.generate(self.lq, needs.teacher_layers, needs.teacher_image and kept is None)
+            wants_image = needs.teacher_image and kept is None
+            answer = self.teacher.generate(self.lq, needs.teacher_layers, wants_image, self.lq_scale)
             return answer if kept is None else Answer(kept, answer.features)
 
         @torch.no_grad()
         def ask_ema() -> Tensor:
-            return self.execution(super_resolve, self.net_g_ema, self.lq)
+            return self.generate(self.net_g_ema)
 
         def ask_d(images: Tensor) -> Tensor:
             assert self.net_d is not None
