@@ -189,11 +189,11 @@ def test_the_checkpoint_of_the_lowest_dists_is_kept(tmp_path):
     assert kept(tmp_path / 'higher', {'type': 'calculate_dists'}) == [1, 4]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_run_keeps_its_best_by_dists(stock, options, backbone):
     options['val']['val_freq'] = 1
     options['val']['metrics'] = {'dists': {'type': 'calculate_dists', 'backbone_path': backbone, 'better': 'lower',
-                                           'crop_border': 72}}  # 48x48 pixels are left
+                                           'crop_border': 56}}  # 80x80 pixels are left
     options['logger'].update(save_checkpoint_freq=1, keep_last=1)
     log = stock.ok('sdakd train', options)
     folder = stock.folder / 'experiments/run'
