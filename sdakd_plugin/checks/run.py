@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, redirect_stdout
 from copy import deepcopy
 from functools import wraps
+from itertools import takewhile
 from traceback import extract_tb
 from typing import Any
 
@@ -18,7 +19,7 @@ from basicsr.utils.registry import MODEL_REGISTRY
 from sdakd_plugin.checks.data import check_datasets
 from sdakd_plugin.checks.keys import check_keys, check_targets
 from sdakd_plugin.checks.memory import tally
-from sdakd_plugin.checks.option_file import check_keys_are_unique, is_ours, read_yaml
+from sdakd_plugin.checks.option_file import check_forced, check_keys_are_unique, is_ours, read_yaml
 from sdakd_plugin.continuity import random_state, run_position
 from sdakd_plugin.continuity.resume import newest, read_state
 from sdakd_plugin.distillation.build import undisturbed_rng
@@ -169,6 +170,8 @@ def read_options(parse_options: ParseOptions, root_path: str, is_train: bool) ->
     assert path is not None
     check_keys_are_unique(path)
     parse({**opt, 'is_train': is_train})
+    forced = given[given.index('--force_yml') + 1:] if '--force_yml' in given else []
+    check_forced(takewhile(lambda entry: not entry.startswith('-'), forced), opt, path)
     try:
         return parse_options(root_path, is_train)
     except (KeyError, IndexError, NameError, SyntaxError, TypeError, ValueError) as error:
