@@ -4,11 +4,11 @@ from __future__ import annotations
 import logging
 import os
 import sys
+from argparse import ArgumentParser
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, redirect_stdout
 from copy import deepcopy
 from functools import wraps
-from itertools import takewhile
 from traceback import extract_tb
 from typing import Any
 
@@ -170,12 +170,14 @@ def read_options(parse_options: ParseOptions, root_path: str, is_train: bool) ->
     assert path is not None
     check_keys_are_unique(path)
     parse({**opt, 'is_train': is_train})
-    forced = given[given.index('--force_yml') + 1:] if '--force_yml' in given else []
-    check_forced(takewhile(lambda entry: not entry.startswith('-'), forced), opt, path)
+    parser = ArgumentParser(add_help=False)
+    parser.add_argument('--force_yml', nargs='*', default=[])
+    forced = parser.parse_known_args(given)[0].force_yml
+    check_forced(forced, opt, path)
     try:
         return parse_options(root_path, is_train)
     except (KeyError, IndexError, NameError, SyntaxError, TypeError, ValueError) as error:
-        if '--force_yml' not in given:
+        if not forced:
             raise
         raise UserError(f'--force_yml: expected KEY:KEY=VALUE with keys of {path}: {type(error).__name__}: {error}'
                         ) from error
