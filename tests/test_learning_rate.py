@@ -84,6 +84,16 @@ def test_what_lies_ahead_may_change(plain, log, before, now, total):
     assert 'train.scheduler: from iteration 6 on the learning rate is the option file' in log.text
 
 
+def test_it_is_said_once_for_all_optimizers(options, log):
+    options['train'].update(total_iter=9, scheduler=dict(STEPS))
+    options['train']['stages'][2]['iters'] = 5
+    state = stopped(build(options), 5)
+    options['train']['scheduler']['milestones'] = [2, 6]
+    model = build(options)
+    model.resume_training(state)
+    assert len(model.schedulers) == 2 and log.text.count('train.scheduler: from iteration 6 on') == 1
+
+
 def test_a_new_factor_holds_from_the_next_milestone_on(plain):
     state = stopped(model_of(plain, STEPS), 5)
     model = model_of(plain, {**STEPS, 'gamma': 0.1})

@@ -1,7 +1,7 @@
 """BasicSR's learning-rate schedulers: a schedule as long as the run, and after resuming the option file's."""
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from basicsr.utils import get_root_logger
@@ -32,21 +32,29 @@ def check_periods(block: Mapping[str, Any], total_iter: int) -> None:
                         f'{total_iter:,}; lengthen the last period, or add one')
 
 
-def resumed(scheduler: Any, state: Mapping[str, Any], iteration: int) -> dict[str, Any]:
-    """The state that a scheduler goes on with: its place is the training state's, the schedule the option file's.
+def resumed(schedulers: Sequence[Any], states: Sequence[Mapping[str, Any]], iteration: int) -> list[dict[str, Any]]:
+    """The states that schedulers go on with: the place is the training state's, the schedule the option file's.
 
     What lies ahead may have changed, and the log says so.
 
     Args:
-        scheduler: one of BasicSR's, as the option file wants it.
-        state: what the training state holds of it.
+        schedulers: BasicSR's, as the option file wants them.
+        states: what the training state holds of each.
         iteration: the last one that was trained.
 
     Raises:
         UserError: the option file has another schedule for the iterations that were trained.
     """
-    now = {key: value for key, value in vars(scheduler).items() if key in SETTINGS}
-    was = {key: value for key, value in state.items() if key in SETTINGS}
+    pairs = list(zip(schedulers, states, strict=True))
+    merged = [_merged(scheduler, state, iteration) for scheduler, state in pairs]
+    remarks = [remark for scheduler, state in pairs for remark in _remarks(scheduler, state, iteration)]
+    for remark in dict.fromkeys(remarks):  # most optimizers have the same
+        get_root_logger().warning(remark)
+    return merged
+
+
+def _merged(scheduler: Any, state: Mapping[str, Any], iteration: int) -> dict[str, Any]:
+    now, was = _settings(vars(scheduler)), _settings(state)
     if now.keys() != was.keys():
         raise UserError('train.scheduler.type: the training state is of a run with another one; go on with that')
     was_past, now_past = _past(was, state['last_epoch']), _past(now, state['last_epoch'])
@@ -54,15 +62,24 @@ def resumed(scheduler: Any, state: Mapping[str, Any], iteration: int) -> dict[st
         if value != was_past[key]:
             raise UserError(f'train.scheduler.{key}: up to iteration {iteration:,}, where the run goes on, they were '
                             f'{was_past[key]} and would now be {value}; change only what lies ahead')
+    return {**state, **now}
+
+
+def _remarks(scheduler: Any, state: Mapping[str, Any], iteration: int) -> Iterator[str]:
+    """What the option file says otherwise than the training state."""
+    now, was = _settings(vars(scheduler)), _settings(state)
     changes = [f'{key} {_plain(was[key])} before and {_plain(now[key])} now' for key in now
                if key != 'cumulative_period' and _plain(was[key]) != _plain(now[key])]
     if changes:
-        get_root_logger().warning(f'train.scheduler: from iteration {iteration + 1:,} on the learning rate is the '
-                                  f"option file's ({', '.join(changes)}).")
+        yield (f"train.scheduler: from iteration {iteration + 1:,} on the learning rate is the option file's "
+               f"({', '.join(changes)}).")
     if list(state['base_lrs']) != list(scheduler.base_lrs):
-        get_root_logger().warning(f"The lr of an optimizer is the training state's, {state['base_lrs']}, not the "
-                                  f"option file's, {scheduler.base_lrs}; lr_g and lr_d of a stage change it.")
-    return {**state, **now}
+        yield (f"The lr of an optimizer is the training state's, {state['base_lrs']}, not the option file's, "
+               f'{scheduler.base_lrs}; lr_g and lr_d of a stage change it.')
+
+
+def _settings(holder: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in holder.items() if key in SETTINGS}
 
 
 def _past(settings: Mapping[str, Any], position: int) -> dict[str, list[Any]]:

@@ -244,8 +244,7 @@ class RepairedModel(SRModel):
         if stage not in (None, self.schedule.at(iteration).name):
             raise UserError(f"train.stages: iteration {iteration} of the run was in the stage '{stage}', and would now "
                             f"be in '{self.schedule.at(iteration).name}'; change only stages that have not begun")
-        schedulers = [resumed(scheduler, state, iteration) for scheduler, state
-                      in zip(self.schedulers, resume_state['schedulers'], strict=True)]
+        schedulers = resumed(self.schedulers, resume_state['schedulers'], iteration)
         super().resume_training({**resume_state, 'schedulers': schedulers})
         for name, loss in self.connectors.items():
             loss.load_state_dict(resume_state['connectors'][name])
