@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from basicsr.utils import scandir
@@ -49,10 +49,10 @@ def unpaired(block: Mapping[str, Any], key: str) -> str | None:
     if not all(map(os.path.isdir, folders)):
         return None
     template = block.get('filename_tmpl', '{}')
-    gt, lq = (sorted(scandir(folder)) for folder in folders)
+    gt, lq = (set(scandir(folder)) for folder in folders)
     expected = {name: _lq_name(name, template) for name in gt}
-    alone = [name for name in gt if expected[name] not in lq]
-    strays = sorted(set(lq) - set(expected.values()))
+    alone = sorted(name for name in gt if expected[name] not in lq)
+    strays = sorted(lq - set(expected.values()))
     if not alone and not strays:
         return None
     fitting = _template(gt, lq) if alone else None
@@ -73,12 +73,9 @@ def _lq_name(gt_name: str, template: str) -> str:
     return template.format(stem) + ending
 
 
-def _template(gt: Iterable[str], lq: Iterable[str]) -> str | None:
+def _template(gt: set[str], lq: set[str]) -> str | None:
     """The ``filename_tmpl`` with which every GT image has its LQ image, if there is one."""
-    first, *_ = gt
-    stem, ending = os.path.splitext(first)
-    names = set(lq)
-    candidates = (name.removesuffix(ending).replace(stem, '{}', 1) for name in sorted(names)
+    stem, ending = os.path.splitext(min(gt))
+    candidates = (name.removesuffix(ending).replace(stem, '{}', 1) for name in sorted(lq)
                   if stem in name and name.endswith(ending) and not set('{}') & set(name))
-    return next((template for template in candidates
-                 if all(_lq_name(name, template) in names for name in gt)), None)
+    return next((template for template in candidates if all(_lq_name(name, template) in lq for name in gt)), None)
