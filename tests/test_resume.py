@@ -124,6 +124,7 @@ def test_stocks_own_loop_and_random_numbers_of_the_main_process(stock, run):  # 
     check_exact(stock, run, stops=(4,), function='tests.together:train_by_stock')
 
 
+@pytest.mark.long
 def test_a_learning_rate_ahead_may_change_and_one_behind_is_refused_before_anything_is_written(stock, options):
     del options['val']
     options['train']['scheduler'] = {'type': 'CosineAnnealingRestartLR', 'periods': [3, 3], 'restart_weights': [1, 1]}
