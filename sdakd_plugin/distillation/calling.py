@@ -1,13 +1,15 @@
 """How a network is called: the one place that knows more than "an image for an image".
 
 Everywhere else images are (n, c, h, w), range 0..1; a generator turns ``lq`` into ``sr``, and a discriminator scores
-images. GCFSR's networks want more (He et al., CVPR 2022): an input that is enlarged to the output's size, images of
--1..1 and, but for the blind one, a condition; and they return a pair. Teacher, student, moving average, validation,
-testing and export all call through here.
+images. A network of windows (SwinIR) takes sides that are multiples of its window. GCFSR's networks want more (He et
+al., CVPR 2022): an input that is enlarged to the output's size, images of -1..1 and, but for the blind one, a condition;
+and they return a pair. Teacher, student, moving average, validation, testing and export all call through here.
 """
 from __future__ import annotations
 
+from basicsr.archs.swinir_arch import SwinIR, SwinTransformerBlock
 from torch import Tensor, nn
+from torch.nn.functional import pad
 from torch.nn.parallel import DataParallel, DistributedDataParallel
 
 from sdakd_plugin.archs.gcfsr_arch import GCFSR, GCFSRBlind, GCFSRDiscriminator
@@ -36,6 +38,8 @@ def super_resolve(net: nn.Module, lq: Tensor, lq_scale: Tensor | None = None) ->
         UserError: an image that GCFSR cannot take.
     """
     bare = unwrap(net)
+    if isinstance(bare, SwinIR):
+        return in_windows(net, lq)
     if not isinstance(bare, GCFSR):
         return net(lq)
     scale = scale_of(bare, lq)
@@ -48,6 +52,24 @@ def super_resolve(net: nn.Module, lq: Tensor, lq_scale: Tensor | None = None) ->
         condition = (scales * SMALLEST_LQ / bare.out_size).unsqueeze(1)
     image, _ = net(x, condition, randomize_noise=bare.training)
     return (image + 1) / 2
+
+
+def in_windows(net: nn.Module, lq: Tensor) -> Tensor:
+    """Call SwinIR, which works in windows, on an image of any size: it is reflected at the lower and right edge, up to
+    a multiple of the window, and the result is cropped, as BasicSR's ``SwinIRModel`` does.
+
+    Args:
+        net: the generator, in a distributed wrapper or bare.
+        lq: (n, c, h, w), range 0..1, larger than half a window.
+    """
+    window = next(part.window_size for part in net.modules() if isinstance(part, SwinTransformerBlock))
+    height, width = lq.shape[-2:]
+    below, right = -height % window, -width % window
+    if not below and not right:
+        return net(lq)
+    image = net(pad(lq, (0, right, 0, below), 'reflect'))
+    scale = image.shape[-1] // (width + right)
+    return image[..., :height * scale, :width * scale]
 
 
 def score(net_d: nn.Module, images: Tensor) -> Tensor:

@@ -26,6 +26,7 @@ from sdakd_plugin.distillation.slimming import weights_from_teacher
 from sdakd_plugin.distillation.stages import Schedule
 from sdakd_plugin.errors import UserError, nearest
 from sdakd_plugin.models.checkpoints import NETWORKS, STATES, Checkpoints
+from sdakd_plugin.models.learning_rate import check_periods, resumed
 from sdakd_plugin.options import parse
 
 FUSED = ('Adam', 'AdamW', 'SGD')
@@ -124,6 +125,8 @@ class RepairedModel(SRModel):
         return {} if every is None else {'betas': (0.0, 0.99 ** (every / (every + 1)))}
 
     def setup_schedulers(self) -> None:
+        assert self.options.train is not None
+        check_periods(self.options.train.scheduler, self.options.train.total_iter)
         try:
             super().setup_schedulers()
         except (AssertionError, KeyError, NotImplementedError, TypeError) as error:
@@ -238,7 +241,8 @@ class RepairedModel(SRModel):
         """Go on from a training state. Where the data are other ones than before, its epoch is corrected.
 
         Raises:
-            UserError: the state belongs to a run with other networks or losses, or its iteration was in another stage.
+            UserError: the state belongs to a run with other networks or losses, or its iteration was in another stage
+                or behind other milestones of the learning rate.
         """
         if len(resume_state['optimizers']) != len(self.optimizers) \
                 or set(resume_state.get('connectors', {})) != set(self.connectors):
@@ -247,7 +251,8 @@ class RepairedModel(SRModel):
         if stage not in (None, self.schedule.at(iteration).name):
             raise UserError(f"train.stages: iteration {iteration} of the run was in the stage '{stage}', and would now "
                             f"be in '{self.schedule.at(iteration).name}'; change only stages that have not begun")
-        super().resume_training(resume_state)
+        schedulers = resumed(self.schedulers, resume_state['schedulers'], iteration)
+        super().resume_training({**resume_state, 'schedulers': schedulers})
         for name, loss in self.connectors.items():
             loss.load_state_dict(resume_state['connectors'][name])
         was, now = resume_state.get('data'), self.data_options()

@@ -30,6 +30,7 @@ from sdakd_plugin.errors import UserError
 from sdakd_plugin.models.milestones import Milestones
 from sdakd_plugin.models.progress import Progress
 from sdakd_plugin.models.repaired_model import RepairedModel
+from sdakd_plugin.options import Options
 
 
 @MODEL_REGISTRY.register()
@@ -75,6 +76,8 @@ class SDAKDModel(RepairedModel):
         self.balance = Balance(self.terms['gan'].loss, train.collapse_after, self.device) if 'gan' in losses else None
         self.setup_optimizers()
         self.setup_schedulers()
+        if not self.label and (remark := gan_remark(self.options)):
+            get_root_logger().info(remark)
         self.milestones = Milestones(self)
         if not self.opt['path'].get('resume_state'):
             self.milestones.validate(0)
@@ -421,3 +424,12 @@ class SDAKDModel(RepairedModel):
     @property
     def labels(self) -> list[str]:
         return [self.label]
+
+
+def gan_remark(options: Options) -> str | None:
+    """What must be said to a user of ESRGANModel, whose option file is that of SRGANModel but for its type: here as
+    there it asks for one stage, a discriminator and no teacher."""
+    train = options.train
+    if train is None or train.stages is not None or options.teacher or options.cohort or 'gan' not in train.losses:
+        return None
+    return "GAN loss: plain (as SRGANModel), not ESRGANModel's relativistic average"
