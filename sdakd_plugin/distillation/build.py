@@ -12,6 +12,7 @@ from basicsr.losses import build_loss as basicsr_build_loss
 from basicsr.utils.registry import ARCH_REGISTRY, LOSS_REGISTRY, Registry
 from torch import nn
 
+from sdakd_plugin.distillation.perceptual import vgg_at_hand
 from sdakd_plugin.errors import UserError, nearest
 
 
@@ -37,8 +38,13 @@ def build_network(block: Mapping[str, Any], key: str) -> nn.Module:
 
 
 def build_loss(block: Mapping[str, Any], key: str) -> nn.Module:
-    """Build the loss of an option block; as ``build_network``."""
-    return _build(basicsr_build_loss, LOSS_REGISTRY, block, key)
+    """Build the loss of an option block; as ``build_network``. Weights that it needs are downloaded."""
+    def build(block: dict[str, Any]) -> nn.Module:
+        if block['type'] != 'PerceptualLoss':
+            return basicsr_build_loss(block)
+        with vgg_at_hand(block.get('vgg_type', 'vgg19')):
+            return basicsr_build_loss(block)
+    return _build(build, LOSS_REGISTRY, block, key)
 
 
 def registered(registry: Registry) -> list[str]:
@@ -53,9 +59,8 @@ def _build(build: Callable[[dict[str, Any]], nn.Module], registry: Registry, blo
         return build(dict(block))
     except UserError as error:
         raise UserError(f'{key}: {error}') from None
-    except OSError as error:  # a backbone that cannot be downloaded
-        raise UserError(f"{key}: {block['type']} cannot get its weights ({error}); see 'Without a connection' in the "
-                        'README') from error
+    except OSError as error:  # weights of a loss or network of the user's own
+        raise UserError(f"{key}: {block['type']} cannot get its weights ({error})") from error
     except (ArithmeticError, AssertionError, AttributeError, KeyError, NotImplementedError, RuntimeError, TypeError,
             ValueError) as error:
         raise UserError(f"{key}: {block['type']} cannot be built: {type(error).__name__}: {error}") from error
