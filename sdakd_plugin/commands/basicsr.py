@@ -22,7 +22,7 @@ def train(arguments: Sequence[str]) -> None:
     from sdakd_plugin.continuity.resume import load_resume_state
     from sdakd_plugin.data.named_errors import naming
     seen: list[dict[str, Any]] = []
-    interruption = Interruption()
+    interruption = Interruption(lambda: run_position.current.outlook())
     parse_options, build_model = stock.parse_options, stock.build_model
 
     def remember(*args: Any, **kwargs: Any) -> Any:

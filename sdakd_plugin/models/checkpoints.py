@@ -10,6 +10,7 @@ from typing import Any
 from basicsr.utils import get_root_logger
 
 from sdakd_plugin import weights
+from sdakd_plugin.continuity.interruption import held_back
 from sdakd_plugin.continuity.resume import read_state
 from sdakd_plugin.errors import UserError
 from sdakd_plugin.models import milestones
@@ -33,7 +34,7 @@ class Checkpoints:
         self.refuge: Path | None = None  # where they go while the run's folder takes none
 
     def write(self, contents: Mapping[str, Any]) -> None:
-        """Write the files of a checkpoint, each whole or not at all; or all of them elsewhere.
+        """Write the files of a checkpoint, each whole or not at all; or all of them elsewhere. A signal waits for it.
 
         Args:
             contents: what ``torch.save`` takes, by path such as ``models/net_g_5000.pth``.
@@ -41,6 +42,10 @@ class Checkpoints:
         Raises:
             SystemExit: neither the run's folder nor a temporary one takes them.
         """
+        with held_back():
+            self._write(contents)
+
+    def _write(self, contents: Mapping[str, Any]) -> None:
         try:
             for name, content in contents.items():
                 weights.atomic_save(content, self.file(name))
