@@ -119,7 +119,7 @@ def until(condition, seconds=60.):
 
 
 def test_windows_lacks_names_and_saves_all_the_same(stock, final):
-    options, ends = final
+    options, _ = final
     options['datasets']['train']['num_worker_per_gpu'] = 0  # those that are forked need SIGCHLD
     child, log = started(stock, options, 'like_windows')
     until(lambda: 'iter:       3' in log.read_text())
@@ -136,7 +136,8 @@ def test_a_signal_is_answered_at_once(stock, final):
     until(lambda: 'iter:       4' in log.read_text())
     time.sleep(0.5)  # the fifth has begun
     os.kill(child, signal.SIGINT)
-    until(lambda: 'SIGINT: finishing iteration 5, then saving; press again to quit without saving' in log.read_text(), 1)
+    said = 'SIGINT: finishing iteration 5, then saving; press again to quit without saving'
+    until(lambda: said in log.read_text(), 1)
     assert not (stock.folder / RUN / 'training_states/5.state').exists()
     os.kill(child, signal.SIGINT)
     assert stock.warm.wait(stock.folder, []).returncode == -signal.SIGINT
@@ -146,7 +147,7 @@ def test_a_signal_is_answered_at_once(stock, final):
 
 
 def test_a_second_signal_waits_for_the_checkpoint(stock, final):
-    options, ends = final
+    options, _ = final
     options['logger']['save_checkpoint_freq'] = 100
     child, log = started(stock, options, 'slow_saves')
     until(lambda: 'iter:       5' in log.read_text())

@@ -45,8 +45,8 @@ def train(arguments: Sequence[str]) -> None:
         print('Comparing bicubic, teacher and student ...', flush=True)
         try:
             with quiet():
-                text = summarise(opt)
-        except (OSError, RuntimeError) as error:  # a full disk, or images too large for the teacher's memory
+                text = summarise(opt, run_position.current.model.checkpoints.folder('models'))
+        except (OSError, RuntimeError) as error:  # such as images too large for the teacher's memory
             text = f'The training is complete, but the comparison could not be made: {error}'
         print(text)
 

@@ -74,7 +74,7 @@ def resolve(name_or_path: str | os.PathLike[str], role: str) -> Path:
         official.parent.mkdir(parents=True, exist_ok=True)
         if _from_package(known, converted, role):
             return converted
-    except (OSError, RuntimeError) as error:  # RuntimeError: torch.save on a full disk
+    except (OSError, RuntimeError) as error:
         raise UserError(f'{role}: {known.name} cannot be stored in {official.parent}: {error}; '
                         'the environment variable SDAKD_CACHE can name another folder') from error
     _download(known, official, role)
