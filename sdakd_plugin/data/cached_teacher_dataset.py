@@ -15,6 +15,7 @@ from basicsr.utils.registry import DATASET_REGISTRY
 from torch.utils.data import Dataset
 
 from sdakd_plugin.errors import UserError
+from sdakd_plugin.registries import look_up
 
 PAIRED = ('PairedImageDataset', 'RealESRGANPairedDataset')
 
@@ -33,7 +34,7 @@ class CachedTeacherDataset(Dataset[dict[str, Any]]):
 
     def __init__(self, opt: Mapping[str, Any]) -> None:
         self.opt = opt
-        self.paired = DATASET_REGISTRY.get(opt['paired_type'])(deepcopy(dict(opt)))
+        self.paired = look_up(DATASET_REGISTRY, opt['paired_type'])(deepcopy(dict(opt)))
         self.paths = self.paired.paths
         self.folder = Path(opt['dataroot_teacher'])
 

@@ -14,6 +14,7 @@ from torch import nn
 
 from sdakd_plugin.distillation.perceptual import vgg_at_hand
 from sdakd_plugin.errors import UserError, nearest
+from sdakd_plugin.registries import full_name, look_up
 
 
 @contextmanager
@@ -56,7 +57,7 @@ def _build(build: Callable[[dict[str, Any]], nn.Module], registry: Registry, blo
            key: str) -> nn.Module:
     check_call(registry, block, key)
     try:
-        return build(dict(block))
+        return build({**block, 'type': full_name(registry, block['type'])})
     except UserError as error:
         raise UserError(f'{key}: {error}') from None
     except OSError as error:  # weights of a loss or network of the user's own
@@ -83,7 +84,7 @@ def check_call(registry: Registry, block: Any, key: str, given: Collection[str] 
     name = block['type']
     if name not in registered(registry):
         raise UserError(f"{key}.type: there is no '{name}'" + nearest(name, registered(registry)))
-    parameters = inspect.signature(registry.get(name)).parameters.values()
+    parameters = inspect.signature(look_up(registry, name)).parameters.values()
     if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
         return
     valid = [parameter.name for parameter in parameters if parameter.name not in given]

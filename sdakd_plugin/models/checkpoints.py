@@ -76,9 +76,10 @@ class Checkpoints:
                 (self.refuge / name).parent.mkdir(exist_ok=True)
                 weights.atomic_save(content, self.refuge / name)
         except (OSError, RuntimeError) as second:
-            logger.error(f'Training stops: the checkpoint can be saved neither in {self.path[NETWORKS]} ({_reason(error)}) '
-                         f'nor in {self.refuge or tempfile.gettempdir()} ({_reason(second)}). The checkpoints before '
-                         'it are as they were.')
+            logger.error('Training stops: the checkpoint can be saved neither in '
+                         f'{self.path[NETWORKS]} ({_reason(error)}) nor in '
+                         f'{self.refuge or tempfile.gettempdir()} ({_reason(second)}). The checkpoints before it are '
+                         'as they were.')
             raise SystemExit(1) from None
         logger.error(f'The checkpoint cannot be saved in {self.path[NETWORKS]} ({_reason(error)}); it is in '
                      f'{self.refuge}. To go on from it, copy what is there into the folder of the run.')
