@@ -236,7 +236,6 @@ def test_from_the_command_to_stock_training_without_the_teachers_weights(stock, 
     assert 'neither a file nor a known name' in stock.run('sdakd train', run).stderr
 
 
-@pytest.mark.long
 def test_a_line_for_every_tenth_where_no_terminal_is_attached(run, tmp_path, capsys):
     (tmp_path / 'opt.yml').write_text(yaml.safe_dump(run))
     assert main(['cache', '-opt', str(tmp_path / 'opt.yml')]) == 0
@@ -248,6 +247,7 @@ def test_a_line_for_every_tenth_where_no_terminal_is_attached(run, tmp_path, cap
     assert list(progress([])) == [] and capsys.readouterr().err == ''
 
 
+@pytest.mark.long
 def test_a_stage_with_features_runs_the_teacher_but_takes_its_image_from_the_cache(stock, run):
     run['train']['feature_opt'] = {'type': 'FeatureAlignmentLoss', 'layers': ['body.0'], 'loss_weight': 0.1}
     run['train'].update(total_iter=4, stages=[
