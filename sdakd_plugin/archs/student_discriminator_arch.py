@@ -10,7 +10,6 @@ from torch import nn
 
 from sdakd_plugin.archs.stylegan2_native import to_native
 from sdakd_plugin.errors import UserError, nearest
-from sdakd_plugin.registries import look_up
 
 # StyleGAN2's channels at narrow 1 by resolution; those from 64x64 on are multiplied by channel_multiplier too
 STYLEGAN2_CHANNELS = {4: 512, 8: 512, 16: 512, 32: 512, 64: 256, 128: 128, 256: 64, 512: 32, 1024: 16}
@@ -95,10 +94,11 @@ def _family(teacher: Any) -> Callable[..., nn.Module]:
     if not isinstance(teacher, Mapping) or 'type' not in teacher:
         raise UserError('teacher: expected a network block with the key type')
     name = str(teacher['type'])
-    if name not in ARCH_REGISTRY and f'{name}_basicsr' not in ARCH_REGISTRY:  # get() falls back to the latter
+    if name not in ARCH_REGISTRY and f'{name}_basicsr' not in ARCH_REGISTRY:
         names = [known.removesuffix('_basicsr') for known, _ in ARCH_REGISTRY]
         raise UserError(f"teacher.type: there is no '{name}'{nearest(name, names)}")
-    return look_up(ARCH_REGISTRY, name)
+    # get() falls back to the latter by itself, but prints a line
+    return ARCH_REGISTRY.get(name if name in ARCH_REGISTRY else f'{name}_basicsr')
 
 
 def _values(family: Callable[..., nn.Module], name: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
