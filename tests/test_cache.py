@@ -14,6 +14,8 @@ import torch
 import yaml
 from basicsr.data import build_dataset
 
+from sdakd_plugin.cli import main
+from sdakd_plugin.commands.progress import progress
 from sdakd_plugin.data.cached_teacher_dataset import image_file
 from sdakd_plugin.deploy.fill_cache import load_teacher, make, prepare
 from sdakd_plugin.distillation.teacher import load_frozen
@@ -232,6 +234,17 @@ def test_from_the_command_to_stock_training_without_the_teachers_weights(stock, 
     assert not any((tmp_path / name).exists() for name in ('teacher.cache', 'cache/cache'))
     run['teacher']['pretrain_network_g'] = 'another.pth'
     assert 'neither a file nor a known name' in stock.run('sdakd train', run).stderr
+
+
+def test_a_line_for_every_tenth_where_no_terminal_is_attached(run, tmp_path, capsys):
+    (tmp_path / 'opt.yml').write_text(yaml.safe_dump(run))
+    assert main(['cache', '-opt', str(tmp_path / 'opt.yml')]) == 0
+    assert capsys.readouterr().err.splitlines() == [
+        '1 of 4 images (25%)', '2 of 4 images (50%)', '3 of 4 images (75%)', '4 of 4 images (100%)']
+    assert list(progress(range(1234))) == list(range(1234))
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 10 and lines[0] == '124 of 1,234 images (10%)' and lines[-1] == '1,234 of 1,234 images (100%)'
+    assert list(progress([])) == [] and capsys.readouterr().err == ''
 
 
 @pytest.mark.long

@@ -1,6 +1,11 @@
 """Saving: elsewhere where it fails, and no more checkpoints than are asked for, but never without a good one."""
+import builtins
+import errno
+import io
 import json
 import logging
+import os
+import re
 import shutil
 import tempfile
 from pathlib import Path
@@ -118,6 +123,54 @@ def test_a_run_that_keeps_two(stock, options):
     options['train']['total_iter'], options['train']['stages'][2]['iters'] = 7, 3
     stock.ok('sdakd train', options, '--auto_resume')
     assert {6, 7} <= {int(path.stem) for path in (folder / 'training_states').iterdir()}
+
+
+class FullDisk(io.FileIO):
+    """A file of a disk on which there is room for names, and for a few bytes at a time where ``room`` says so."""
+
+    room = 0
+
+    def write(self, data):
+        if memoryview(data).nbytes > self.room:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return super().write(data)
+
+
+def with_full_disk(arguments):
+    """``sdakd`` where the folder ``experiments`` takes nothing but its log and the option file."""
+    def full(path, mode='r', *args, **kwargs):
+        here = isinstance(path, (str, os.PathLike)) and 'experiments' in Path(path).absolute().parts
+        if not here or mode[0] not in 'wx' or str(path).endswith(('.log', '.yml')):
+            return opened(path, mode, *args, **kwargs)
+        raw = io.BufferedWriter(FullDisk(path, mode.replace('b', '')))
+        return raw if 'b' in mode else io.TextIOWrapper(raw)
+    opened, builtins.open, io.open = io.open, full, full
+    from sdakd_plugin.cli import main
+    return main(arguments)
+
+
+def test_torch_does_not_hide_why_a_file_cannot_be_written(tmp_path, monkeypatch):
+    from sdakd_plugin import weights
+    monkeypatch.setattr(FullDisk, 'room', io.DEFAULT_BUFFER_SIZE)  # closing, which writes the rest, does not fail too
+    monkeypatch.setattr('sdakd_plugin.weights.files.open',
+                        lambda path, mode: io.BufferedWriter(FullDisk(path, 'x')), raising=False)
+    with pytest.raises(OSError, match='No space left on device'):
+        weights.atomic_save({'weight': torch.rand(100, 100)}, tmp_path / 'x.pth')
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.slow
+def test_the_summary_of_a_run_with_a_full_disk(stock, options):
+    done = stock.run('sdakd train', options, function='tests.test_checkpoints:with_full_disk')
+    text = done.stdout + done.stderr
+    assert done.returncode == 0 and 'Traceback' not in text, text
+    assert 'enforce fail' not in text and 'no such file' not in text
+    refuge = Path(re.search(r'cannot be saved in \S+ \(No space left on device\); it is in (\S+)\. ', text)[1])
+    student = re.search(r'^Student: (.*)$', text, re.MULTILINE)[1]
+    assert (stock.folder / student).samefile(refuge / 'models/net_g_latest.pth')
+    assert 'psnr' in done.stdout and 'Neither tables nor picture can be written in' in done.stdout
+    assert 'No space left on device' in done.stdout.splitlines()[-2]
+    shutil.rmtree(refuge)
 
 
 @pytest.mark.slow

@@ -463,7 +463,7 @@ class TestWholeRuns:
                      'teacher.network_g is untrained', 'End of training.'):
             assert line in log
         last = re.findall(r'iter: +6,.*', log)[0]
-        for key in ('l_g_pix', 'l_g_feature', 'l_g_gan', 'l_d_real', 'l_d_r1', 'stage: 3.0000e+00'):
+        for key in ('l_g_pix', 'l_g_feature', 'l_g_gan', 'l_d_real', 'l_d_r1', 'stage: 3 '):
             assert key in last
         entries = json.loads((stock.folder / 'experiments/run/stages.json').read_text())
         assert [(entry['iter'], entry['dataset']) for entry in entries] == [

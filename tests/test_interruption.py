@@ -64,6 +64,105 @@ def test_a_signal_saves_the_run(stock, final, number):
     assert equal(contents(stock.folder), ends)
 
 
+def slow_saves(arguments):
+    """``sdakd`` where it takes a second to write a file of iteration 5 or later."""
+    from sdakd_plugin import weights
+    from sdakd_plugin.cli import main
+    save = weights.atomic_save
+
+    def slowly(content, path):
+        save(content, path)
+        if int(re.search(r'(\d+|latest)\.', path.name)[1].replace('latest', '0')) >= 5:
+            time.sleep(1)
+    weights.atomic_save = slowly
+    return main(arguments)
+
+
+def slow_iterations(arguments):
+    """``sdakd`` whose fifth iteration takes four seconds, and says when it has begun."""
+    from sdakd_plugin.cli import main
+    from sdakd_plugin.models.sdakd_model import SDAKDModel
+    begin = SDAKDModel.begin_iteration
+
+    def slowly(model, iteration):
+        begin(model, iteration)
+        if iteration == 5:
+            print('the fifth has begun', file=sys.stderr, flush=True)
+            time.sleep(4)
+    SDAKDModel.begin_iteration = slowly
+    return main(arguments)
+
+
+def like_windows(arguments):
+    """``sdakd`` without the names that Windows lacks."""
+    for name in ('SIGCHLD', 'SIGHUP', 'SIGKILL', 'SIGQUIT', 'SIGUSR1', 'SIGALRM'):
+        delattr(signal, name)
+    for name in ('fork', 'killpg', 'setsid', 'getuid', 'sched_getaffinity'):
+        delattr(os, name)
+    return slow_iterations(arguments)
+
+
+def started(stock, options, function):
+    """Start ``sdakd train`` in a child of the warm process; its process number, and the file with its log."""
+    (stock.folder / 'opt.yml').write_text(yaml.safe_dump(options))
+    log = Path(f'{stock.folder}.err')
+    log.write_text('')
+    return stock.warm.start(stock.folder, ['train', '-opt', 'opt.yml'],
+                            function=f'tests.test_interruption:{function}'), log
+
+
+def until(condition, seconds=60.):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
+def test_windows_lacks_names_and_saves_all_the_same(stock, final):
+    options, _ = final
+    options['datasets']['train']['num_worker_per_gpu'] = 0  # those that are forked need SIGCHLD
+    child, log = started(stock, options, 'like_windows')
+    until(lambda: 'the fifth has begun' in log.read_text())
+    os.kill(child, signal.SIGINT)
+    done = stock.warm.wait(stock.folder, [])
+    assert done.returncode == 130 and 'Traceback' not in done.stderr, done.stderr
+    assert 'stopped after iteration 5, which is saved' in done.stderr
+    assert (stock.folder / RUN / 'training_states/5.state').exists()
+
+
+def test_a_signal_is_answered_at_once(stock, final):
+    options, ends = final
+    child, log = started(stock, options, 'slow_iterations')
+    until(lambda: 'the fifth has begun' in log.read_text())
+    os.kill(child, signal.SIGINT)
+    said = 'SIGINT: finishing iteration 5, then saving; press again to quit without saving'
+    until(lambda: said in log.read_text(), 3)
+    assert not (stock.folder / RUN / 'training_states/5.state').exists()
+    os.kill(child, signal.SIGINT)
+    assert stock.warm.wait(stock.folder, []).returncode == -signal.SIGINT
+    assert not list((stock.folder / RUN).glob('*/*5*'))
+    assert 'iter: 4.' in stock.ok('sdakd train', options, '--auto_resume')
+    assert equal(contents(stock.folder), ends)
+
+
+def test_a_second_signal_waits_for_the_checkpoint(stock, final):
+    options, _ = final
+    options['logger']['save_checkpoint_freq'] = 100
+    child, log = started(stock, options, 'slow_saves')
+    until(lambda: 'iter:       5' in log.read_text())
+    os.kill(child, signal.SIGINT)
+    networks = stock.folder / RUN / 'models'
+    until(lambda: list(networks.glob('net_*.pth')))
+    os.kill(child, signal.SIGINT)
+    done = stock.warm.wait(stock.folder, [])
+    assert done.returncode == -signal.SIGINT
+    assert 'SIGINT: the checkpoint that is being saved is completed first' in done.stderr
+    iterations = {kind: [re.search(r'(\d+)\.', path.name)[1] for path in (stock.folder / RUN).glob(f'{kind}*')]
+                  for kind in ('models/net_g_', 'models/net_d_', 'training_states/')}
+    assert len({tuple(found) for found in iterations.values()}) == 1, iterations
+    assert f"iter: {iterations['training_states/'][0]}." in stock.ok('sdakd train', options, '--auto_resume')
+
+
 def test_an_image_that_goes_away_saves_the_run(stock, final, photos):
     options, ends = final
     shutil.copytree(photos, stock.folder / 'photos')

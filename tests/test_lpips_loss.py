@@ -169,7 +169,7 @@ def test_without_network_the_remedy_is_named(monkeypatch, tmp_path):
         raise URLError('no route to host')
     monkeypatch.setattr(torch.hub, 'get_dir', lambda: str(tmp_path))
     monkeypatch.setattr(torch.hub, 'download_url_to_file', offline)
-    with pytest.raises(UserError, match=rf'backbone_path is not set .*no route to host.* put it at {tmp_path}'):
+    with pytest.raises(UserError, match=rf'no route to host.*set backbone_path to it, or put it at {tmp_path}'):
         LPIPSLoss()
 
 

@@ -1,6 +1,8 @@
 """`sdakd report`: costs that agree with what is known of the networks, measured side by side."""
 import json
 import os
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -75,6 +77,19 @@ def test_memory_grows_by_what_the_features_take():
     assert small > weights
     features = 3 * 2 * 64 * 256 * 256 * 4
     assert features * 0.8 < large - small < features * 4
+
+
+@pytest.mark.slow
+def test_without_fork_a_process_is_started_anew():
+    """As on Windows, where the start method fork does not exist."""
+    code = ('import multiprocessing.context as context, os\n'
+            'from sdakd_plugin.deploy import peak\n'
+            'if __name__ == "__main__":\n'
+            '    del os.fork, context._concrete_contexts["fork"]\n'
+            f'    (found,), = peak.main([{SMALL}], [16], "cpu", 1)\n'
+            '    assert found > 0\n')
+    done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
 
 
 def test_passes_are_made_in_turns():

@@ -94,10 +94,11 @@ def _family(teacher: Any) -> Callable[..., nn.Module]:
     if not isinstance(teacher, Mapping) or 'type' not in teacher:
         raise UserError('teacher: expected a network block with the key type')
     name = str(teacher['type'])
-    if name not in ARCH_REGISTRY and f'{name}_basicsr' not in ARCH_REGISTRY:  # get() falls back to the latter
+    if name not in ARCH_REGISTRY and f'{name}_basicsr' not in ARCH_REGISTRY:
         names = [known.removesuffix('_basicsr') for known, _ in ARCH_REGISTRY]
         raise UserError(f"teacher.type: there is no '{name}'{nearest(name, names)}")
-    return ARCH_REGISTRY.get(name)
+    # get() falls back to the latter by itself, but prints a line
+    return ARCH_REGISTRY.get(name if name in ARCH_REGISTRY else f'{name}_basicsr')
 
 
 def _values(family: Callable[..., nn.Module], name: str, arguments: Mapping[str, Any]) -> dict[str, Any]:

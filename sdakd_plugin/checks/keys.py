@@ -18,6 +18,7 @@ from basicsr.utils.registry import ARCH_REGISTRY, LOSS_REGISTRY, METRIC_REGISTRY
 from sdakd_plugin.distillation.build import check_call
 from sdakd_plugin.errors import UserError, missing_key, nearest
 from sdakd_plugin.options import DatasetOptions, LoggerOptions, ValOptions, shown
+from sdakd_plugin.registries import look_up
 
 # what BasicSR's parse_options puts under path, and the keys that its make_exp_dirs does not turn into folders
 PATH_KEYS = ('experiments_root', 'models', 'training_states', 'log', 'visualization', 'results_root')
@@ -80,7 +81,7 @@ def _check_arguments(opt: Mapping[str, Any]) -> None:
             raise UserError(f'{key}: expected a block with the key type, whose value is a name')
         if registry is not None:
             check_call(registry, block, key, given=('img', 'img2') if registry is METRIC_REGISTRY else ())
-        called = registry.get(block['type']) if registry else _of_training(block['type'])
+        called = look_up(registry, block['type']) if registry else _of_training(block['type'])
         if called is not None:
             check_types(called, block, key)
 

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, redirect_stdout
 from copy import deepcopy
 from functools import wraps
+from io import StringIO
 from traceback import extract_tb
 from typing import Any
 
@@ -120,12 +121,15 @@ def _try_to_resume(model: Any, state: dict[str, Any], path: str) -> None:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Keep BasicSR silent, and its logger unconfigured: the first real use decides where the log file goes."""
+    """Keep BasicSR silent, and its logger unconfigured: the first real use decides where the log file goes.
+
+    Standard error stays as it is, so that a download shows its progress.
+    """
     logger = logging.getLogger('basicsr')
     before, initialized_logger['basicsr'] = dict(initialized_logger), True
     logger.disabled = True
     try:
-        with redirect_stdout(None):  # its registry prints a line for every name that it completes
+        with redirect_stdout(StringIO()):  # its registry prints a line for every name that it completes
             yield
     finally:
         logger.disabled = False

@@ -3,9 +3,10 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
+from pathlib import Path
 from typing import Any
 
 
@@ -22,7 +23,7 @@ def train(arguments: Sequence[str]) -> None:
     from sdakd_plugin.continuity.resume import load_resume_state
     from sdakd_plugin.data.named_errors import naming
     seen: list[dict[str, Any]] = []
-    interruption = Interruption()
+    interruption = Interruption(lambda: run_position.current.outlook())
     parse_options, build_model = stock.parse_options, stock.build_model
 
     def remember(*args: Any, **kwargs: Any) -> Any:
@@ -36,19 +37,32 @@ def train(arguments: Sequence[str]) -> None:
         return model
 
     with replaced(stock, parse_options=remember, build_model=build, load_resume_state=load_resume_state,
-                  build_dataset=naming(stock.build_dataset)), interruption.watch():
+                  build_dataset=naming(stock.build_dataset), MessageLogger=message_logger(stock.MessageLogger)), \
+            interruption.watch():
         stock.train_pipeline(os.getcwd())
     opt = seen[0]
     if opt['rank'] == 0 and opt.get('val'):
         from sdakd_plugin.checks.run import quiet
         from sdakd_plugin.deploy.summary import summarise
         print('Comparing bicubic, teacher and student ...', flush=True)
+        checkpoints = getattr(run_position.current.model, 'checkpoints', None)  # models of BasicSR have none
+        models = checkpoints.folder('models') if checkpoints else Path(opt['path']['models'])
         try:
             with quiet():
-                text = summarise(opt)
-        except (OSError, RuntimeError) as error:  # a full disk, or images too large for the teacher's memory
+                text = summarise(opt, models)
+        except (OSError, RuntimeError) as error:  # such as images too large for the teacher's memory
             text = f'The training is complete, but the comparison could not be made: {error}'
         print(text)
+
+
+def message_logger(stock: type[Any]) -> Callable[..., Any]:
+    """BasicSR's ``MessageLogger``, which counts the iteration that has just ended as one to come, so that the last one
+    has a remaining time of -1 day, 23:59:56."""
+    def make(*args: Any, **kwargs: Any) -> Any:
+        logger = stock(*args, **kwargs)
+        logger.max_iters += 1
+        return logger
+    return make
 
 
 @contextmanager

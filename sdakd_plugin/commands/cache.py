@@ -4,11 +4,11 @@ from __future__ import annotations
 import argparse
 
 import basicsr  # noqa: F401  # first: it registers the plugin, whose modules need it whole
-from tqdm import tqdm
 
 from sdakd_plugin.checks.data import check_datasets
 from sdakd_plugin.checks.option_file import read_yaml
 from sdakd_plugin.checks.run import quiet
+from sdakd_plugin.commands.progress import progress
 from sdakd_plugin.commands.upscale import pick_device
 from sdakd_plugin.data.cached_teacher_dataset import image_file
 from sdakd_plugin.data.published import completed
@@ -38,9 +38,8 @@ def run(arguments: argparse.Namespace) -> int:
         check_datasets({**opt, 'datasets': {'train': cache.block}})
         teacher = load_teacher(cache, device, arguments.tile)
         missing = prepare(cache, arguments.overwrite)
-    with tqdm(missing, unit='image', disable=None) as bar:
-        for name in bar:
-            make(cache, teacher, name)
+    for name in progress(missing):
+        make(cache, teacher, name)
     size = sum(image_file(cache.folder, name).stat().st_size for name in cache.indices)
     print(f'{cache.folder}: {len(cache.indices)} images, {size / 1e9:.2f} GB; {len(missing)} of them are new')
     return 0

@@ -73,9 +73,21 @@ class RunPosition:
             Interrupted: a signal came, to this process or to another one.
         """
         self.iteration += self.trained
+        self.trained = False
         batch = self._count(fetch() if self.interruption is None else self._heed(fetch))
         self.trained = batch is not None
         return batch
+
+    def outlook(self) -> str:
+        """What a signal leads to that comes now."""
+        running = self.iteration + self.trained
+        if self.model is None or running == 0:
+            return 'stopping before the first iteration'
+        if running == self.saved:
+            return f'stopping after iteration {running:,}, which is saved'
+        if running > self.model.opt['train']['total_iter']:
+            return 'the last iteration is done; finishing the run'
+        return f'finishing iteration {running:,}, then saving'
 
     def _count(self, batch: Any) -> Any:
         self.consumed += batch is not None

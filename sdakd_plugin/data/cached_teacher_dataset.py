@@ -15,6 +15,7 @@ from basicsr.utils.registry import DATASET_REGISTRY
 from torch.utils.data import Dataset
 
 from sdakd_plugin.errors import UserError
+from sdakd_plugin.registries import look_up
 
 PAIRED = ('PairedImageDataset', 'RealESRGANPairedDataset', 'PhotoDataset', 'SampleImageDataset')
 OWN_KEYS = ('paired_type', 'dataroot_teacher')
@@ -34,7 +35,7 @@ class CachedTeacherDataset(Dataset[dict[str, Any]]):
 
     def __init__(self, opt: Mapping[str, Any]) -> None:
         paired = {key: deepcopy(value) for key, value in opt.items() if key not in OWN_KEYS}
-        self.paired = DATASET_REGISTRY.get(opt['paired_type'])({**paired, 'type': opt['paired_type']})
+        self.paired = look_up(DATASET_REGISTRY, opt['paired_type'])({**paired, 'type': opt['paired_type']})
         self.opt = self.paired.opt  # with its defaults
         self.paths = self.paired.paths
         self.folder = Path(opt['dataroot_teacher'])

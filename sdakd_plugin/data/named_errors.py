@@ -4,7 +4,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from basicsr.utils.registry import DATASET_REGISTRY
+
 from sdakd_plugin.errors import UserError
+from sdakd_plugin.registries import full_name
 
 BuildDataset = Callable[[dict[str, Any]], Any]
 
@@ -12,7 +15,7 @@ BuildDataset = Callable[[dict[str, Any]], Any]
 def naming(build_dataset: BuildDataset) -> BuildDataset:
     """BasicSR's ``build_dataset``, whose data sets raise a UserError that names the image which cannot be read."""
     def build(opt: dict[str, Any]) -> Any:
-        return named(build_dataset(opt), opt['name'])
+        return named(build_dataset({**opt, 'type': full_name(DATASET_REGISTRY, opt['type'])}), opt['name'])
     return build
 
 

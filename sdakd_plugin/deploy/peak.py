@@ -7,6 +7,7 @@ was built: weights, features, and the buffers of the convolution routines, but n
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -67,9 +68,11 @@ def measure(network: Mapping[str, Any], size: int, device: str, threads: int) ->
 
 
 def main(networks: Sequence[Mapping[str, Any]], sizes: Sequence[int], device: str, threads: int) -> list[list[int]]:
-    """Measure in a new process each; they are forked, so that the imports, which take seconds, are made once."""
+    """Measure in a new process each; where they can be forked, the imports, which take seconds, are made once."""
+    start = 'fork' if hasattr(os, 'fork') else 'spawn'  # Windows has no fork
+
     def alone(network: Mapping[str, Any], size: int) -> int:
-        with ProcessPoolExecutor(1, mp_context=get_context('fork')) as process:
+        with ProcessPoolExecutor(1, mp_context=get_context(start)) as process:
             return process.submit(measure, network, size, device, threads).result()
     return [[alone(network, size) for size in sizes] for network in networks]
 

@@ -26,22 +26,24 @@ from sdakd_plugin.options import parse
 Row = dict[str, Any]
 
 
-def summarise(opt: Mapping[str, Any]) -> str:
+def summarise(opt: Mapping[str, Any], models: Path) -> str:
     """Compare bicubic, teacher and student on the validation sets of a finished run.
 
-    Writes ``summary.md``, ``summary.json`` and, of the first set, ``comparison.png`` into the run's folder.
+    Writes ``summary.md``, ``summary.json`` and, of the first set, ``comparison.png`` into the run's folder; that they
+    cannot be written is said.
 
     Args:
         opt: the run's options, as BasicSR's ``parse_options`` returned them.
+        models: the folder that the students were saved in last.
 
     Returns:
         The text to show: the tables, and where the files are.
     """
     root = Path(opt['path']['experiments_root'])
     device = torch.device('cuda' if opt['num_gpu'] != 0 else 'cpu')
-    nets = load_networks(opt, device)
+    nets = load_networks(opt, models, device)
     tables: dict[str, list[Row]] = {}
-    shown = ''
+    picture: Any = None
     for dataset in validation_sets(opt):
         name = dataset.opt['name']
         metrics = (opt.get('val') or {}).get('metrics') or compare.default_metrics(_scale(dataset[0]))
@@ -50,16 +52,20 @@ def summarise(opt: Mapping[str, Any]) -> str:
         results = compare.compare(methods, dataset, metrics)
         start = {student: start_metrics(root, name, label) for student, (label, _) in parse(opt).students.items()}
         rows = tables[name] = make_rows(results, nets, dataset, device, start)
-        if not shown:
+        if picture is None:
             captions = {row['method']: ', '.join(f'{key} {row[key]:.2f}' for key in metrics if row.get(key) is not None)
                         for row in rows}  # a metric may be undefined, such as NIQE for an image without contrast
             order = ['LR', 'bicubic', *nets, 'GT']
-            side_by_side({method: results[method].images for method in order}, captions).save(root / 'comparison.png')
-            shown = f"Picture: {_short(root / 'comparison.png')}"
+            picture = side_by_side({method: results[method].images for method in order}, captions)
     text = '\n\n'.join(f'{name}\n\n{markdown(rows)}' for name, rows in tables.items())
-    (root / 'summary.md').write_text(text + '\n', encoding='utf-8')
-    (root / 'summary.json').write_text(json.dumps(_without_nan(tables), indent=2), encoding='utf-8')
-    files = ', '.join(_short(student_file(opt, label)) for label, _ in parse(opt).students.values())
+    try:
+        picture.save(root / 'comparison.png')
+        (root / 'summary.md').write_text(text + '\n', encoding='utf-8')
+        (root / 'summary.json').write_text(json.dumps(_without_nan(tables), indent=2), encoding='utf-8')
+        shown = f"Picture: {_short(root / 'comparison.png')}"
+    except OSError as error:
+        shown = f'Neither tables nor picture can be written in {root}: {error.strerror}'
+    files = ', '.join(_short(student_file(models, label)) for label, _ in parse(opt).students.values())
     return f'\n{text}\n\n{shown}\nStudent: {files}'
 
 
@@ -69,23 +75,23 @@ def validation_sets(opt: Mapping[str, Any]) -> list[Any]:
     return [view for block in blocks for view in at_scales(build_dataset(block), parse(opt).scales)]
 
 
-def load_networks(opt: Mapping[str, Any], device: torch.device) -> dict[str, nn.Module]:
-    """The teacher, if there is one, and the students as they were saved last."""
+def load_networks(opt: Mapping[str, Any], models: Path, device: torch.device) -> dict[str, nn.Module]:
+    """The teacher, if there is one, and the students as they were saved last in the folder ``models``."""
     nets: dict[str, nn.Module] = {}
     options = parse(opt)
     if options.teacher is not None and (options.teacher.cache is None or at_hand(options.teacher)):
         nets['teacher'] = Teacher(options.teacher, Execution(device)).net_g
     for name, (label, network) in options.students.items():
-        path = student_file(opt, label)
+        path = student_file(models, label)
         student = build_network(network, 'network_g')
         weights.load_into(student, weights.load_state_dict(path, 'params_ema'), path, name)
         nets[name] = student.to(device).eval()
     return nets
 
 
-def student_file(opt: Mapping[str, Any], label: str) -> Path:
-    """Where a run saved a student last."""
-    return Path(opt['path']['models'], f'net_g{label}_latest.pth')
+def student_file(models: Path, label: str) -> Path:
+    """The file of a student as it was saved last."""
+    return models / f'net_g{label}_latest.pth'
 
 
 def make_rows(results: Mapping[str, compare.Result], nets: Mapping[str, nn.Module], dataset: Any,

@@ -4,6 +4,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout
+from io import StringIO
 from pathlib import Path
 
 import cv2
@@ -78,7 +79,7 @@ class Upscaler(RealESRGANer):
         """A pass over an image of that size; one that does not fit into memory becomes one line."""
         try:
             self._check_memory(height, width)
-            with redirect_stdout(None):  # the parent prints a line for each tile
+            with redirect_stdout(StringIO()):  # the parent prints a line for each tile
                 yield
         except (MemoryError, RuntimeError, cv2.error) as error:
             advice = f'a --tile below {self.tile_size}' if self.tile_size else '--tile 256' if self.scale else 'a CPU'

@@ -12,7 +12,9 @@ from basicsr.losses import build_loss as basicsr_build_loss
 from basicsr.utils.registry import ARCH_REGISTRY, LOSS_REGISTRY, Registry
 from torch import nn
 
+from sdakd_plugin.distillation.perceptual import vgg_at_hand
 from sdakd_plugin.errors import UserError, nearest
+from sdakd_plugin.registries import full_name, look_up
 
 
 @contextmanager
@@ -50,8 +52,13 @@ def build_network(block: Mapping[str, Any], key: str) -> nn.Module:
 
 
 def build_loss(block: Mapping[str, Any], key: str) -> nn.Module:
-    """Build the loss of an option block; as ``build_network``."""
-    return _build(basicsr_build_loss, LOSS_REGISTRY, block, key)
+    """Build the loss of an option block; as ``build_network``. Weights that it needs are downloaded."""
+    def build(block: dict[str, Any]) -> nn.Module:
+        if block['type'] != 'PerceptualLoss':
+            return basicsr_build_loss(block)
+        with vgg_at_hand(block.get('vgg_type', 'vgg19')):
+            return basicsr_build_loss(block)
+    return _build(build, LOSS_REGISTRY, block, key)
 
 
 def registered(registry: Registry) -> list[str]:
@@ -63,12 +70,11 @@ def _build(build: Callable[[dict[str, Any]], nn.Module], registry: Registry, blo
            key: str) -> nn.Module:
     check_call(registry, block, key)
     try:
-        return build(dict(block))
+        return build({**block, 'type': full_name(registry, block['type'])})
     except UserError as error:
         raise UserError(f'{key}: {error}') from None
-    except OSError as error:  # a backbone that cannot be downloaded
-        raise UserError(f"{key}: {block['type']} cannot get its weights ({error}); see 'Without a connection' in the "
-                        'README') from error
+    except OSError as error:  # weights of a loss or network of the user's own
+        raise UserError(f"{key}: {block['type']} cannot get its weights ({error})") from error
     except (ArithmeticError, AssertionError, AttributeError, KeyError, NotImplementedError, RuntimeError, TypeError,
             ValueError) as error:
         raise UserError(f"{key}: {block['type']} cannot be built: {type(error).__name__}: {error}") from error
@@ -91,7 +97,7 @@ def check_call(registry: Registry, block: Any, key: str, given: Collection[str] 
     name = block['type']
     if name not in registered(registry):
         raise UserError(f"{key}.type: there is no '{name}'" + nearest(name, registered(registry)))
-    parameters = inspect.signature(registry.get(name)).parameters.values()
+    parameters = inspect.signature(look_up(registry, name)).parameters.values()
     if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
         return
     valid = [parameter.name for parameter in parameters if parameter.name not in given]

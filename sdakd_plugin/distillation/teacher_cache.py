@@ -27,6 +27,7 @@ from sdakd_plugin.data.published import brings_kernels
 from sdakd_plugin.distillation.teacher import UNTRAINED, untrained
 from sdakd_plugin.errors import UserError
 from sdakd_plugin.options import Options, TeacherOptions, parse
+from sdakd_plugin.registries import look_up
 from sdakd_plugin.weights.catalogue import where
 from sdakd_plugin.weights.files import new_file
 
@@ -83,7 +84,7 @@ class TeacherCache:
     def dataset(self) -> Any:
         """The data set, as BasicSR serves it whole: ``lq`` (c, h, w), prepared as for training."""
         whole = {**deepcopy(self.block), 'phase': 'val', 'scale': self.options.scale}
-        return naming(DATASET_REGISTRY.get(self.block['type']))(whole)
+        return naming(look_up(DATASET_REGISTRY, self.block['type']))(whole)
 
     @property
     def lq_folder(self) -> str:

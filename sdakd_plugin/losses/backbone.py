@@ -1,10 +1,8 @@
 """ImageNet backbones of losses: read from a local torchvision file or downloaded, then frozen and never saved."""
 from __future__ import annotations
 
-import logging
 import math
 import pickle
-from http.client import HTTPException
 from pathlib import Path
 from typing import TypeVar
 
@@ -12,6 +10,7 @@ import torch
 from torch import nn
 from torchvision.models import get_model, get_model_weights
 
+from sdakd_plugin.download import FAILURES, download
 from sdakd_plugin.errors import UserError
 
 # No import of basicsr here: importing it registers the plugin, which imports the modules that import this one.
@@ -64,7 +63,7 @@ def freeze(module: AnyModule) -> AnyModule:
 
 
 def load_features(arch: str, path: str | Path | None, option: str) -> nn.Sequential:
-    """The ``features`` of a torchvision network with trained float32 weights. Uses no random numbers, prints nothing.
+    """The ``features`` of a torchvision network with trained float32 weights. Uses no random numbers.
 
     Args:
         arch: torchvision's name, such as ``vgg19``.
@@ -77,7 +76,7 @@ def load_features(arch: str, path: str | Path | None, option: str) -> nn.Sequent
     """
     with torch.device('meta'):  # allocates and draws nothing, not even VGG's 500 MB classifier
         features = get_model(arch, weights=None).features
-    file = Path(path).expanduser() if path else _download(arch, option)
+    file = Path(path).expanduser() if path else fetch(arch, f'set {option} to it')
     state = {key.removeprefix('features.'): value.float() if value.is_floating_point() else value
              for key, value in _read(file, arch, option).items() if not key.startswith('classifier.')}
     expected = features.state_dict()
@@ -112,18 +111,23 @@ def _read(file: Path, arch: str, option: str) -> dict[str, torch.Tensor]:
     return state
 
 
-def _download(arch: str, option: str) -> Path:
-    """torchvision's weights in torch.hub's cache, downloaded into it if needed."""
+def fetch(arch: str, remedy: str) -> Path:
+    """torchvision's weights in torch.hub's cache, where torchvision itself looks for them, downloaded if needed.
+
+    Args:
+        arch: torchvision's name, such as ``vgg19``.
+        remedy: what else to do with the file, for who has no connection.
+
+    Raises:
+        UserError: it is not there and cannot be downloaded.
+    """
     url, file = _address(arch), cached_file(arch)
     if not file.exists():
-        logging.getLogger('basicsr').info('Downloading %s to %s', url, file)
-        hash_prefix = file.stem.rsplit('-', 1)[-1]  # by PyTorch's convention
         try:
-            file.parent.mkdir(parents=True, exist_ok=True)
-            torch.hub.download_url_to_file(url, str(file), hash_prefix, progress=False)
-        except (OSError, RuntimeError, HTTPException) as error:
-            raise UserError(f'{option} is not set and the weights of {source(arch)} cannot be downloaded ({error}); '
-                            f'get that file elsewhere and set {option} to it, or put it at {file}') from error
+            download(url, file, file.stem.rsplit('-', 1)[-1])  # the hash in its name is PyTorch's convention
+        except FAILURES as error:
+            raise UserError(f'the weights of {source(arch)} are not on this machine and cannot be downloaded '
+                            f'({error}); get that file elsewhere and {remedy}, or put it at {file}') from error
     return file
 
 

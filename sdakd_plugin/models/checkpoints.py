@@ -10,6 +10,7 @@ from typing import Any
 from basicsr.utils import get_root_logger
 
 from sdakd_plugin import weights
+from sdakd_plugin.continuity.interruption import held_back
 from sdakd_plugin.continuity.resume import read_state
 from sdakd_plugin.errors import UserError
 from sdakd_plugin.models import milestones
@@ -31,9 +32,10 @@ class Checkpoints:
         self.path, self.kept, self.labels = opt['path'], kept, list(labels)
         self.metrics: Mapping[str, Any] = (opt.get('val') or {}).get('metrics') or {}
         self.refuge: Path | None = None  # where they go while the run's folder takes none
+        self.fled = False  # whether the last one is there
 
     def write(self, contents: Mapping[str, Any]) -> None:
-        """Write the files of a checkpoint, each whole or not at all; or all of them elsewhere.
+        """Write the files of a checkpoint, each whole or not at all; or all of them elsewhere. A signal waits for it.
 
         Args:
             contents: what ``torch.save`` takes, by path such as ``models/net_g_5000.pth``.
@@ -41,12 +43,22 @@ class Checkpoints:
         Raises:
             SystemExit: neither the run's folder nor a temporary one takes them.
         """
+        with held_back():
+            self._write(contents)
+
+    def folder(self, name: str) -> Path:
+        """Where the last checkpoint's ``models`` or ``training_states`` are."""
+        return self.refuge / name if self.fled and self.refuge else Path(self.path[name])
+
+    def _write(self, contents: Mapping[str, Any]) -> None:
         try:
             for name, content in contents.items():
                 weights.atomic_save(content, self.file(name))
         except (OSError, RuntimeError) as error:
+            self.fled = True
             self._flee(contents, error)
             return
+        self.fled = False
         if self.kept.keep_last is not None and (iteration := _iteration(contents)) is not None:
             self._thin_out(iteration)
 
@@ -64,11 +76,12 @@ class Checkpoints:
                 (self.refuge / name).parent.mkdir(exist_ok=True)
                 weights.atomic_save(content, self.refuge / name)
         except (OSError, RuntimeError) as second:
-            logger.error(f'Training stops: the checkpoint can be saved neither in {self.path[NETWORKS]} ({error}) '
-                         f'nor in {self.refuge or tempfile.gettempdir()} ({second}). The checkpoints before '
-                         'it are as they were.')
+            logger.error('Training stops: the checkpoint can be saved neither in '
+                         f'{self.path[NETWORKS]} ({_reason(error)}) nor in '
+                         f'{self.refuge or tempfile.gettempdir()} ({_reason(second)}). The checkpoints before it are '
+                         'as they were.')
             raise SystemExit(1) from None
-        logger.error(f'The checkpoint cannot be saved in {self.path[NETWORKS]} ({error}); it is in '
+        logger.error(f'The checkpoint cannot be saved in {self.path[NETWORKS]} ({_reason(error)}); it is in '
                      f'{self.refuge}. To go on from it, copy what is there into the folder of the run.')
 
     def _thin_out(self, newest: int) -> None:
@@ -108,6 +121,10 @@ class Checkpoints:
                                     key=values.__getitem__, reverse=block.get('better', 'higher') == 'higher')
                     best.update(ranked[:self.kept.keep_best])
         return best
+
+
+def _reason(error: Exception) -> str:
+    return getattr(error, 'strerror', None) or str(error)
 
 
 def _iteration(contents: Mapping[str, Any]) -> int | None:

@@ -81,9 +81,13 @@ class Milestones:
         iteration = min(iteration, schedule.stages[-1].last)  # BasicSR's last validation comes one later
         entry = {'iter': iteration, 'stage': ends.get(iteration, schedule.at(iteration).name), 'dataset': dataset,
                  'metrics': {name: float(value) if math.isfinite(value) else None for name, value in metrics.items()}}
-        add(self._path(ALL), entry)
-        if iteration in ends:
-            add(self._path(ENDS), entry)
+        try:
+            add(self._path(ALL), entry)
+            if iteration in ends:
+                add(self._path(ENDS), entry)
+        except OSError as error:  # such as a full disk, from which checkpoints flee
+            get_root_logger().error(f'The metrics of this validation cannot be kept in {self._path(ALL)}: '
+                                    f'{error.strerror}')
 
     def _path(self, kind: str) -> str:
         return os.path.join(self.opt['path']['experiments_root'], file_name(self.model.label, kind))

@@ -81,6 +81,7 @@ class MutualSRGANModel(RepairedModel):
 
     def __init__(self, opt: Mapping[str, Any]) -> None:
         self.options = parse(opt)
+        self.validated_at, self.resumed = {}, 0
         check_device(self.options.num_gpu, self.options.dist)
         BaseModel.__init__(self, deepcopy(dict(opt)))
         assert self.options.cohort is not None
@@ -161,6 +162,9 @@ class MutualSRGANModel(RepairedModel):
         return log
 
     def validation(self, dataloader: Any, current_iter: Any, tb_logger: Any, save_img: bool = False) -> None:
+        current_iter = self.due(dataloader, current_iter)
+        if current_iter is None:
+            return
         for member in self.members:
             member.validation(dataloader, current_iter, tb_logger, save_img)
         if self.opt['rank'] == 0 and self.opt['val'].get('metrics'):

@@ -49,6 +49,8 @@ class RepairedModel(SRModel):
         opt = completed(opt)
         self.options = parse(opt)
         self.validating = False
+        self.validated_at: dict[str, int] = {}  # the last iteration, by data set
+        self.resumed = 0  # the iteration from which the run went on
         check_device(self.options.num_gpu, self.options.dist)
         super(SRModel, self).__init__(deepcopy(dict(opt)))  # not SRModel's: its errors name neither key nor file
         self.net_g = self.model_to_device(build_network(self.opt['network_g'], 'network_g'))
@@ -163,6 +165,31 @@ class RepairedModel(SRModel):
             self.output = super_resolve(net, self.lq, self.lq_scale)
         net.train(training)
 
+    def print_network(self, net: nn.Module) -> None:
+        """Log a line about a network; BasicSR's hundreds of lines about its layers push all else out of sight."""
+        bare = self.get_bare_model(net)
+        parameters = sum(parameter.numel() for parameter in bare.parameters())
+        get_root_logger().info(f'Network: {type(bare).__name__}, with parameters: {parameters:,d}')
+
+    def validation(self, dataloader: Any, current_iter: Any, tb_logger: Any, save_img: bool = False) -> None:
+        """BasicSR's, unless its loop has just validated these weights: at its end it does so again."""
+        if (number := self.due(dataloader, current_iter)) is not None:
+            super().validation(dataloader, number, tb_logger, save_img)
+
+    def due(self, dataloader: Any, current_iter: Any) -> Any:
+        """The iteration of a validation, ``None`` where it has been made.
+
+        Behind the last iteration BasicSR's loop counts on, by one or, at the end of an epoch, by two.
+        """
+        if not self.is_train:  # then it is a name
+            return current_iter
+        assert self.options.train is not None
+        name, last = dataloader.dataset.opt['name'], max(self.options.train.total_iter, self.resumed)
+        if current_iter > last and self.validated_at.get(name) == last:
+            return None
+        self.validated_at[name] = min(current_iter, last)
+        return self.validated_at[name]
+
     def nondist_validation(self, dataloader: Any, current_iter: Any, tb_logger: Any, save_img: bool) -> None:
         self.validating = True  # batches are taken as they are: no degradation
         with undisturbed_rng():  # a loader draws a seed for its workers
@@ -253,6 +280,7 @@ class RepairedModel(SRModel):
                             f"be in '{self.schedule.at(iteration).name}'; change only stages that have not begun")
         schedulers = resumed(self.schedulers, resume_state['schedulers'], iteration)
         super().resume_training({**resume_state, 'schedulers': schedulers})
+        self.resumed = iteration
         for name, loss in self.connectors.items():
             loss.load_state_dict(resume_state['connectors'][name])
         was, now = resume_state.get('data'), self.data_options()

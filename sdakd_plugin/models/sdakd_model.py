@@ -33,6 +33,13 @@ from sdakd_plugin.models.repaired_model import RepairedModel
 from sdakd_plugin.options import Options
 
 
+class Whole(int):
+    """A whole number that stays one in BasicSR's log, which formats every value as ``1.0000e+00``."""
+
+    def __format__(self, spec: str) -> str:
+        return str(int(self))
+
+
 @MODEL_REGISTRY.register()
 class SDAKDModel(RepairedModel):
     """Distils a student generator from a teacher in stages (SDAKD, arXiv 2510.03870).
@@ -383,7 +390,7 @@ class SDAKDModel(RepairedModel):
         terms = {key: abs(value) for key, value in log.items() if key.startswith('l_g_')}
         total = sum(terms.values()) or 1.0
         log.update({f'share_{key[4:]}': value / total for key, value in terms.items()})
-        log['stage'] = self.mode.number
+        log['stage'] = Whole(self.mode.number)
         return log
 
     # ------------------------------------------------------------------------------------- validation and saving

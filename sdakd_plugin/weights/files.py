@@ -95,14 +95,18 @@ def atomic_save(obj: Any, path: str | os.PathLike[str]) -> None:
         path: the file; replaced if it exists.
 
     Raises:
-        OSError, RuntimeError: it cannot be written (RuntimeError is torch's, for a full disk among others).
+        OSError, RuntimeError: it cannot be written (RuntimeError where only torch knows why).
     """
     path = Path(path)
     with new_file(path) as file:
         if path.suffix.lower() == '.safetensors':
             file.write(safetensors.torch.save({key: value.contiguous() for key, value in obj.items()}))
         else:
-            torch.save(obj, file)
+            try:
+                torch.save(obj, file)
+            except RuntimeError as error:
+                # what the file says, such as a full disk, torch hides behind a failed assertion of its own
+                raise error.__context__ if isinstance(error.__context__, OSError) else error from None
 
 
 @contextmanager

@@ -152,5 +152,8 @@ def _build(network: Mapping[str, Any]) -> nn.Module:
     Not with BasicSR's ``build_network``, which configures the log before a run has named its log file.
     """
     from basicsr.archs import ARCH_REGISTRY
+
+    from sdakd_plugin.registries import look_up
     with torch.random.fork_rng(devices=[]):
-        return ARCH_REGISTRY.get(network['type'])(**{key: value for key, value in network.items() if key != 'type'})
+        arguments = {key: value for key, value in network.items() if key != 'type'}
+        return look_up(ARCH_REGISTRY, network['type'])(**arguments)
