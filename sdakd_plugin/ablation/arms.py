@@ -111,19 +111,24 @@ def _at(holder: Any, part: str) -> Any:
     return holder.get(part)
 
 
-def read_change(text: str) -> tuple[str, Any]:
-    """``KEY:KEY=VALUE`` of a command line; the value is YAML.
+def read_arm(name: str, *changes: str) -> tuple[str, Opt]:
+    """An arm of the command line: its name, and ``KEY:KEY=VALUE`` of which the values are YAML.
 
     Raises:
         UserError: it is none.
     """
-    key, equals, value = text.partition('=')
-    try:
+    found: Opt = {}
+    for change in changes:
+        key, equals, value = change.partition('=')
+        try:
+            found[key.strip()] = yaml.load(value, ordered_yaml()[0])
+        except (ValueError, yaml.YAMLError):
+            equals = ''
         if not (key and equals):
-            raise ValueError
-        return key.strip(), yaml.load(value, ordered_yaml()[0])
-    except (ValueError, yaml.YAMLError):
-        raise UserError(f"--arm: expected NAME KEY:KEY=VALUE ..., not '{text}'") from None
+            raise UserError(f"--arm {name}: expected KEY:KEY=VALUE, not '{change}'")
+    if not found:
+        raise UserError(f'--arm {name}: expected NAME KEY:KEY=VALUE ..., what the arm changes')
+    return name, found
 
 
 # --------------------------------------------------------------------------------------------- parts that are left out

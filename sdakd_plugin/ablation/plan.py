@@ -60,7 +60,7 @@ class Run:
 
 
 def all_arms(opt: Mapping[str, Any], options: AblateOptions | None,
-             more: Mapping[str, Mapping[str, Any]]) -> dict[str, Opt]:
+             more: Sequence[tuple[str, Mapping[str, Any]]] = ()) -> dict[str, Opt]:
     """All arms by name, the built-in ones first.
 
     Args:
@@ -75,11 +75,11 @@ def all_arms(opt: Mapping[str, Any], options: AblateOptions | None,
     base.pop('ablate', None)
     base['path']['resume_state'] = None
     arms = built_in(base)
-    for name, changes in {**(options.arms if options else {}), **more}.items():
+    for name, changes in [*(options.arms if options else {}).items(), *more]:
         if not re.fullmatch(r'[A-Za-z0-9_-]{1,60}', name):
             raise UserError(f"ablate.arms: '{name}' is no name for an arm; use letters, digits, _ and -")
         if name in arms:
-            raise UserError(f"ablate.arms: '{name}' is the name of a built-in arm; choose another")
+            raise UserError(f"ablate.arms: '{name}' is the name of another arm, {', '.join(arms)}; choose a new one")
         arms[name] = user_arm(base, name, changes)
         total, expected = arms[name]['train']['total_iter'], base['train']['total_iter']
         if total != expected:

@@ -62,7 +62,8 @@ def sentence(arm: str, control: str, what: str, found: Difference, better: str) 
     if verdict == SAME:
         return f'{arm}, {what}: {SAME} from {control} ({found}, {found.count} seeds).'
     low, high = sorted((abs(found.low), abs(found.high)))
-    return f'{arm}, {what}: {verdict} than {control} by {abs(found.mean):.4f} [{low:.4f}, {high:.4f}] ({found.count} seeds).'
+    size = f'{abs(found.mean):.4f} [{low:.4f}, {high:.4f}]'
+    return f'{arm}, {what}: {verdict} than {control} by {size} ({found.count} seeds).'
 
 
 def compared(results: Results, arm: str, dataset: str, metric: str) -> Difference | None:

@@ -11,7 +11,7 @@ import basicsr  # noqa: F401  # first: it registers the plugin, whose modules ne
 import torch
 
 from sdakd_plugin.ablation import processes, report
-from sdakd_plugin.ablation.arms import read_change
+from sdakd_plugin.ablation.arms import read_arm
 from sdakd_plugin.ablation.plan import Run, all_arms, check_unchanged, choose, make_runs
 from sdakd_plugin.ablation.results import FILE, Outcome, Results, directions, outcome_of
 from sdakd_plugin.checks.keys import check_keys
@@ -46,7 +46,7 @@ def run(arguments: argparse.Namespace) -> int:
         if getattr(arguments, key) is not None and getattr(arguments, key) < 1:
             raise UserError(f'--{key}: expected 1 or more, not {getattr(arguments, key)}')
     opt, options = read(arguments.opt)
-    arms = all_arms(opt, options, {name: dict(map(read_change, changes)) for name, *changes in arguments.arm})
+    arms = all_arms(opt, options, [read_arm(*words) for words in arguments.arm])
     arms = choose(arms, arguments.arms.split(',') if arguments.arms else [])
     folder = Path(arguments.out or f"experiments/{opt['name']}_ablation")
     runs = make_runs(folder, arms, arguments.seeds or options.seeds)
