@@ -21,6 +21,7 @@ from sdakd_plugin.ablation.plan import all_arms, make_runs, plain, seeded
 from sdakd_plugin.ablation.results import Outcome, Results, average, directions
 from sdakd_plugin.ablation.statistics import SAME, Difference, difference, time_to
 from sdakd_plugin.checks.option_file import read_yaml
+from sdakd_plugin.checks.run import check
 from sdakd_plugin.cli import main
 from sdakd_plugin.distillation.stages import Schedule
 from sdakd_plugin.errors import UserError
@@ -168,6 +169,16 @@ def test_names_of_arms(options):
         all_arms(options, None, [('mine', {'without': 'gan'}), ('mine', {'without': 'feature'})])
     with pytest.raises(UserError, match="'a/b' is no name for an arm"):
         all_arms(options, None, [('a/b', {'without': 'gan'})])
+
+
+def test_training_takes_no_notice_of_the_block(options):
+    before = copy.deepcopy(options)
+    options['ablate'] = {'arms': {'x': {'network_d.width': 0.25}}, 'seeds': 5, 'control': 'x'}
+    torch.manual_seed(0)
+    first = check(before)
+    torch.manual_seed(0)
+    second = check(options)
+    assert all(map(torch.equal, first.net_d.state_dict().values(), second.net_d.state_dict().values()))
 
 
 # ------------------------------------------------------------------------------------------------------------- pairing
