@@ -278,7 +278,8 @@ def outcomes():
 
 
 def test_the_report(tmp_path):
-    results = Results('recipe', 'stock', {'psnr': 'higher'}, 20, outcomes())
+    results = Results('recipe', 'stock', {'psnr': 'higher'}, 20, ['slow'], outcomes())
+    assert results.arms == ['stock', 'slow', 'fast']
     results.write(tmp_path)
     assert Results.read(tmp_path) == results
     page = report.write(results, tmp_path)
@@ -382,7 +383,7 @@ def test_a_run_that_fails_is_named_and_the_others_go_on(faked, capsys):
     assert faked == ['sdakd_seed1']  # those that are finished are not trained again
     assert 'sdakd, psnr on astronaut: better than stock by 2.0000 [2.0000, 2.0000] (2 seeds)' in capsys.readouterr().out
     runs = json.loads((OUT / 'ablation.json').read_text())['runs']
-    assert [(run['arm'], run['seed']) for run in runs] == [('stock', 0), ('stock', 1), ('sdakd', 0), ('sdakd', 1)]
+    assert sorted((run['arm'], run['seed']) for run in runs) == [('sdakd', 0), ('sdakd', 1), ('stock', 0), ('stock', 1)]
 
     assert main(['ablate', '--report', str(OUT), '--control', 'sdakd']) == 0
     assert 'stock, psnr on astronaut: worse than sdakd by 2.0000' in capsys.readouterr().out
@@ -411,6 +412,20 @@ def test_a_folder_in_which_runs_are_still_training(faked, capsys):
         assert main(COMMAND) == 1
     assert f'{OUT}: another `sdakd ablate`, or a run that it has started, still works here' in capsys.readouterr().err
     assert not list(OUT.glob('[a-z]*'))
+
+
+def test_the_folder_is_locked_until_the_last_run_has_ended(tmp_path):
+    """Where its parent is killed, a run trains on; nobody else may train it then."""
+    with processes.locked(tmp_path) as lock:
+        child = subprocess.Popen(['sleep', '60'], pass_fds=[lock])
+    try:
+        with pytest.raises(UserError, match='still works here'), processes.locked(tmp_path):
+            pass
+    finally:
+        child.kill()
+        child.wait()
+    with processes.locked(tmp_path):
+        pass
 
 
 @pytest.mark.parametrize(('arguments', 'expected'), [
@@ -468,7 +483,7 @@ def test_two_arms_and_two_seeds_stopped_and_resumed(recipe):
         time.sleep(0.05)
     process.send_signal(signal.SIGTERM)
     text, _ = process.communicate(timeout=60)
-    assert process.returncode == 143, text
+    assert process.returncode == 143 and 'SIGTERM: the runs are saved; the same command goes on' in text, text
     assert 'SIGTERM: stopped after iteration' in log.read_text()
     finished = {path: path.stat().st_mtime for path in Path('out/experiments').glob('*/models/net_g_latest.pth')}
     assert {path.parts[2] for path in finished} == {'stock_seed0', 'narrow_seed0'}, text
@@ -478,8 +493,8 @@ def test_two_arms_and_two_seeds_stopped_and_resumed(recipe):
     assert 'Resuming training from epoch' in log.read_text()
     assert all(path.stat().st_mtime == before for path, before in finished.items())
     results = Results.read(Path('out'))
-    assert [(run.arm, run.seed) for run in results.outcomes] == [('stock', 0), ('stock', 1), ('narrow', 0),
-                                                                 ('narrow', 1)]
+    assert {(run.arm, run.seed) for run in results.outcomes} == {('stock', 0), ('stock', 1), ('narrow', 0),
+                                                                 ('narrow', 1)}
     for run in results.outcomes:
         assert [entry['iter'] for entry in run.curve] == [0, 100, 200, 300]
         seconds = [entry['elapsed'] for entry in run.curve]

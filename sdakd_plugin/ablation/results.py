@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from statistics import mean
@@ -51,12 +51,13 @@ class Outcome:
 @dataclass
 class Results:
     """All finished runs. Attributes: name; control (the arm that others are compared with); better (``higher`` or
-    ``lower`` by metric); total_iter; outcomes."""
+    ``lower`` by metric); total_iter; order (of the arms, others come last); outcomes."""
 
     name: str
     control: str
     better: dict[str, str]
     total_iter: int
+    order: list[str] = field(default_factory=list)
     outcomes: list[Outcome] = field(default_factory=list)
 
     @classmethod
@@ -88,11 +89,6 @@ class Results:
         others = [other for other in self.outcomes if (other.arm, other.seed) != (outcome.arm, outcome.seed)]
         self.outcomes = [*others, outcome]
 
-    def arrange(self, arms: Sequence[str]) -> None:
-        """Put the runs in the order of the arms; others come last."""
-        places = {arm: place for place, arm in enumerate(arms)}
-        self.outcomes.sort(key=lambda outcome: (places.get(outcome.arm, len(places)), outcome.seed))
-
     def find(self, arm: str, seed: int) -> Outcome | None:
         return next((outcome for outcome in self.outcomes if (outcome.arm, outcome.seed) == (arm, seed)), None)
 
@@ -100,6 +96,7 @@ class Results:
     def arms(self) -> list[str]:
         """The control, and the others in their order."""
         names = dict.fromkeys(outcome.arm for outcome in self.outcomes)
+        names = dict.fromkeys([name for name in self.order if name in names] + list(names))
         return [name for name in names if name == self.control] + [name for name in names if name != self.control]
 
     @property

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,7 +19,7 @@ from sdakd_plugin.checks.keys import check_keys
 from sdakd_plugin.checks.option_file import check_keys_are_unique, is_ours, read_yaml
 from sdakd_plugin.checks.run import check, quiet
 from sdakd_plugin.deploy.cost import machine
-from sdakd_plugin.errors import UserError
+from sdakd_plugin.errors import Interrupted, UserError
 from sdakd_plugin.options import AblateOptions, parse
 
 
@@ -47,32 +48,36 @@ def run(arguments: argparse.Namespace) -> int:
             raise UserError(f'--{key}: expected 1 or more, not {getattr(arguments, key)}')
     opt, options = read(arguments.opt)
     arms = all_arms(opt, options, [read_arm(*words) for words in arguments.arm])
-    arms = choose(arms, arguments.arms.split(',') if arguments.arms else [])
+    arms = choose(arms, [name.strip() for name in (arguments.arms or '').split(',') if name.strip()])
     folder = Path(arguments.out or f"experiments/{opt['name']}_ablation")
     runs = make_runs(folder, arms, arguments.seeds or options.seeds)
     results = known_results(folder, opt, runs)
-    set_control(results, arguments.control or options.control or results.control, [*arms, *results.arms])
+    before = results.control if results.outcomes else ''
+    set_control(results, arguments.control or options.control or before, [*arms, *results.arms])
     for name in arms:
         print(f'Checking {name} ...', flush=True)
         check_arm(next(each for each in runs if each.arm == name))
-    with processes.locked(folder) as lock:
-        failed = train(runs, results, arguments.jobs, lock)
-        results.arrange(list(arms))
-        results.write(folder)
-        print(report.write(results, folder))
+    results.order = list(arms)
+    try:
+        with processes.locked(folder) as lock:
+            failed = train(runs, results, arguments.jobs, lock)
+    except OSError as error:
+        raise UserError(f'{folder}: cannot be written to ({error}); what is finished is kept') from error
+    except Interrupted as interrupted:
+        print(f'{interrupted}: the runs are saved; the same command goes on', file=sys.stderr)
+        raise
+    print(report.page(results))
     print(f'{folder / report.PAGE}, {report.PICTURE}, {FILE}')
     return 1 if failed else 0
 
 
 def rewrite(folder: Path, control: str | None) -> int:
-    """Write the report of the runs that are known."""
+    """Write the report of the runs that are known, also while others are training."""
     results = Results.read(folder)
     if results is None:
         raise UserError(f'--report: {folder} holds no {FILE}')
     set_control(results, control or results.control, results.arms)
-    with processes.locked(folder):
-        results.write(folder)
-        print(report.write(results, folder))
+    print(report.write(results, folder))
     return 0
 
 
@@ -142,15 +147,16 @@ def check_arm(each: Run) -> None:
 
 def train(runs: Sequence[Run], results: Results, jobs: int, lock: int) -> list[Run]:
     """Train the runs that are not finished; return those that fail."""
-    folder, where = runs[0].folder, machine(torch.device('cuda' if torch.cuda.is_available() else 'cpu'))
-    waiting = []
+    folder, waiting = runs[0].folder, list[Run]()
+    where = machine(torch.device('cuda' if torch.cuda.is_available() else 'cpu'))
+    where += f', {jobs} runs at a time' if jobs > 1 else ''
     for each in runs:
         found = results.find(each.arm, each.seed) or (outcome_of(each, where) if each.option_file.exists() else None)
         if found is None:
             waiting.append(each)
         else:
             results.add(found)
-    results.write(folder)
+    keep(results, folder)
     for each in waiting:
         each.write()
     print(f'{len(runs)} runs, of which {len(runs) - len(waiting)} are finished', flush=True)
@@ -165,9 +171,15 @@ def train(runs: Sequence[Run], results: Results, jobs: int, lock: int) -> list[R
                   flush=True)
             continue
         results.add(outcome)
-        results.write(folder)
+        keep(results, folder)
         print(f'{each.name}: {shown(outcome)}; {rest}', flush=True)
     return failed
+
+
+def keep(results: Results, folder: Path) -> None:
+    """Write what is known by now."""
+    results.write(folder)
+    report.write(results, folder)
 
 
 def shown(outcome: Outcome) -> str:
