@@ -467,18 +467,18 @@ def test_mistakes_in_the_option_file(recipe, capsys, change, expected):
 
 @pytest.mark.long
 def test_two_arms_and_two_seeds_stopped_and_resumed(recipe):
-    """The whole command; in the middle of the third run it is asked to stop, and the run saves itself."""
+    """The whole command; in the middle of the second run it is asked to stop, and the run saves itself."""
     write = recipe.pop('write')
-    recipe['train']['total_iter'] = 300
+    recipe['train']['total_iter'] = 150
     for stage in recipe['train']['stages']:
-        stage['iters'] = 100
-    recipe['val']['val_freq'] = recipe['logger']['save_checkpoint_freq'] = 100
+        stage['iters'] = 50
+    recipe['val']['val_freq'] = recipe['logger']['save_checkpoint_freq'] = 50
     recipe['ablate'] = {'arms': {'narrow': {'network_d.width': 0.25}}, 'control': 'stock'}
     write()
     command = [sys.executable, '-m', 'sdakd_plugin.cli', 'ablate', '-opt', 'recipe.yml', '--arms', 'stock,narrow',
                '--seeds', '2', '--out', 'out']
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-    log, end = Path('out/logs/stock_seed1.log'), time.monotonic() + 240
+    log, end = Path('out/logs/narrow_seed0.log'), time.monotonic() + 600
     while not (log.exists() and 'iter:       5' in log.read_text()) and time.monotonic() < end:
         time.sleep(0.05)
     process.send_signal(signal.SIGTERM)
@@ -486,9 +486,9 @@ def test_two_arms_and_two_seeds_stopped_and_resumed(recipe):
     assert process.returncode == 143 and 'SIGTERM: the runs are saved; the same command goes on' in text, text
     assert 'SIGTERM: stopped after iteration' in log.read_text()
     finished = {path: path.stat().st_mtime for path in Path('out/experiments').glob('*/models/net_g_latest.pth')}
-    assert {path.parts[2] for path in finished} == {'stock_seed0', 'narrow_seed0'}, text
+    assert {path.parts[2] for path in finished} == {'stock_seed0'}, text
 
-    done = subprocess.run([*command, '--jobs', '2'], capture_output=True, text=True, timeout=300)
+    done = subprocess.run([*command, '--jobs', '2'], capture_output=True, text=True, timeout=900)
     assert done.returncode == 0, done.stdout + done.stderr
     assert 'Resuming training from epoch' in log.read_text()
     assert all(path.stat().st_mtime == before for path, before in finished.items())
@@ -496,9 +496,9 @@ def test_two_arms_and_two_seeds_stopped_and_resumed(recipe):
     assert {(run.arm, run.seed) for run in results.outcomes} == {('stock', 0), ('stock', 1), ('narrow', 0),
                                                                  ('narrow', 1)}
     for run in results.outcomes:
-        assert [entry['iter'] for entry in run.curve] == [0, 100, 200, 300]
+        assert [entry['iter'] for entry in run.curve] == [0, 50, 100, 150]
         seconds = [entry['elapsed'] for entry in run.curve]
-        assert seconds[0] == 0 and seconds == sorted(set(seconds)) and seconds[-1] < 240
+        assert seconds[0] == 0 and seconds == sorted(set(seconds))
         assert run.curve[0]['metrics'] == results.find('stock', run.seed).curve[0]['metrics']  # the same start
         assert run.curve[1]['metrics'] == results.find('stock', run.seed).curve[1]['metrics']  # and the same images
     assert results.find('stock', 0).curve[0] != results.find('stock', 1).curve[0]
