@@ -73,6 +73,7 @@ setup(
     install_requires=[
         'basicsr>=1.4.2',
         'lpips>=0.1.4',
+        'matplotlib',
         'mmengine>=0.10.4',
         'numpy',
         'opencv-python',
@@ -82,6 +83,7 @@ setup(
         'realesrgan>=0.3.0',
         'safetensors>=0.4',
         'scikit-image>=0.20',
+        'scipy',
         'torch>=2.4',
         'torchvision',
         'tqdm',

@@ -9,6 +9,7 @@ import re
 from pydantic import BaseModel
 
 from sdakd_plugin.options import (
+    AblateOptions,
     AmpOptions,
     LoggerOptions,
     Options,
@@ -19,7 +20,7 @@ from sdakd_plugin.options import (
 
 BLOCKS: list[tuple[str, type[BaseModel]]] = [
     ('Top level', Options), ('teacher', TeacherOptions), ('train', TrainOptions), ('train.stages[]', StageOptions),
-    ('train.amp', AmpOptions), ('logger', LoggerOptions)]
+    ('train.amp', AmpOptions), ('logger', LoggerOptions), ('ablate', AblateOptions)]
 
 
 def table(block: type[BaseModel]) -> str:

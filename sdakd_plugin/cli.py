@@ -4,7 +4,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib import import_module
 
 from sdakd_plugin.errors import Interrupted, UserError
@@ -18,6 +18,7 @@ COMMANDS = {  # name: what it is for. Only the one that is asked for is imported
     'export': 'write a model as ONNX, safetensors or ncnn',
     'report': 'what a student costs next to its teacher',
     'compare': 'the quality of models side by side',
+    'ablate': 'what each part of a recipe gains, measured against runs without it',
 }
 USAGE = """usage: sdakd train -opt FILE [BasicSR's options: --auto_resume, --launcher, --force_yml, ...]
        sdakd test -opt FILE [BasicSR's options]
@@ -34,8 +35,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not given or given[0] not in (*BASICSR, *COMMANDS):
         print(USAGE, file=sys.stderr)
         return 0 if given and given[0] in ('-h', '--help') else 2
+    return reported(run, *given)
+
+
+def reported(command: Callable[..., int], *arguments: str) -> int:
+    """The exit code of a command; a user's mistake is reported in one line."""
     try:
-        return run(*given)
+        return command(*arguments)
     except UserError as error:
         print(f'error: {error}', file=sys.stderr)
         return 1

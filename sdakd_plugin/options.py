@@ -113,6 +113,18 @@ class AmpOptions(Block):
         default=None, description='The student and the discriminators; float16 scales the gradients (GradScaler).')
 
 
+class AblateOptions(Block):
+    """The block ``ablate``: what ``sdakd ablate`` compares. Training reads nothing of it."""
+
+    arms: dict[str, dict[str, Any]] = Field(
+        default={}, description='Arms besides the built-in ones, by name. Each is a block of options to '
+                                'change, such as `network_d.width: 0.25`; with `from` it begins as a built-in arm, and '
+                                '`without` lists losses to leave out.')
+    seeds: PositiveInt = Field(default=3, description='Runs of each arm; the seeds count up from manual_seed.')
+    control: str | None = Field(default=None, description='The arm that the others are compared with; left out: the '
+                                                          'first of the built-in ones.')
+
+
 class TrainOptions(BaseModel):
     """The block ``train``: BasicSR's keys, the stages, and any number of losses ``*_opt``."""
 
@@ -135,6 +147,9 @@ class TrainOptions(BaseModel):
     optim_g: dict[str, Any] = Field(description="The generator's optimizer, with its type.")
     optim_d: dict[str, Any] | None = Field(default=None, description="The discriminator's optimizer, with its type.")
     scheduler: dict[str, Any] = Field(description='The learning-rate schedule, with its type.')
+    reseed: bool = Field(
+        default=False, description='Set the random numbers to manual_seed once more when the networks are built, so '
+                                   'that runs with other discriminators or losses train on the same images.')
     nonfinite_limit: PositiveInt = Field(
         default=20, description='A step whose loss or gradient is not finite is skipped; training stops after so many '
                                 'iterations in a row that had one.')
@@ -261,6 +276,7 @@ class Options(Block):
     train: TrainOptions | None = None
     val: ValOptions | None = None
     logger: LoggerOptions = LoggerOptions()
+    ablate: AblateOptions | None = Field(default=None, description='Arms for `sdakd ablate`; not for training.')
     dist_params: dict[str, Any] | None = None
     find_unused_parameters: bool = False
 
@@ -418,7 +434,7 @@ def _block_at(loc: list[Any]) -> type[BaseModel]:
     names = [part for part in loc if isinstance(part, str)]
     blocks: dict[tuple[str, ...], type[BaseModel]] = {
         (): Options, ('train',): TrainOptions, ('train', 'stages'): StageOptions, ('teacher',): TeacherOptions,
-        ('cohort',): MemberOptions, ('train', 'amp'): AmpOptions}
+        ('cohort',): MemberOptions, ('train', 'amp'): AmpOptions, ('ablate',): AblateOptions}
     return blocks[tuple(names)]
 
 

@@ -11,11 +11,39 @@ from typing import Any
 
 
 def train(arguments: Sequence[str]) -> None:
-    """Stock training, which resumes without CUDA too, and exactly, and saves itself on SIGINT and SIGTERM; then the
-    summary.
+    """Stock training as ``train_alone``; then the summary.
 
     Raises:
-        Interrupted: by one of them.
+        Interrupted: by SIGINT or SIGTERM.
+    """
+    opt = train_alone(arguments, os.getcwd())
+    if opt['rank'] == 0 and opt.get('val'):
+        from sdakd_plugin.checks.run import quiet
+        from sdakd_plugin.continuity import run_position
+        from sdakd_plugin.deploy.summary import summarise
+        print('Comparing bicubic, teacher and student ...', flush=True)
+        checkpoints = getattr(run_position.current.model, 'checkpoints', None)  # models of BasicSR have none
+        models = checkpoints.folder('models') if checkpoints else Path(opt['path']['models'])
+        try:
+            with quiet():
+                text = summarise(opt, models)
+        except (OSError, RuntimeError) as error:  # such as images too large for the teacher's memory
+            text = f'The training is complete, but the comparison could not be made: {error}'
+        print(text)
+
+
+def train_alone(arguments: Sequence[str], root: str) -> dict[str, Any]:
+    """Stock training, which resumes without CUDA too, and exactly, and saves itself on SIGINT and SIGTERM.
+
+    Args:
+        arguments: BasicSR's.
+        root: the folder of ``experiments/`` and ``tb_logger/``.
+
+    Returns:
+        The run's options, as BasicSR's ``parse_options`` returned them.
+
+    Raises:
+        Interrupted: by one of the signals.
     """
     stock = _stock('train', arguments)
     from sdakd_plugin.continuity import run_position
@@ -39,20 +67,8 @@ def train(arguments: Sequence[str]) -> None:
     with replaced(stock, parse_options=remember, build_model=build, load_resume_state=load_resume_state,
                   build_dataset=naming(stock.build_dataset), MessageLogger=message_logger(stock.MessageLogger)), \
             interruption.watch():
-        stock.train_pipeline(os.getcwd())
-    opt = seen[0]
-    if opt['rank'] == 0 and opt.get('val'):
-        from sdakd_plugin.checks.run import quiet
-        from sdakd_plugin.deploy.summary import summarise
-        print('Comparing bicubic, teacher and student ...', flush=True)
-        checkpoints = getattr(run_position.current.model, 'checkpoints', None)  # models of BasicSR have none
-        models = checkpoints.folder('models') if checkpoints else Path(opt['path']['models'])
-        try:
-            with quiet():
-                text = summarise(opt, models)
-        except (OSError, RuntimeError) as error:  # such as images too large for the teacher's memory
-            text = f'The training is complete, but the comparison could not be made: {error}'
-        print(text)
+        stock.train_pipeline(root)
+    return seen[0]
 
 
 def message_logger(stock: type[Any]) -> Callable[..., Any]:

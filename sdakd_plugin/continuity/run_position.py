@@ -14,6 +14,7 @@ from basicsr.utils import get_root_logger
 from sdakd_plugin import processes
 from sdakd_plugin.continuity import random_state
 from sdakd_plugin.continuity.interruption import Interruption
+from sdakd_plugin.continuity.stopwatch import Stopwatch
 from sdakd_plugin.errors import Interrupted
 
 
@@ -26,11 +27,13 @@ class RunPosition:
 
     Attributes:
         interruption: where a signal is remembered, if anybody listens.
+        stopwatch: how long the run has trained.
         model: in training, with ``save`` as BasicSR calls it; needed where there is an interruption.
     """
 
     def __init__(self) -> None:
         self.interruption: Interruption | None = None
+        self.stopwatch = Stopwatch()
         self.model: Any = None
         self.epoch = -1  # as in BasicSR's loop
         self.iteration = self.saved = 0  # trained, and known to be in a training state

@@ -11,6 +11,7 @@ from basicsr.data import build_dataloader, build_dataset
 from basicsr.utils import get_root_logger
 
 from sdakd_plugin import processes
+from sdakd_plugin.continuity import run_position
 from sdakd_plugin.distillation.build import undisturbed_rng
 from sdakd_plugin.distillation.stages import Stage
 
@@ -28,8 +29,9 @@ def file_name(label: str = '', kind: str = ENDS) -> str:
 
 class Milestones:
     """Validates the model at the ends of its stages, and keeps the metrics in ``experiments/NAME/stages.json``:
-    a list of ``{iter, stage, dataset, metrics}``, the first of them at iteration 0. ``validations.json`` has those of
-    every validation.
+    a list of ``{iter, stage, dataset, metrics, elapsed}``, the first of them at iteration 0. ``validations.json`` has
+    those of every validation. ``elapsed`` is the seconds of training until then, validations left out; files of earlier
+    versions lack it.
     """
 
     def __init__(self, model: SDAKDModel) -> None:
@@ -77,10 +79,12 @@ class Milestones:
     def record(self, dataset: str, iteration: int, metrics: Mapping[str, float]) -> None:
         """Keep the metrics of a validation, those of the start and of the ends of stages once more by themselves."""
         schedule = self.model.schedule
+        seconds = run_position.current.stopwatch.seconds
         ends = {0: 'start', **{stage.last: stage.name for stage in schedule.stages}}
         iteration = min(iteration, schedule.stages[-1].last)  # BasicSR's last validation comes one later
         entry = {'iter': iteration, 'stage': ends.get(iteration, schedule.at(iteration).name), 'dataset': dataset,
-                 'metrics': {name: float(value) if math.isfinite(value) else None for name, value in metrics.items()}}
+                 'metrics': {name: float(value) if math.isfinite(value) else None for name, value in metrics.items()},
+                 'elapsed': seconds if seconds is None else round(seconds, 3)}
         try:
             add(self._path(ALL), entry)
             if iteration in ends:

@@ -135,6 +135,7 @@ class RepairedModel(SRModel):
             raise UserError(f'train.scheduler: {error}') from error
 
     def update_learning_rate(self, current_iter: int, warmup_iter: int = -1) -> None:
+        run_position.current.stopwatch.start()  # an iteration begins with this
         with warnings.catch_warnings():  # torch wonders about a discriminator that waits for its stage
             warnings.filterwarnings('ignore', 'Detected call of `lr_scheduler.step', UserWarning)
             super().update_learning_rate(current_iter, warmup_iter)
@@ -192,7 +193,8 @@ class RepairedModel(SRModel):
 
     def nondist_validation(self, dataloader: Any, current_iter: Any, tb_logger: Any, save_img: bool) -> None:
         self.validating = True  # batches are taken as they are: no degradation
-        with undisturbed_rng():  # a loader draws a seed for its workers
+        # a loader draws a seed for its workers
+        with undisturbed_rng(), run_position.current.stopwatch.paused():
             self._validate(dataloader, current_iter, tb_logger, save_img)
 
     def _validate(self, dataloader: Any, current_iter: Any, tb_logger: Any, save_img: bool) -> None:
@@ -240,6 +242,8 @@ class RepairedModel(SRModel):
             contents[f'{STATES}/{number}.state'] = self.training_state(epoch, current_iter)
         if self.opt['rank'] == 0:
             self.checkpoints.write(contents)
+            if current_iter != -1:
+                run_position.current.stopwatch.save(self.opt['path'].get('experiments_root'), current_iter)
 
     def training_state(self, epoch: int, current_iter: int) -> dict[str, Any]:
         """BasicSR's training state, plus all that a resumed run needs to go on as if it had not been stopped."""
@@ -281,6 +285,7 @@ class RepairedModel(SRModel):
         schedulers = resumed(self.schedulers, resume_state['schedulers'], iteration)
         super().resume_training({**resume_state, 'schedulers': schedulers})
         self.resumed = iteration
+        run_position.current.stopwatch.resume(self.opt['path'].get('experiments_root'), iteration)
         for name, loss in self.connectors.items():
             loss.load_state_dict(resume_state['connectors'][name])
         was, now = resume_state.get('data'), self.data_options()

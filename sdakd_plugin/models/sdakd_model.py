@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-from basicsr.utils import get_root_logger
+from basicsr.utils import get_root_logger, set_random_seed
 from basicsr.utils.registry import MODEL_REGISTRY
 from torch import Tensor, nn
 
@@ -86,6 +86,8 @@ class SDAKDModel(RepairedModel):
         if not self.label and (remark := gan_remark(self.options)):
             get_root_logger().info(remark)
         self.milestones = Milestones(self)
+        if train.reseed:  # what was built until here drew as many numbers as its networks have weights
+            set_random_seed(self.opt['manual_seed'] + self.opt['rank'])
         if not self.opt['path'].get('resume_state'):
             self.milestones.validate(0)
 
