@@ -370,6 +370,8 @@ def test_bad_options_cost_a_line(run, change, message):
 
 @pytest.mark.parametrize('key', ['dataroot_gt', 'gt_size'])
 def test_missing_keys(run, key):
+    run['datasets']['train'][key] = None
+    complains(run, rf'datasets\.train\.{key}: this key is missing; PhotoDataset needs it')
     del run['datasets']['train'][key]
     complains(run, rf'datasets\.train\.{key}: this key is missing; PhotoDataset needs it')
 

@@ -80,6 +80,9 @@ class PhotoDataset(Dataset[dict[str, Any]]):
         check_values(opt)
         self.opt = {'use_hflip': True, 'use_rot': True, **opt}
         self.scale, self.train = opt['scale'], opt['phase'] == 'train'
+        for key in ('dataroot_gt', 'gt_size') if self.train else ('dataroot_gt',):
+            if opt.get(key) is None:
+                raise KeyError(key)
         if self.train and opt['gt_size'] % self.scale:
             raise UserError(f"gt_size: {opt['gt_size']} is not a multiple of the scale {self.scale}; use "
                             f"{max(opt['gt_size'] // self.scale, 1) * self.scale}")
