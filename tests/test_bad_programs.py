@@ -84,7 +84,11 @@ HEAD = b'name: x\nmodel_type: SDAKDModel\n'
     (b'- model_type: SDAKDModel', 'opt.yml holds no options'),
     (b'name: x', 'model_type: this key is missing in opt.yml'),
     (b'model_type: [SDAKDModel]', "model_type: there is no ['SDAKDModel']"),
-    (HEAD + b'train:\n\ttotal_iter: 6\n', 'opt.yml is no valid YAML'),
+    (HEAD + b'train:\n\ttotal_iter: 6\n', 'opt.yml is no valid YAML: line 4 holds a tab; write spaces instead'),
+    (HEAD + b'train:\n  total_iter: 6\n\tema_decay: 0\n', 'opt.yml is no valid YAML: line 5 holds a tab'),
+    (HEAD + b'path:\n  x: "C:\\Users\\me"\n', 'line 4: in double quotes a backslash begins an escape; use single'),
+    (HEAD + b'path:\n  x: "D:\\data"\n', 'line 4: in double quotes a backslash begins an escape; use single quotes'),
+    (HEAD + b'train: [1, 2\nval: 3\n', 'opt.yml is no valid YAML: line 4: did not find'),
     (HEAD + b'# caf\xe9\n', "cannot read 'opt.yml': 'utf-8' codec can't decode"),
     (HEAD + b'scale: \x00\n', 'opt.yml is no valid YAML'),
     (HEAD + b'train:\n  total_iter: 6\n  ema_decay: 0\n  total_iter: 7\n',
@@ -226,7 +230,16 @@ def test_an_iteration_that_cannot_be_made_is_named_by_the_dry_iteration(bad):
 
 def test_a_forced_option_that_is_not_there(bad):
     (bad.folder / 'opt.yml').write_text(yaml.safe_dump(bad.options))
-    bad.fails('--force_yml: expected KEY:KEY=VALUE', 'sdakd check', '-opt', 'opt.yml', '--force_yml', 'trian:x:y=1')
+    bad.fails("--force_yml: expected KEY:KEY=VALUE with keys of opt.yml, not 'trian:x:y=1': 'trian' is no block of it",
+              'sdakd check', '-opt', 'opt.yml', '--force_yml', 'trian:x:y=1')
+
+
+@pytest.mark.parametrize('command', ['sdakd check', 'sdakd train'])
+@pytest.mark.parametrize('entry, equals', [('train:total_iter', 'no'), ('name=a=b', '2')])
+def test_a_forced_option_without_one_equals_sign(bad, command, entry, equals):
+    (bad.folder / 'opt.yml').write_text(yaml.safe_dump(bad.options))
+    bad.fails(f"--force_yml: expected KEY:KEY=VALUE with keys of opt.yml, not '{entry}', which has {equals} =",
+              command, '-opt', 'opt.yml', '--force_yml', 'name=fine', entry)
 
 
 @pytest.mark.parametrize('path, value, expected', [
@@ -512,10 +525,11 @@ IMAGES = {  # how HR/coffee.png is spoilt
     'ten thousand million pixels': (claims, 'is no readable image: Image size'),
     'another size': (lambda path, image: image.crop((0, 0, 192, 188)).save(path), 'times scale 4 is not'),
     'smaller than the crop': (lambda path, image: image.crop((0, 0, 32, 32)).save(path), 'times scale 4 is not'),
-    'a dangling link': (lambda path, image: path.symlink_to('nowhere.png'), 'number of images: 4, 3'),
-    'another name': (lambda path, image: image.save(path.with_name('tea.png')), 'tea.png is not in lq_paths'),
+    'a dangling link': (lambda path, image: path.symlink_to('nowhere.png'),
+                       'data/LR/coffee.png has no GT image'),
+    'another name': (lambda path, image: image.save(path.with_name('tea.png')), 'data/HR/tea.png has no LQ image'),
     'one more': (lambda path, image: [image.save(path), image.save(path.with_name('tea.png'))],
-                 'have different number of images: 4, 5'),
+                 'data/HR/tea.png has no LQ image data/LR/tea.png'),
 }
 
 
@@ -534,18 +548,18 @@ def test_an_image_that_is_missing_in_a_list(bad, photos):
     data = bad.data(photos)
     (data / 'meta.txt').write_text('astronaut.png (192,192,3)\ntea.png (192,192,3)\n')
     bad.options['datasets']['train']['meta_info_file'] = 'data/meta.txt'
-    bad.options_fail('tea.png is no readable image: [Errno 2] No such file')
+    bad.options_fail('tea.png is in the list of images, but does not exist')
 
 
 def test_a_list_that_is_missing(bad):
     bad.options['datasets']['train']['meta_info_file'] = 'data/meta.txt'
-    bad.options_fail("datasets.train: PairedImageDataset cannot be built: [Errno 2] No such file")
+    bad.options_fail('datasets.train.meta_info_file: data/meta.txt does not exist')
 
 
 def test_a_file_for_a_folder(bad, photos):
     data = bad.data(photos)
     bad.options['datasets']['train']['dataroot_gt'] = str(data / 'meta.txt')
-    bad.options_fail('datasets.train: PairedImageDataset cannot be built: [Errno 20] Not a directory')
+    bad.options_fail(f'datasets.train.dataroot_gt: {data}/meta.txt is no folder')
 
 
 def test_an_empty_folder(bad, photos):

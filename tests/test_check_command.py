@@ -62,6 +62,19 @@ def test_a_cohort(fine, cohort):  # noqa: F811
     assert any('l_d_mutual_a' in losses(line) for line in stages)
 
 
+REMARK = "GAN loss: plain (as SRGANModel), not ESRGANModel's relativistic average"
+
+
+def test_a_file_that_may_be_one_of_esrganmodel_is_told_of_its_loss(fine, options):
+    """Such a file differs from SRGANModel's in its type alone."""
+    assert not [line for line in fine(options) if 'GAN loss' in line]
+    del options['teacher'], options['train']['stages'], options['train']['feature_opt']
+    _, remark, *stages = fine(options)
+    assert remark == REMARK and len(stages) == 1
+    del options['train']['gan_opt'], options['train']['optim_d'], options['network_d']
+    assert not [line for line in fine(options) if 'GAN loss' in line]
+
+
 def test_a_file_for_a_gpu_where_there_is_none(fine, options):
     if torch.cuda.is_available():
         pytest.skip('there is one')

@@ -1,6 +1,7 @@
 """Methods side by side: the field's metrics, a picture whatever the images are, and `sdakd compare`."""
 import json
 import shutil
+import sys
 
 import cv2
 import numpy as np
@@ -8,14 +9,20 @@ import pytest
 import torch
 from basicsr.archs import build_network
 from basicsr.metrics import calculate_psnr, calculate_ssim
+from basicsr.utils import img2tensor, tensor2img
+from torchvision.models import vgg
 
 from sdakd_plugin import cli
 from sdakd_plugin.archs.gcfsr_arch import GCFSR
 from sdakd_plugin.data.sample_image_dataset import SampleImageDataset
 from sdakd_plugin.deploy import compare, cost
+from sdakd_plugin.deploy.comparison import Comparison
 from sdakd_plugin.deploy.model import load_model
 from sdakd_plugin.deploy.picture import side_by_side
+from sdakd_plugin.deploy.score import challenge_score
 from sdakd_plugin.distillation.calling import super_resolve
+from sdakd_plugin.metrics import dists_metric
+from tests.test_iqa_metric import fresh, pyiqa  # noqa: F401
 
 COMPACT = {'type': 'SRVGGNetCompact', 'num_in_ch': 3, 'num_out_ch': 3, 'num_feat': 8, 'num_conv': 2, 'upscale': 4}
 
@@ -177,6 +184,9 @@ def test_a_bad_image_costs_a_line_and_the_others_are_compared(pair, models, caps
     (('--model', '{models}/a/net_g_latest.pth') * 2, 'given twice'),
     (('--model', '{models}/a/net_g_latest.pth', '--scale', '2'), 'the models have scale 4'),
     (('--model', '{models}/a/net_g_latest.pth', '--lpips', '{models}/none.pth'), '--lpips: no such file'),
+    (('--model', '{models}/a/net_g_latest.pth', '--dists', '{models}/none.pth'),
+     'vgg16 (https://download.pytorch.org/models/vgg16-397923af.pth)'),
+    (('--model', '{models}/a/net_g_latest.pth', '--iqa', 'musiq,,niqe'), "--iqa: a name is empty: 'musiq,,niqe'"),
     (('--model', '{models}/a/net_g_latest.pth', '--gt', '{models}'), 'no image in this folder'),
     (('--model', 'RealESRGAN_x4'), 'did you mean'),
 ])
@@ -201,3 +211,110 @@ def test_lpips_of_bicubic_is_the_literatures(shared, tmp_path, models):
     mean = json.loads((tmp_path / 'compare.json').read_text())['mean']['bicubic']
     assert mean['psnr'] == pytest.approx(28.43, abs=0.01)
     assert mean['lpips'] == pytest.approx(0.340, abs=0.001)
+
+
+@pytest.fixture(scope='module')
+def vgg16(tmp_path_factory):
+    """A file of VGG16's features with random weights."""
+    torch.manual_seed(0)
+    file = tmp_path_factory.mktemp('backbone') / 'vgg16.pth'
+    torch.save(vgg.make_layers(vgg.cfgs['D']).state_dict(), file)
+    return file
+
+
+def test_dists_has_a_column(pair, models, vgg16, capsys):
+    pytest.importorskip('DISTS_pytorch')
+    a = models / 'a/net_g_latest.pth'
+    assert run('--gt', pair / 'HR', '--lq', pair / 'LR', '--model', a, '--dists', vgg16, '--out', pair / 'out') == 0
+    output = capsys.readouterr().out
+    assert 'dists' in output.splitlines()[0].split() and 'No DISTS' not in output
+    assert 'score' not in output
+    found = json.loads((pair / 'out/compare.json').read_text())
+    assert found['metrics']['dists']['better'] == 'lower' and 'score' not in found['metrics']
+    gt, lq = (cv2.imread(str(pair / kind / 'coffee.png')) for kind in ('HR', 'LR'))
+    enlarged = tensor2img([compare.bicubic(img2tensor(lq / np.float32(255)).unsqueeze(0), (192, 192))])
+    assert found['images']['coffee.png']['bicubic']['dists'] == pytest.approx(
+        dists_metric.calculate_dists(enlarged, gt, backbone_path=str(vgg16)), abs=1e-5)
+
+
+def test_without_a_backbone_one_line_says_where_it_belongs(pair, models, capsys, monkeypatch, tmp_path):
+    monkeypatch.setattr(torch.hub, 'get_dir', lambda: str(tmp_path))
+    assert run('--gt', pair / 'HR/coffee.png', '--model', models / 'a/net_g_latest.pth', '--out', pair / 'out') == 0
+    lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith('No ')]
+    assert len(lines) == 2 and 'alexnet-owt-7be5be79.pth' in lines[0]
+    assert 'https://download.pytorch.org/models/vgg16-397923af.pth' in lines[1]
+    assert f'given by --dists or at {tmp_path}/checkpoints/vgg16-397923af.pth' in lines[1]
+
+
+def test_dists_without_its_package_costs_one_line(pair, models, vgg16, capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, 'DISTS_pytorch', None)
+    arguments = '--gt', pair / 'HR/coffee.png', '--model', models / 'a/net_g_latest.pth', '--out', pair / 'out'
+    assert run(*arguments, '--dists', vgg16) == 1
+    error = capsys.readouterr().err
+    assert error.startswith('error: --dists: DISTS needs the package dists-pytorch') and error.count('\n') == 1
+    assert run(*arguments) == 0
+    assert 'No DISTS: it needs dists-pytorch (pip install "sdakd-plugin[dists]")' in capsys.readouterr().out
+
+
+def test_pyiqas_metrics_have_columns(pair, models, pyiqa, capsys):  # noqa: F811
+    a = models / 'a/net_g_latest.pth'
+    assert run('--gt', pair / 'HR/coffee.png', '--model', a, '--iqa', 'musiq, niqe', '--out', pair / 'out') == 0
+    found = json.loads((pair / 'out/compare.json').read_text())
+    assert {name: block['better'] for name, block in found['metrics'].items()} == {
+        'psnr': 'higher', 'ssim': 'higher', 'niqe': 'lower', 'musiq': 'higher'}
+    assert found['metrics']['niqe']['type'] == 'calculate_iqa'  # pyiqa's, as it was asked for
+    values = found['images']['coffee.png']['bicubic']
+    assert values['musiq'] == values['niqe'] > 0
+    assert [metric.name for metric in pyiqa.made] == ['musiq', 'niqe']
+
+
+@pytest.mark.parametrize('names, message', [
+    ('musik', "--iqa: pyiqa has no metric 'musik' without a reference; did you mean 'musiq'?"),
+    ('musiq,musiq', '--iqa: musiq is given twice'),
+])
+def test_a_wrong_metric_of_pyiqas_costs_one_line(pair, models, pyiqa, capsys, names, message):  # noqa: F811
+    assert run('--gt', pair / 'HR', '--model', models / 'a/net_g_latest.pth', '--iqa', names, '--out', pair / 'o') == 1
+    error = capsys.readouterr().err
+    assert message in error and error.startswith('error: ') and error.count('\n') == 1
+
+
+def test_a_metric_whose_weights_cannot_be_had_is_named(pair, models, pyiqa, capsys):  # noqa: F811
+    pyiqa.fault = OSError('no route to host')
+    a = models / 'a/net_g_latest.pth'
+    assert run('--gt', pair / 'HR', '--model', a, '--iqa', 'maniqa', '--out', pair / 'o') == 1
+    error = capsys.readouterr().err
+    assert error.startswith('error: --iqa: maniqa: pyiqa cannot load it (no route to host)') and error.count('\n') == 1
+
+
+PARTS = {'lpips': 0.25, 'dists': 0.125, 'clipiqa': 0.5, 'maniqa': 0.375, 'musiq': 50., 'niqe': 5.}
+
+
+@pytest.mark.parametrize('changes, speedup, expected', [
+    ({}, 1., 2 ** 3.5),                      # 0.75 + 0.875 + 0.5 + 0.375 + 0.5 + 0.5
+    ({}, 32., 2 ** 3.5 * 2),                 # the fifth root of 32
+    ({'niqe': 12.}, 1., 8.),                 # no less than nothing for a high NIQE: 2 ** 3
+    ({'musiq': 100.}, 1 / 32, 2 ** 4 / 2),   # slower than the reference
+])
+def test_the_challenges_score_by_hand(changes, speedup, expected):
+    assert challenge_score({**PARTS, 'psnr': 30., **changes}, speedup) == pytest.approx(expected, rel=1e-12)
+
+
+@pytest.mark.parametrize('missing', PARTS)
+def test_without_a_part_there_is_no_score(missing):
+    assert challenge_score({key: value for key, value in PARTS.items() if key != missing}, 1.) is None
+    assert challenge_score({**PARTS, missing: float('nan')}, 1.) is None
+    assert challenge_score(PARTS, None) is None
+
+
+def test_the_table_has_the_score_relative_to_the_first_model():
+    """Bicubic has no time, so no score; the second model takes a 32nd of the first one's time."""
+    costs = {'bicubic': {}, 'a': {'seconds': 3.2}, 'b': {'seconds': 0.1}}
+    found = Comparison(4, {name: {} for name in PARTS}, costs, {}, 'a CPU', {'x.png': dict.fromkeys(costs, PARTS)})
+    assert [row.get('score') for row in found.rows()] == [None, pytest.approx(2 ** 3.5), pytest.approx(2 ** 4.5)]
+    content = found.as_json()
+    assert content['metrics']['score'] == {'better': 'higher', 'reference': 'a'}
+    assert content['mean']['b']['score'] == pytest.approx(2 ** 4.5) and 'score' not in content['images']['x.png']['b']
+    assert 'speed-up that over a here' in found.notes()
+    del found.metrics['dists']
+    assert not any('score' in row for row in found.rows()) and 'score' not in found.as_json()['metrics']
+    assert 'score' not in found.notes()

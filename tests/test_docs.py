@@ -39,3 +39,12 @@ def test_readme_names_files_that_exist():
         assert (ROOT / target).exists(), target
     for path in re.findall(r'options/[\w/]+\.yml', text):
         assert (ROOT / path).exists(), path
+
+
+@pytest.mark.parametrize('path', FILES, ids=lambda path: str(path.relative_to(ROOT / 'options')))
+def test_what_departs_from_srgans_text_is_marked(path):
+    opt = yaml.load(path.read_text(), Loader=ordered_yaml()[0])
+    block = (opt.get('train') or {}).get('vgg_opt') or {}
+    if block.get('layer') != 'conv5_4':  # its text takes the features after the activation
+        return
+    assert re.search(r'^ +layer: conv5_4 +# \[R\] ', path.read_text(), re.MULTILINE)

@@ -1,16 +1,19 @@
 """The doors of a student's checkpoint: as SDAKDModel saves it, it opens in RealESRGANer and in spandrel."""
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
 import pytest
+import realesrgan
 import torch
 from basicsr.archs import build_network
 from realesrgan import RealESRGANer
 from torch import nn
 
 from tests.conftest import Stock
+from tests.test_degradation import degradation_options
 
 CHANNELS = {'num_in_ch': 3, 'num_out_ch': 3}
 HALF = {'type': 'RRDBNet', **CHANNELS, 'num_feat': 32, 'num_block': 2, 'num_grow_ch': 32}
@@ -115,3 +118,17 @@ def test_what_spandrel_does_not_open(network, error, tmp_path) -> None:
     with pytest.raises(Exception) as caught:
         spandrel.ModelLoader('cpu').load_from_file(tmp_path / 'net.pth')
     assert type(caught.value).__name__ == error
+
+
+@pytest.mark.long
+def test_realesrgans_own_train_script_trains_a_student(stock, options, photos) -> None:
+    """With its own data set on the fly; the script is the installed one, unedited, as in a checkout of Real-ESRGAN."""
+    options = degradation_options(options, photos)
+    options['train'].update(total_iter=2, stages=[{'name': 'adversarial', 'iters': 2,
+                                                   'losses': ['pixel', 'feature', 'gan']}])
+    (stock.folder / 'realesrgan').symlink_to(Path(realesrgan.__file__).parent)
+    log = stock.ok('realesrgan/train.py', options)
+    assert 'Dataset [RealESRGANDataset] - photos is built' in log and 'Model [SDAKDModel] is created' in log
+    assert 'End of training' in log and re.search(r'iter: +2, .*l_g_gan', log)
+    state = torch.load(stock.folder / 'experiments/run/models/net_g_2.pth', weights_only=True)
+    assert list(state) == ['params', 'params_ema']

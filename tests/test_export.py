@@ -108,10 +108,12 @@ def test_onnx_of_gcfsr_has_one_size(kind, capsys):
     pytest.importorskip('onnx')
     file = save({**GCFSR, 'type': kind})
     assert export(file, '--format', 'onnx') == 1
-    assert '--size 4 for x8' in capsys.readouterr().err
-    assert export(file, '--format', 'onnx', '--size', '8') == 0
-    lq = torch.rand(1, 3, 8, 8)
-    np.testing.assert_allclose(in_onnx_runtime('net.onnx', lq), expected(file, lq), atol=1e-4)
+    advice = {'GCFSR': '--size 4 for x8', 'GCFSRBlind': '--size 32 for images that have the size already'}
+    assert advice[kind] in capsys.readouterr().err
+    for size in (8, 32):
+        assert export(file, '--format', 'onnx', '--size', str(size), '--out', f'net{size}') == 0
+        lq = torch.rand(1, 3, size, size)
+        np.testing.assert_allclose(in_onnx_runtime(f'net{size}.onnx', lq), expected(file, lq), atol=1e-4)
 
 
 @pytest.mark.parametrize('name', ['rrdb_x4', 'rrdb_x2', 'compact', 'leftthomas'])

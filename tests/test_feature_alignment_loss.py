@@ -113,8 +113,8 @@ def test_connecting_leaves_the_random_numbers_of_training_alone():
 
 
 @pytest.mark.parametrize('arguments, message', [
-    (dict(layers='body.5'), 'layers: expected a list'),
-    (dict(layers=[]), 'layers: expected a list'),
+    (dict(layers='body.5'), 'layers: expected a number of depths, a list'),
+    (dict(layers=[]), 'layers: expected a number of depths, a list'),
     (dict(layers=['a'], distance='mes'), "distance: unknown 'mes'; did you mean 'mse'"),
     (dict(layers=['a'], hidden_channels=-1), 'hidden_channels: must be 0 or more'),
     (dict(layers=['a'], loss_weight=-1.0), 'loss_weight: must not be negative'),

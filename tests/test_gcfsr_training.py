@@ -11,17 +11,23 @@ from basicsr.archs import build_network
 from basicsr.data import build_dataset
 from basicsr.losses.gan_loss import r1_penalty
 from basicsr.models import build_model
+from basicsr.utils.lmdb_util import make_lmdb_from_imgs
+from basicsr.utils.matlab_functions import imresize
 from PIL import Image
+from skimage.data import astronaut
 from torch.nn import functional as F
 
+from sdakd_plugin.checks.option_file import read_yaml
 from sdakd_plugin.checks.run import check
-from sdakd_plugin.data.scales import AtScale, ScaleDraw, at_scales
+from sdakd_plugin.data.bicubic import resize
+from sdakd_plugin.data.scales import AtScale, ScaleDraw, at_scales, degrade
 from sdakd_plugin.distillation.calling import ImageToImage, score, super_resolve
 from sdakd_plugin.distillation.execution import Execution
 from sdakd_plugin.distillation.teacher import Teacher, load_frozen
 from sdakd_plugin.errors import UserError
 from sdakd_plugin.models.sdakd_model import SDAKDModel
 from sdakd_plugin.options import TeacherOptions
+from tests.conftest import ROOT
 from tests.test_bad_input import change, complaint
 
 SIZE = 64
@@ -70,7 +76,12 @@ def faces(tmp_path):
     return tmp_path / 'faces'
 
 
-def published_iteration(net_g, net_d, gt, lq, iteration):
+def published_lq(gt, scale):
+    """GCFSR's LQ image (c, h, w) of a GT image, range 0..1: by BasicSR's own function, rounded at full size alone."""
+    return (imresize(imresize(gt, 1 / scale), scale) * 255).round().clamp(0, 255) / 255
+
+
+def published_iteration(net_g, net_d, gt, scales, iteration):
     """An iteration as GCFSR publishes it, on images of -1..1, the discriminator first, then the generator.
 
     Written from the paper's settings, with nothing of the plugin but the networks.
@@ -79,8 +90,8 @@ def published_iteration(net_g, net_d, gt, lq, iteration):
     optim_g = torch.optim.Adam(net_g.parameters(), 2e-3, betas=(0.0, 0.99 ** (every_g / (every_g + 1))))
     optim_d = torch.optim.Adam(net_d.parameters(), 2e-3, betas=(0.0, 0.99 ** (every_d / (every_d + 1))))
     real = gt * 2 - 1
-    x = F.interpolate(lq * 2 - 1, SIZE, mode='bicubic')
-    condition = torch.full((len(lq), 1), (SIZE / lq.shape[-1]) / 4)  # the largest scale at 64 pixels
+    x = torch.stack([published_lq(image, scale) for image, scale in zip(gt, scales, strict=True)]) * 2 - 1
+    condition = torch.tensor([[scale / 4] for scale in scales])  # the largest scale at 64 pixels
 
     fake = net_g(x, condition)[0].detach()
     (F.softplus(-net_d(real)).mean() + F.softplus(net_d(fake)).mean()).backward()
@@ -105,13 +116,14 @@ def test_an_iteration_is_the_published_one(run, iteration):
     model = build_model({**run, 'is_train': True, 'dist': False, 'rank': 0, 'path': {'pretrain_network_g': None}})
     theirs_g, theirs_d = copy.deepcopy(model.net_g), copy.deepcopy(model.net_d)
     gt = torch.rand(2, 3, SIZE, SIZE)
-    lq = F.interpolate(gt, SIZE // 2, mode='bicubic', antialias=True)
 
-    model.feed_data({'lq': lq, 'gt': gt})
+    model.feed_data({'gt': gt})
+    scales = model.lq_scale.tolist()
+    assert set(scales) == {2, 4}  # one batch has both
     torch.manual_seed(7)  # the noise
     model.optimize_parameters(iteration)
     torch.manual_seed(7)
-    published_iteration(theirs_g, theirs_d, gt, lq, iteration)
+    published_iteration(theirs_g, theirs_d, gt, scales, iteration)
     for ours, theirs, optimizer in ((model.net_g, theirs_g, model.optimizer_g),
                                     (model.net_d, theirs_d, model.d_optimizers[0])):
         for (name, mine), parameter in zip(ours.named_parameters(), theirs.parameters(), strict=True):
@@ -127,10 +139,49 @@ class TestCalling:
         torch.manual_seed(0)
         net = build_network(NET_G).eval()
         lq = torch.rand(2, 3, 16, 16)
-        x = F.interpolate(lq, SIZE, mode='bicubic') * 2 - 1
+        x = torch.stack([imresize(image, 4) for image in lq]).clamp(0, 1) * 2 - 1
         expected = net(x, torch.ones(2, 1), randomize_noise=False)[0] / 2 + 0.5
-        assert torch.allclose(super_resolve(net, lq), expected, atol=1e-6)
+        assert torch.allclose(super_resolve(net, lq), expected, atol=1e-5)
         assert torch.equal(ImageToImage(net)(lq), super_resolve(net, lq))
+
+    @torch.no_grad()
+    def test_an_image_of_the_outputs_size_is_taken_as_it_is_each_at_its_scale(self):
+        torch.manual_seed(0)
+        net = build_network(NET_G).eval()
+        lq = torch.rand(3, 3, SIZE, SIZE) * 1.2 - 0.1  # not even clipped
+        expected = net(lq * 2 - 1, torch.tensor([[1], [0.5], [0.25]]), randomize_noise=False)[0] / 2 + 0.5
+        assert torch.equal(super_resolve(net, lq, torch.tensor([4, 2, 1])), expected)
+        assert not torch.allclose(super_resolve(net, lq), expected, atol=1e-3)  # without: the scale 1 for all
+        blind = build_network({**NET_G, 'type': 'GCFSRBlind'}).eval()
+        expected = blind(lq * 2 - 1, randomize_noise=False)[0] / 2 + 0.5
+        assert torch.equal(super_resolve(blind, lq), expected)
+        assert torch.equal(super_resolve(blind, lq, torch.tensor([4, 2, 1])), expected)
+
+    def test_teacher_student_and_average_are_given_the_same(self, run):
+        """In training and, with the scale of its data set, in validation."""
+        torch.manual_seed(0)
+        model = build_model({**run, 'is_train': True, 'dist': False, 'rank': 0, 'val': None})
+        seen = {}
+        for name, net in (('student', model.net_g), ('teacher', model.teacher.net_g), ('average', model.net_g_ema)):
+            net.register_forward_pre_hook(lambda module, inputs, name=name: seen.update({name: inputs}))
+        gt = torch.rand(4, 3, SIZE, SIZE)
+        model.feed_data({'gt': gt})
+        model.optimize_parameters(3)  # with features
+        model.generate(model.net_g_ema)
+        scales = model.lq_scale.tolist()
+        assert set(scales) == {2, 4}
+        for x, condition in seen.values():
+            assert torch.equal(condition, torch.tensor(scales)[:, None] / 4)
+            assert torch.equal(x, torch.stack([degrade(*pair) for pair in zip(gt, scales, strict=True)]) * 2 - 1)
+        assert set(seen) == {'student', 'teacher', 'average'}
+
+        seen.clear()
+        view = at_scales(build_dataset({**run['datasets']['val'], 'phase': 'val'}), run['scales'])[0]
+        model.validating = True
+        model.feed_data(next(iter(torch.utils.data.DataLoader(view))))
+        model.test()
+        x, condition = seen['average']
+        assert torch.equal(x[0], degrade(view[0]['gt'], 2) * 2 - 1) and condition.tolist() == [[0.5]]
 
     def test_the_condition_changes_the_output(self):
         """The same resized input at two conditions: an LQ image, and itself enlarged to twice its size beforehand."""
@@ -143,6 +194,23 @@ class TestCalling:
         blind = build_network({**NET_G, 'type': 'GCFSRBlind'}).eval()
         same = super_resolve(blind, flat) - super_resolve(blind, F.interpolate(flat, 32, mode='bicubic'))
         assert same.abs().max() < 1e-5
+
+    def test_the_members_of_a_cohort_are_given_the_same(self, run):
+        for key in ('teacher', 'val'):
+            del run[key]
+        for key in ('stages', 'feature_opt', 'r1_reg_weight'):
+            del run['train'][key]
+        run.update(model_type='MutualSRGANModel',
+                   cohort=[{'name': 'a', 'manual_seed': 1}, {'name': 'b', 'manual_seed': 2}])
+        model = build_model({**run, 'is_train': True, 'dist': False, 'rank': 0})
+        seen = []
+        for member in model.members:
+            member.net_g.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[1].tolist()))
+        torch.manual_seed(3)
+        model.feed_data({'gt': torch.rand(8, 3, SIZE, SIZE)})
+        for member in model.members:
+            member.sample()
+        assert seen[0] == seen[1] and [0.5] in seen[0] and [1.0] in seen[0]
 
     def test_noise_is_drawn_while_training_and_stored_else(self):
         net = build_network(NET_G)
@@ -167,32 +235,82 @@ class TestCalling:
         assert torch.equal(score(unet, images), unet(images))
 
 
+def bicubic_in_float64(image, size):
+    """MATLAB's imresize of (h, w, c), written down anew: a = -0.5, antialiased, mirrored at the borders."""
+    for _ in range(2):
+        length = len(image)
+        factor, mirrored = min(size / length, 1), np.concatenate([image[::-1], image, image[::-1]])
+        centres = (np.arange(size) + 0.5) * length / size - 0.5
+        x = np.abs(centres[:, None] - np.arange(-length, 2 * length)) * factor
+        near, far = 1.5 * x**3 - 2.5 * x**2 + 1, -0.5 * x**3 + 2.5 * x**2 - 4 * x + 2
+        weights = np.where(x <= 1, near, np.where(x <= 2, far, 0))
+        weights /= weights.sum(1, keepdims=True)
+        image = np.tensordot(weights, mirrored, 1).swapaxes(0, 1)
+    return image
+
+
 class TestScales:
-    def test_a_batch_has_one_scale_and_each_is_drawn_as_often_as_it_is_listed(self):
+    def test_each_image_has_its_scale_and_each_is_drawn_as_often_as_it_is_listed(self):
         torch.manual_seed(0)
         draw = ScaleDraw([4, 4, 4, 2], torch.device('cpu'))
-        sizes = Counter()
-        for _ in range(400):
-            draw.feed_data({'gt': torch.zeros(1, 3, 8, 8)})
-            sizes[draw.lq.shape[-1]] += 1
-        assert set(sizes) == {2, 4} and 0.69 < sizes[2] / 400 < 0.81
+        seen, mixed = Counter(), 0
+        gt = torch.rand(8, 3, 16, 16)
+        for _ in range(50):
+            draw.feed_data({'gt': gt})
+            scales = draw.lq_scale.tolist()
+            assert all(torch.equal(lq, degrade(image, scale))
+                       for lq, image, scale in zip(draw.lq, gt, scales, strict=True))
+            seen.update(scales)
+            mixed += len(set(scales)) == 2
+        assert set(seen) == {2, 4} and 0.69 < seen[4] / 400 < 0.81 and mixed > 35
 
-    def test_lq_is_what_an_eight_bit_file_would_hold(self):
-        draw = ScaleDraw([2], torch.device('cpu'))
-        gt = torch.from_numpy(np.random.RandomState(0).randint(0, 256, (1, 3, 16, 16))).float() / 255
-        draw.feed_data({'gt': gt})
-        assert torch.equal((draw.lq * 255).round() / 255, draw.lq)
-        whole = (gt[0].permute(1, 2, 0) * 255).byte().numpy()
-        pillow = np.asarray(Image.fromarray(whole).resize((8, 8), Image.Resampling.BICUBIC))
-        assert np.abs(pillow - (draw.lq[0] * 255).permute(1, 2, 0).numpy()).max() <= 1
+    @pytest.mark.parametrize('scale', [4, 8, 16, 32, 64])
+    def test_lq_is_gcfsrs(self, scale):
+        """Against BasicSR's ``imresize`` and a formula in float64: all that may differ is a tie in rounding."""
+        photo = astronaut()
+        lq = degrade(torch.from_numpy(photo).permute(2, 0, 1).float() / 255, scale)
+        assert lq.shape == (3, 512, 512) and torch.equal((lq * 255).round() / 255, lq)
+        theirs = published_lq(torch.from_numpy(photo).permute(2, 0, 1).float() / 255, scale)
+        exact = bicubic_in_float64(bicubic_in_float64(photo / 255, 512 // scale), 512)
+        exact = torch.from_numpy((exact * 255).round().clip(0, 255) / 255).permute(2, 0, 1)
+        for reference in (theirs, exact):
+            difference = (lq.double() - reference).abs()
+            assert difference.max() < 1.01 / 255
+            assert -10 * torch.log10((difference**2).mean()) > 85  # dB; torch's bicubic had 37 to 48
+
+    @pytest.mark.parametrize('size, target', [(37, 64), (16, 512), (100, 33), (2, 64), (64, 64)])
+    def test_resizing_is_basicsrs(self, size, target):
+        image = torch.rand(3, size, size)
+        expected = imresize(image, target / size)[:, :target, :target]
+        assert (resize(image, target, target) - expected).abs().max() < 3e-6
+        with torch.autocast('cpu', torch.bfloat16):
+            assert (resize(image[None], target, target)[0] - expected).abs().max() < 3e-6
+        assert torch.allclose(resize(image[:, :1, :1], target, target), image[:, :1, :1].expand(3, target, target))
+
+    def test_a_network_of_one_scale_has_none_to_draw(self, run):
+        run['network_g'] = {'type': 'SRVGGNetCompact', 'num_in_ch': 3, 'num_out_ch': 3, 'num_feat': 8, 'num_conv': 1,
+                            'upscale': 4}
+        assert complaint(run).startswith('scales: is for GCFSR, not for network_g (SRVGGNetCompact)')
 
     def test_a_validation_set_is_seen_at_each_scale(self, run):
         dataset = build_dataset({**run['datasets']['val'], 'phase': 'val'})
         views = at_scales(dataset, [4, 2, 4])
-        assert [(view.opt['name'], len(view), view[1]['lq'].shape) for view in views] == [
-            ('faces_x2', 16, (3, 32, 32)), ('faces_x4', 16, (3, 16, 16))]
+        assert [(view.opt['name'], len(view), view[1]['lq_scale']) for view in views] == [
+            ('faces_x2', 16, 2), ('faces_x4', 16, 4)]
+        assert torch.equal(views[1][1]['lq'], degrade(dataset[1]['gt'], 4))
         assert views[1][3]['lq_path'] == 'square_003_x4.png'
         assert at_scales(views[0], [4]) == [views[0]] and isinstance(views[0], AtScale)  # it has LQ images
+
+
+@pytest.mark.parametrize('size', [512, 1024])
+def test_the_option_files_have_gcfsrs_configuration(size):
+    opt = read_yaml(str(ROOT / f'options/sdakd_gcfsr_{size}.yml'))
+    train = opt['datasets']['train']
+    assert (train['dataset_enlarge_ratio'], train['num_worker_per_gpu'], train['batch_size_per_gpu']) == (100, 6, 3)
+    assert train['io_backend'] == {'type': 'lmdb'} and train['dataroot_gt'].endswith('.lmdb')
+    assert opt['val']['val_freq'] == opt['logger']['save_checkpoint_freq'] == 5000
+    assert opt['scales'] == {512: [32] * 4 + [16] * 2 + [8] * 2 + [4],
+                             1024: [64] * 4 + [32] * 2 + [16] * 2 + [8, 4]}[size]
 
 
 class TestWholeImages:
@@ -204,6 +322,24 @@ class TestWholeImages:
         centre = Image.open(faces / 'a.png').crop((0, 20, 160, 180)).resize((SIZE, SIZE), Image.Resampling.BICUBIC)
         ours = (dataset[0]['gt'] * 255).permute(1, 2, 0).numpy()
         assert np.abs(ours - np.asarray(centre)).max() < 2  # Pillow rounds between the two directions
+
+    def test_an_lmdb(self, faces):
+        """In the loader's workers too, and with a network's size below that of the images."""
+        pytest.importorskip('lmdb')
+        options = {'type': 'WholeImageDataset', 'name': 'faces', 'phase': 'train', 'gt_size': SIZE, 'use_hflip': False}
+        folder = build_dataset({**options, 'dataroot_gt': str(faces)})
+        names = ['a.png', 'more/b.jpg']
+        make_lmdb_from_imgs(str(faces), str(faces / 'faces.lmdb'), names, [name[:-4] for name in names])
+        dataset = build_dataset({**options, 'dataroot_gt': str(faces / 'faces.lmdb'), 'io_backend': {'type': 'lmdb'}})
+        found = list(torch.utils.data.DataLoader(dataset, num_workers=1))
+        assert [item['gt_path'] for item in found] == [['a'], ['more/b']]
+        for item, expected in zip(found, (folder[0], folder[1]), strict=True):
+            assert torch.equal(item['gt'][0], expected['gt'])
+
+    def test_an_lmdb_that_is_none(self, run, faces):
+        run['datasets']['train'].update(dataroot_gt=str(faces), io_backend={'type': 'lmdb'}, images=None)
+        message = complaint(run)
+        assert message.startswith(f'datasets.train.dataroot_gt: {faces} is no LMDB') and 'type: disk' in message
 
     def test_flipping_leaves_the_photographs_alone(self):
         options = {'type': 'WholeImageDataset', 'name': 'faces', 'phase': 'train', 'images': ['astronaut'],
@@ -298,6 +434,20 @@ class TestBadInput:
         run['datasets'] = {'test': {'name': 'lq', 'type': 'SingleImageDataset', 'dataroot_lq': str(tmp_path / 'lq'),
                                     'io_backend': {'type': 'disk'}}}
         assert expected in complaint({**run, 'is_train': False})
+
+    def test_images_of_the_outputs_size_for_the_blind_network(self, run, tmp_path):
+        """Alone, for testing, and in pairs; without the word blind their scale would be 1, which is not listed."""
+        (tmp_path / 'lq').mkdir()
+        Image.new('RGB', (SIZE, SIZE)).save(tmp_path / 'lq/a.png')
+        folder, disk = str(tmp_path / 'lq'), {'type': 'disk'}
+        single = {'test': {'name': 'lq', 'type': 'SingleImageDataset', 'dataroot_lq': folder, 'io_backend': disk}}
+        paired = {'test': {'name': 'pair', 'type': 'PairedImageDataset', 'dataroot_lq': folder, 'dataroot_gt': folder,
+                           'io_backend': disk, 'scale': 1}}
+        for datasets in (single, paired):
+            options = {**run, 'is_train': False, 'datasets': datasets, 'val': {'save_img': False}}
+            assert 'not in scales (2, 4)' in complaint(options)
+            options['network_g'] = {**NET_G, 'type': 'GCFSRBlind'}
+            check(options)
 
     def test_a_blind_network_takes_no_condition(self):
         net = build_network({**NET_G, 'type': 'GCFSRBlind'})

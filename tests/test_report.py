@@ -9,7 +9,8 @@ from basicsr.archs import build_network
 from basicsr.archs.rrdbnet_arch import RRDBNet
 
 from sdakd_plugin import cli
-from sdakd_plugin.deploy import cost, report, subjects
+from sdakd_plugin.archs.gcfsr_arch import GCFSR
+from sdakd_plugin.deploy import budget, cost, report, subjects
 from sdakd_plugin.deploy.peak import peak_memory
 
 SMALL = {'type': 'RRDBNet', 'num_in_ch': 3, 'num_out_ch': 3, 'num_feat': 8, 'num_block': 1, 'num_grow_ch': 4}
@@ -47,6 +48,7 @@ def test_files_are_compared(files, tmp_path, capsys):
                '--json', tmp_path / 'r.json', '--markdown', tmp_path / 'r.md') == 0
     text = capsys.readouterr().out
     found = json.loads((tmp_path / 'r.json').read_text())
+    assert 'limit' not in text and 'budget' not in found  # it was not asked for
     for name, block, file in (('teacher', LARGE, 'large.pth'), ('student', SMALL, 'small.pth')):
         net, ours = build_network(block), found['networks'][name]
         assert ours['parameters'] == sum(p.numel() for p in net.parameters())
@@ -140,3 +142,57 @@ def test_a_mistake_costs_one_line(arguments, message, capsys):
     assert run(*arguments) == 1
     error = capsys.readouterr().err
     assert message in error and error.startswith('error: ') and error.count('\n') == 1
+
+
+def test_the_budget_of_efficiency(files, tmp_path, monkeypatch, capsys):
+    """Four blocks of x4plus are small enough, but have too much to do. The teacher is not asked."""
+    monkeypatch.setattr(report, 'peak_memory', lambda networks, sizes, device: [[None]] * 3)  # takes seconds
+    four = {**LARGE, 'num_block': 4}
+    torch.save({'params': build_network(four).state_dict()}, tmp_path / 'four.pth')
+    assert run('--teacher', files / 'large.pth', '--student', files / 'small.pth', '--student', tmp_path / 'four.pth',
+               '--size', 16, '--repeat', 1, '--budget', 'efficiency', '--json', tmp_path / 'r.json',
+               '--markdown', tmp_path / 'r.md') == 0
+    output = capsys.readouterr().out
+    lines = [line for line in output.splitlines() if ', limit ' in line]
+    small, large = (sum(p.numel() for p in build_network(block).parameters()) / 1e6 for block in (SMALL, four))
+    assert lines[0] == f'small: {small:.3f} M parameters, limit 5.000 M: yes'
+    assert lines[2] == f'four: {large:.3f} M parameters, limit 5.000 M: yes'
+    work = {name: macs(build_network(block), 36) / 36 ** 2 * 960 * 540 / 1e9
+            for name, block in (('small', SMALL), ('four', four))}
+    assert work['small'] < 2000 < work['four']
+    at = 'G multiply-adds for an LQ image of 960x540, limit 2,000 G'
+    assert lines[1] == f"small: {work['small']:,.1f} {at}: yes" and lines[3] == f"four: {work['four']:,.1f} {at}: no"
+    assert len(lines) == 4 and lines[3] in (tmp_path / 'r.md').read_text()
+    found = json.loads((tmp_path / 'r.json').read_text())['budget']
+    assert found['networks']['four']['multiply_adds']['kept'] is False
+    assert found['networks']['small']['parameters'] == {
+        'value': round(small * 1e6), 'limit': 5_000_000, 'kept': True}
+
+
+def test_what_the_budget_counts_is_what_the_report_counts():
+    """torch's counter halved, and mmengine's analysis."""
+    net, at = build_network(LARGE), budget.Budget(5_000_000, 2 * 10 ** 12, 48, 32)
+    spent = budget.spend(net, at)
+    assert spent.multiply_adds == pytest.approx(cost.count(net, (3, 32, 48)).multiply_adds, rel=1e-3)
+    assert next(net.parameters()).device.type == 'cpu'  # the network itself stays where it is
+
+
+def test_real_esrgan_does_not_keep_the_budget():
+    """Its work at 960x540 is what the limit is said to be 22 % of."""
+    spent, at = budget.spend(RRDBNet(3, 3), budget.BUDGETS['efficiency']), budget.BUDGETS['efficiency']
+    assert at.multiply_adds / spent.multiply_adds == pytest.approx(0.22, abs=0.005)
+    assert [line.rpartition(': ')[2] for line in spent.lines('x4plus', at)] == ['no', 'no']
+    assert spent.lines('x4plus', at)[0] == 'x4plus: 16.698 M parameters, limit 5.000 M: no'
+
+
+def test_a_limit_itself_is_kept():
+    spent = budget.Spent(5_000_000, 2 * 10 ** 12)
+    assert all(line.endswith(': yes') for line in spent.lines('net', budget.BUDGETS['efficiency']))
+
+
+def test_a_network_without_images_of_the_budgets_size_is_said():
+    """GCFSR takes square images only."""
+    spent = budget.spend(GCFSR(out_size=64, num_style_feat=16, narrow=0.03125).eval(), budget.BUDGETS['efficiency'])
+    line = spent.lines('face', budget.BUDGETS['efficiency'])[1]
+    assert line.startswith('face: multiply-adds for an LQ image of 960x540 unknown: GCFSR makes square images')
+    assert spent.as_json(budget.BUDGETS['efficiency'])['multiply_adds']['kept'] is None

@@ -124,6 +124,31 @@ def test_stocks_own_loop_and_random_numbers_of_the_main_process(stock, run):  # 
     check_exact(stock, run, stops=(4,), function='tests.together:train_by_stock')
 
 
+@pytest.mark.long
+def test_a_learning_rate_ahead_may_change_and_one_behind_is_refused_before_anything_is_written(stock, options):
+    del options['val']
+    options['train']['scheduler'] = {'type': 'CosineAnnealingRestartLR', 'periods': [3, 3], 'restart_weights': [1, 1]}
+    stock.ok('sdakd train', options)
+    options['train']['total_iter'] = 8  # longer
+    options['train']['stages'][2]['iters'] = 4
+    done = stock.run('sdakd train', options, '--auto_resume')
+    assert done.returncode == 1 and 'Traceback' not in done.stderr
+    assert 'error: train.scheduler.periods: make 6 iterations, but train.total_iter is 8' in done.stderr
+    options['train']['scheduler']['periods'] = [2, 6]
+    before = {path: path.stat().st_mtime_ns for path in stock.folder.rglob('*')}
+    done = stock.run('sdakd train', options, '--auto_resume')
+    assert done.returncode == 1 and 'Traceback' not in done.stderr
+    assert 'error: train.scheduler.periods: up to iteration 6, where the run goes on, they were [3] and would now be ' \
+           '[2]; change only what lies ahead' in done.stderr
+    assert {path: path.stat().st_mtime_ns for path in before if path.name != 'opt.yml'} == {
+        path: time for path, time in before.items() if path.name != 'opt.yml'}
+    options['train']['scheduler']['periods'] = [3, 5]
+    log = stock.ok('sdakd train', options, '--auto_resume')
+    assert 'iter:       8' in log
+    assert ('train.scheduler: from iteration 7 on the learning rate is the option file\'s (periods [3, 3] before and '
+            '[3, 5] now)') in ' '.join(log.split())
+
+
 def test_a_changed_schedule_is_refused_and_changed_data_are_named(stock, options):
     del options['val']
     stock.ok('sdakd train', options)

@@ -1,5 +1,6 @@
 """What the model does in its stages."""
 import copy
+import logging
 
 import pytest
 import torch
@@ -57,7 +58,7 @@ def test_the_teacher_runs_once_a_step_and_only_when_a_term_needs_it(options, mon
     model = build(options)
     calls = []
     generate = model.teacher.generate
-    monkeypatch.setattr(model.teacher, 'generate', lambda lq, layers, image: calls.append((layers, image)) or
+    monkeypatch.setattr(model.teacher, 'generate', lambda lq, layers, image, _: calls.append((layers, image)) or
                         generate(lq, layers, image))
     per_iteration = []
     for iteration in range(1, 7):
@@ -191,3 +192,18 @@ def test_options_are_not_changed(options):
 def test_without_a_pretrained_generator_in_the_options_the_teacher_tells_its_architecture(options):
     del options['teacher']['network_g']
     assert build(options).teacher.net_g.conv_first.out_channels == 16
+
+
+@pytest.mark.parametrize('esrgan', [True, False])
+def test_the_log_says_that_the_gan_loss_is_plain_where_a_file_may_be_one_of_esrganmodel(options, caplog, esrgan):
+    if esrgan:
+        del options['teacher'], options['train']['stages'], options['train']['feature_opt']
+    logger = logging.getLogger('basicsr')
+    logger.addHandler(caplog.handler)
+    try:
+        with caplog.at_level(logging.INFO, 'basicsr'):
+            build(options)
+    finally:
+        logger.removeHandler(caplog.handler)
+    lines = [record.message for record in caplog.records if 'GAN loss' in record.message]
+    assert lines == ["GAN loss: plain (as SRGANModel), not ESRGANModel's relativistic average"] * esrgan

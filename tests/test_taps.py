@@ -51,7 +51,7 @@ def test_without_layers_nothing_is_stopped(net):
 
 
 def test_an_unknown_layer_is_an_error_with_the_nearest_names():
-    with pytest.raises(UserError, match=r"RRDBNet has no layer 'body\.23'; did you mean 'body\.2'"):
+    with pytest.raises(UserError, match=r"RRDBNet has no layer 'body\.23'; its last one is 'body\.2'"):
         Taps(RRDBNet(3, 3, num_feat=4, num_block=3, num_grow_ch=4), ['body.23'])
 
 

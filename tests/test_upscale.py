@@ -167,6 +167,18 @@ def test_gcfsr_makes_its_own_size_of_a_square_and_has_no_tiles(upscale, tmp_path
         'error: --tile: GCFSR takes the whole image, of at most 32 pixels']
 
 
+@torch.no_grad()
+def test_the_blind_gcfsr_takes_an_image_of_its_own_size_as_it_is(upscale, tmp_path) -> None:
+    model = checkpoint(tmp_path / 'blind.pth', {**GCFSR, 'type': 'GCFSRBlind'})
+    image = picture(32, 32, 3)
+    cv2.imwrite('in.png', image)
+    assert upscale('in.png', 'out.png', use=model)[0] == 0
+    x = torch.from_numpy(np.ascontiguousarray(image[..., ::-1])).permute(2, 0, 1)[None] / 127.5 - 1
+    sr = (load_model(model, '--model').net(x, randomize_noise=False)[0][0] + 1) / 2
+    expected = (sr.clamp(0, 1) * 255).round().permute(1, 2, 0).numpy()[..., ::-1]
+    assert np.abs(cv2.imread('out.png') - expected).max() <= 1
+
+
 # ---- tiles
 
 def test_tiles_are_the_whole_image_where_the_pad_covers_what_the_network_sees(model) -> None:

@@ -12,7 +12,7 @@ from torch.nn.functional import l1_loss
 
 from benchmarks.step.timing import Step
 from benchmarks.step.training import Training
-from sdakd_plugin.distillation.calling import score, super_resolve
+from sdakd_plugin.distillation.calling import score
 
 TEACHER = 'teacher to the last tapped layer'
 STUDENT = 'student forward and backward'
@@ -36,20 +36,18 @@ def parts(training: Training) -> dict[str, Step]:
     found = generator_parts(model)
     if model.teacher is not None:
         layers = model.terms['feature'].teacher_layers
-        found[TEACHER] = lambda: drop(model.teacher.generate(model.lq, layers, image=False))
+        found[TEACHER] = lambda: drop(model.teacher.generate(model.lq, layers, False, model.lq_scale))
     return {**found, **discriminator_parts(model)}
 
 
 def generator_parts(model: Any) -> dict[str, Step]:
-    run = model.execution
-
     def student() -> None:
         model.optimizer_g.zero_grad()
-        l1_loss(run(super_resolve, model.net_g, model.lq), model.gt).backward()
+        l1_loss(model.generate(model.net_g), model.gt).backward()
 
     @torch.no_grad()
     def sample() -> None:
-        run(super_resolve, model.net_g, model.lq)
+        model.generate(model.net_g)
 
     found: dict[str, Step] = {STUDENT: student, STEP_G: lambda: drop(model.optimizer_g.step()), SAMPLE: sample}
     if model.ema_decay > 0:

@@ -6,13 +6,16 @@ import time
 from collections.abc import Iterator, Mapping
 from copy import deepcopy
 from inspect import Parameter, signature
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from basicsr.data import build_dataloader, build_dataset
+from basicsr.utils import imfrombytes
 from basicsr.utils.registry import DATASET_REGISTRY, METRIC_REGISTRY
 from PIL import Image
 
+from sdakd_plugin.checks.places import check_places, unpaired
 from sdakd_plugin.continuity import random_state
 from sdakd_plugin.data.photo_dataset import PhotoDataset
 from sdakd_plugin.data.published import brings_kernels
@@ -29,6 +32,7 @@ HEADERS, PIXELS = 4.0, 2.0
 LONGEST_EPOCH = 10**8  # images; BasicSR makes a list of them
 CROPPED = 400  # pixels, to which RealESRGANDataset crops or pads all images before gt_size counts
 GB = 1e9
+ORIENTATION = 0x0112  # EXIF's number for how a camera was held
 
 
 def check_datasets(opt: Mapping[str, Any]) -> None:
@@ -46,26 +50,35 @@ def check_datasets(opt: Mapping[str, Any]) -> None:
             raise UserError(f"{key}.type: there is no '{block.get('type')}'" + nearest(block.get('type'), known))
         if 'name' not in block:
             raise UserError(f'{key}.name: this key is missing')
-        # BasicSR adds phase and scale in parse_options
-        full = {'phase': phase.split('_')[0], 'scale': opt.get('scale', 1), **deepcopy(block)}
-        dataset = _build(full, key)
-        folder = block.get('dataroot_gt') or block.get('dataroot_lq') or block['type']
-        if len(dataset) == 0:
-            raise UserError(f'{key}: {folder} holds no images')
-        if isinstance(dataset, WholeImageDataset) and not opt.get('scales'):
-            raise UserError(f"scales: this key is missing; {block['type']} under {key} has no LQ images")
-        if phase == 'train':
-            _check_sizes(opt, full)
-            _check_batch(len(dataset), block, opt.get('world_size', 1))
-        _check_loader(dataset, full, key)
-        paths = getattr(dataset, 'paths', None)
-        if isinstance(dataset, PhotoDataset):
-            _check_photographs(dataset, key, share)
-        elif isinstance(paths, list) and paths and (block.get('io_backend') or DISK).get('type') == 'disk':
-            _check_files(paths, opt, phase, share)
-        item = _an_item(dataset, block['type'], key)
-        if phase != 'train' and 'gt' not in item:
-            _check_metrics(opt, key)
+        try:
+            _check_dataset(opt, phase, share)
+        except UserError:
+            check_places(block, key)  # what is missing is the cause of all else
+            raise
+
+
+def _check_dataset(opt: Mapping[str, Any], phase: str, share: float) -> None:
+    block, key = opt['datasets'][phase], f'datasets.{phase}'
+    # BasicSR adds phase and scale in parse_options
+    full = {'phase': phase.split('_')[0], 'scale': opt.get('scale', 1), **deepcopy(block)}
+    dataset = _build(full, key)
+    folder = block.get('dataroot_gt') or block.get('dataroot_lq') or block['type']
+    if len(dataset) == 0:
+        raise UserError(f'{key}: {folder} holds no images')
+    if isinstance(dataset, WholeImageDataset) and not opt.get('scales'):
+        raise UserError(f"scales: this key is missing; {block['type']} under {key} has no LQ images")
+    if phase == 'train':
+        _check_sizes(opt, full)
+        _check_batch(len(dataset), block, opt.get('world_size', 1))
+    _check_loader(dataset, full, key)
+    paths = getattr(dataset, 'paths', None)
+    if isinstance(dataset, PhotoDataset):
+        _check_photographs(dataset, key, share)
+    elif isinstance(paths, list) and paths and (block.get('io_backend') or DISK).get('type') == 'disk':
+        _check_files(paths, opt, phase, share)
+    item = _an_item(dataset, block['type'], key)
+    if phase != 'train' and 'gt' not in item:
+        _check_metrics(opt, key)
 
 
 def _check_files(paths: list[Any], opt: Mapping[str, Any], phase: str, share: float) -> None:
@@ -74,7 +87,7 @@ def _check_files(paths: list[Any], opt: Mapping[str, Any], phase: str, share: fl
     for path in spread(paths, HEADERS * share):
         _check_images(path, block, key, opt.get('scale') or block.get('scale', 1), phase == 'train')
         if block['type'] == 'SingleImageDataset' and 'out_size' in opt['network_g']:
-            _check_lq(path, key, opt['network_g']['out_size'], opt.get('scales'))
+            _check_lq(path, key, opt['network_g'], opt.get('scales'))
     for path in spread(paths, PIXELS * share):
         _check_pixels(path, key)
 
@@ -115,7 +128,8 @@ def _build(block: dict[str, Any], key: str) -> Any:
     except KeyError as error:
         raise UserError(f"{key}.{error.args[0]}: this key is missing; {block['type']} needs it") from error
     except (AssertionError, AttributeError, ImportError, IndexError, OSError, TypeError, ValueError) as error:
-        raise UserError(f"{key}: {block['type']} cannot be built: {error}") from error
+        reason = unpaired(block, key) if isinstance(error, AssertionError) else None
+        raise UserError(reason or f"{key}: {block['type']} cannot be built: {error}") from error
 
 
 def _check_metrics(opt: Mapping[str, Any], key: str) -> None:
@@ -203,12 +217,14 @@ def _check_images(path: Any, block: Mapping[str, Any], key: str, scale: int, tra
                             f'{min(gt) // scale * scale} or less, or remove the image')
 
 
-def _check_lq(path: str, key: str, out_size: int, scales: list[int] | None) -> None:
-    """Check an LQ image for a network that makes images of one size: its size tells the scale."""
+def _check_lq(path: str, key: str, network: Mapping[str, Any], scales: list[int] | None) -> None:
+    """Check an LQ image for a network that makes images of one size: its size tells the scale, but not to the blind
+    one, whose images have any."""
     width, height = _size(path, key)
+    out_size = network['out_size']
     if width != height or width > out_size:
         raise UserError(f'{key}: {path} is {width}x{height}; network_g takes square images of at most {out_size}')
-    if scales and out_size / width not in scales:
+    if scales and out_size / width not in scales and network['type'] != 'GCFSRBlind':
         listed = ', '.join(map(str, sorted(set(scales))))
         raise UserError(f'{key}: {path} ({width}x{height}) has the scale {out_size / width:g}, which is not in scales '
                         f'({listed})')
@@ -224,9 +240,15 @@ def _check_pixels(path: Any, key: str) -> None:
 
 
 def _size(path: str, key: str) -> list[int]:
-    """Width and height of an image file."""
+    """Width and height of an image file, as BasicSR reads it: turned upright where a camera has noted how."""
     try:
         with Image.open(path) as image:
-            return list(image.size)
+            size = list(image.size)
+            if 'exif' in image.info and image.getexif().get(ORIENTATION, 1) > 4:  # a quarter turn
+                pixels = imfrombytes(Path(path).read_bytes())  # which formats OpenCV turns, it alone knows
+                size = size if pixels is None else [pixels.shape[1], pixels.shape[0]]
+            return size
+    except FileNotFoundError:
+        raise UserError(f'{key}: {path} is in the list of images, but does not exist') from None
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise UserError(f'{key}: {path} is no readable image: {error}') from error

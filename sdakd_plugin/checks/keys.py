@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import inspect
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from importlib.util import find_spec
 from numbers import Real
 from pathlib import Path
@@ -16,8 +16,8 @@ from basicsr.models import lr_scheduler
 from basicsr.utils.registry import ARCH_REGISTRY, LOSS_REGISTRY, METRIC_REGISTRY, Registry
 
 from sdakd_plugin.distillation.build import check_call
-from sdakd_plugin.errors import UserError, nearest
-from sdakd_plugin.options import shown
+from sdakd_plugin.errors import UserError, missing_key, nearest
+from sdakd_plugin.options import DatasetOptions, LoggerOptions, ValOptions, shown
 
 # what BasicSR's parse_options puts under path, and the keys that its make_exp_dirs does not turn into folders
 PATH_KEYS = ('experiments_root', 'models', 'training_states', 'log', 'visualization', 'results_root')
@@ -27,6 +27,7 @@ NEEDED: dict[bool, dict[str, tuple[str, ...]]] = {
            'datasets.train': ('name', 'type', 'batch_size_per_gpu', 'num_worker_per_gpu')},
     False: {'val': ('save_img',)},
 }
+DECLARED = {*LoggerOptions.model_fields, *ValOptions.__annotations__, *DatasetOptions.__annotations__}
 MUST_BE_THERE = {True: ('logger',), False: ('val',)}
 PHASES = {True: ('train', 'val'), False: ('test', 'val')}
 
@@ -43,7 +44,7 @@ def check_keys(opt: Mapping[str, Any], is_train: bool) -> None:
                      'strict_load_d', 'resume_state', 'ignore_resume_networks']
             raise UserError(f"path: unknown key '{key}', of which BasicSR would make a folder" + nearest(key, valid))
     if is_train and 'train' not in opt['datasets']:
-        raise UserError('datasets.train: this block is missing' + nearest('train', opt['datasets']))
+        raise UserError(missing_key('datasets.train', opt['datasets'], what='block'))
     for phase in opt['datasets']:
         kind, _, number = phase.partition('_')
         if kind not in PHASES[is_train] or (kind == 'train' and number):
@@ -64,7 +65,7 @@ def _check_needed(opt: Mapping[str, Any], is_train: bool) -> None:
             continue
         for key in keys:
             if key not in (holder or {}):
-                raise UserError(f'{block}.{key}: this key is missing' + _close(key, holder or {}))
+                raise UserError(missing_key(f'{block}.{key}', holder or (), DECLARED))
     if not is_train and opt['val']['save_img'] and 'suffix' not in opt['val']:
         raise UserError('val.suffix: this key is missing; save_img needs it, ~ for none')
     wandb = (opt.get('logger') or {}).get('wandb') or {}
@@ -158,8 +159,3 @@ def check_targets(opt: Mapping[str, Any], is_train: bool) -> None:
             raise UserError(f'name: {folder} cannot be made: {there} is in the way, and no folder')
         if not os.access(there, os.W_OK | os.X_OK):
             raise UserError(f'name: {folder} cannot be made: {there} may not be written to')
-
-
-def _close(key: str, holder: Iterable[str]) -> str:
-    hint = nearest(key, holder)
-    return hint if 'did you mean' in hint else ''

@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import yaml
@@ -10,8 +10,8 @@ from basicsr.utils.options import ordered_yaml
 from basicsr.utils.registry import MODEL_REGISTRY
 
 from sdakd_plugin.distillation.build import registered
-from sdakd_plugin.errors import UserError, nearest
-from sdakd_plugin.options import shown
+from sdakd_plugin.errors import UserError, missing_key, nearest
+from sdakd_plugin.options import Options, shown
 
 
 def is_ours(opt: Any) -> bool:
@@ -31,21 +31,63 @@ def read_yaml(path: str) -> dict[str, Any]:
         raise UserError(f"-opt: cannot read '{path}': it is a folder, or not a regular file")
     try:
         with open(path, encoding='utf-8') as file:
-            opt = yaml.load(file, ordered_yaml()[0])
+            text = file.read()
+        opt = yaml.load(text, ordered_yaml()[0])
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"-opt: cannot read '{path}': {getattr(error, 'strerror', None) or error}") from error
     except RecursionError:
         raise UserError(f'-opt: {path} is nested too deeply, or holds itself') from None
+    except yaml.MarkedYAMLError as error:
+        if 'nesting depth' in (error.problem or ''):  # what newer libyaml says in time
+            raise UserError(f'-opt: {path} is nested too deeply, or holds itself') from None
+        raise UserError(f'-opt: {path} is no valid YAML: {_in_plain_words(error, text)}') from error
     except (TypeError, ValueError, yaml.YAMLError) as error:  # a block as a key, a date without a day
         raise UserError(f'-opt: {path} is no valid YAML: {error}') from error
     if not isinstance(opt, dict):
         raise UserError(f'-opt: {path} holds no options')
     if 'model_type' not in opt:
-        raise UserError(f'model_type: this key is missing in {path}' + nearest('model_type', opt))
+        raise UserError(f"{missing_key('model_type', opt, Options.model_fields)} in {path}")
     models = registered(MODEL_REGISTRY)
     if opt['model_type'] not in models:
         raise UserError(f"model_type: there is no {shown(opt['model_type'])}" + nearest(opt['model_type'], models))
     return opt
+
+
+def _in_plain_words(error: yaml.MarkedYAMLError, text: str) -> str:
+    """The line, what is wrong there, and for the usual slips what to write instead."""
+    if error.problem_mark is None:
+        return str(error)
+    number, column = error.problem_mark.line, error.problem_mark.column
+    line = [*text.splitlines(), ''][min(number, text.count('\n'))]
+    where = f'line {number + 1}'
+    if '\t' in line[:len(line) - len(line.lstrip())] or line[column:column + 1] == '\t':
+        return f'{where} holds a tab; write spaces instead'
+    if any(word in (error.problem or '') for word in ('escape', 'hexdecimal')):  # spelt so by libyaml
+        return (f'{where}: in double quotes a backslash begins an escape; use single quotes, or / instead of the '
+                'backslash')
+    return f'{where}: {error.problem}'
+
+
+def check_forced(entries: Iterable[str], opt: Mapping[str, Any], path: str) -> None:
+    """Check what follows ``--force_yml``: BasicSR would stumble over what has no place in the options.
+
+    Args:
+        entries: each should be ``KEY:KEY=VALUE``.
+        opt: the options of the file.
+        path: the file, for the message.
+
+    Raises:
+        UserError: an entry has not one ``=``, or is to go into a block that is not there.
+    """
+    for entry in entries:
+        expected = f'--force_yml: expected KEY:KEY=VALUE with keys of {path}, not {shown(entry)}'
+        if entry.count('=') != 1:
+            raise UserError(f"{expected}, which has {entry.count('=') or 'no'} =")
+        holder: Any = opt
+        for part in entry.partition('=')[0].strip().split(':')[:-1]:
+            holder = holder.get(part) if isinstance(holder, Mapping) else None
+            if not isinstance(holder, Mapping):
+                raise UserError(f"{expected}: '{part}' is no block of it")
 
 
 def check_keys_are_unique(path: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
+from argparse import ArgumentParser
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, redirect_stdout
 from copy import deepcopy
@@ -18,7 +19,7 @@ from basicsr.utils.registry import MODEL_REGISTRY
 from sdakd_plugin.checks.data import check_datasets
 from sdakd_plugin.checks.keys import check_keys, check_targets
 from sdakd_plugin.checks.memory import tally
-from sdakd_plugin.checks.option_file import check_keys_are_unique, is_ours, read_yaml
+from sdakd_plugin.checks.option_file import check_forced, check_keys_are_unique, is_ours, read_yaml
 from sdakd_plugin.continuity import random_state, run_position
 from sdakd_plugin.continuity.resume import newest, read_state
 from sdakd_plugin.data.published import completed
@@ -171,10 +172,14 @@ def read_options(parse_options: ParseOptions, root_path: str, is_train: bool) ->
     assert path is not None
     check_keys_are_unique(path)
     parse({**opt, 'is_train': is_train})
+    parser = ArgumentParser(add_help=False)
+    parser.add_argument('--force_yml', nargs='*', default=[])
+    forced = parser.parse_known_args(given)[0].force_yml
+    check_forced(forced, opt, path)
     try:
         opt, arguments = parse_options(root_path, is_train)
     except (KeyError, IndexError, NameError, SyntaxError, TypeError, ValueError) as error:
-        if '--force_yml' not in given:
+        if not forced:
             raise
         raise UserError(f'--force_yml: expected KEY:KEY=VALUE with keys of {path}: {type(error).__name__}: {error}'
                         ) from error

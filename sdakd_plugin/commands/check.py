@@ -15,6 +15,7 @@ from sdakd_plugin.checks.dry_run import dry_run
 from sdakd_plugin.checks.option_file import is_ours, read_yaml
 from sdakd_plugin.checks.run import check, quiet, read_options
 from sdakd_plugin.distillation.teacher_cache import with_cache
+from sdakd_plugin.models.sdakd_model import gan_remark
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -37,6 +38,8 @@ def run(arguments: argparse.Namespace) -> int:
     model = check(opt, _pick_device(opt['num_gpu']))
     print(f"{'Training' if is_train else 'Testing'} {opt['name']}: options, files, weights and shapes fit together")
     if is_train:
+        if remark := gan_remark(model.options):
+            print(remark)
         with quiet():
             opt = with_cache(opt)
         for iteration in dry_run(model, opt):

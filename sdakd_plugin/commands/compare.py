@@ -8,7 +8,6 @@ import sys
 from pathlib import Path
 
 import basicsr  # noqa: F401  # first: it registers the plugin, whose modules need it whole
-import torch
 from tqdm import tqdm
 
 from sdakd_plugin.checks.run import quiet
@@ -17,11 +16,14 @@ from sdakd_plugin.deploy import comparison, cost, page
 from sdakd_plugin.deploy.pairs import find_pairs
 from sdakd_plugin.deploy.table import markdown, text
 from sdakd_plugin.errors import UserError
-from sdakd_plugin.losses.backbone import load_features
+from sdakd_plugin.losses.backbone import cached_file, load_features, source
+from sdakd_plugin.metrics import dists_metric
+from sdakd_plugin.metrics.images import current_device
+from sdakd_plugin.metrics.iqa_metric import load_metric
 from sdakd_plugin.weights.files import new_file
 
 FILES = ('compare.json', 'compare.md', 'compare.html')
-CACHED_BACKBONE = 'alexnet-owt-7be5be79.pth'  # torchvision's
+ALEXNET, VGG16 = 'alexnet', dists_metric.ARCH  # torchvision's names of the backbones of LPIPS and DISTS
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -33,7 +35,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--out', default='results/compare', metavar='DIR',
                         help=f"for {', '.join(FILES)} (%(default)s)")
     parser.add_argument('--lpips', metavar='FILE', help="torchvision's AlexNet, whole or its features, for LPIPS; "
-                        f"left out: {CACHED_BACKBONE} in torch's cache, if it is there")
+                        f"left out: {cached_file(ALEXNET).name} in torch's cache, if it is there")
+    parser.add_argument('--dists', metavar='FILE', help="torchvision's VGG16, whole or its features, for DISTS; left "
+                        f"out: {cached_file(VGG16).name} in torch's cache, if it is there")
+    parser.add_argument('--iqa', metavar='NAMES', help="pyiqa's metrics without a reference, with commas between them: "
+                        'musiq,clipiqa,topiq,maniqa,niqe')
     parser.add_argument('--scale', type=int, metavar='N', help='only for GCFSR without --lq: how far GT is reduced')
     parser.add_argument('--images', type=int, default=6, metavar='N', help='images that the page shows (%(default)s)')
     parser.add_argument('--tile', type=int, default=0, metavar='N', help='as in `sdakd upscale` (0: no tiles)')
@@ -45,13 +51,14 @@ def run(arguments: argparse.Namespace) -> int:
     """Compare, print the table, write the files; images that fail cost a line each, and exit code 1 at the end."""
     out, device = Path(arguments.out), pick_device(arguments.device)
     _check_output(out, arguments.overwrite)
-    backbone = _backbone(arguments.lpips)
+    backbone, vgg = _backbone(ALEXNET, arguments.lpips, '--lpips'), _vgg(arguments.dists)
+    metrics = _iqa(arguments.iqa)
     models = comparison.load_models(arguments.model)
     scale = _scale(comparison.common_scale(models.values()), arguments.scale, arguments.lq)
     pairs, unpaired = find_pairs(arguments.gt, arguments.lq, scale)
     methods = comparison.methods(models, device, arguments.tile)
     found = comparison.Comparison(
-        scale, comparison.metrics(scale or 0, backbone), comparison.costs(models, device),
+        scale, comparison.metrics(scale or 0, backbone, vgg, metrics), comparison.costs(models, device),
         {name: str(model.identity) for name, model in models.items()}, cost.machine(device), failed=unpaired)
     for line in unpaired.values():
         _complain(line)
@@ -62,8 +69,9 @@ def run(arguments: argparse.Namespace) -> int:
         raise UserError(f'no image of {arguments.gt} could be compared')
     _write(out, found, gallery)
     print(f'{text(found.rows())}\n\n{found.notes()}')
-    if backbone is None:
-        print('No LPIPS: it needs a backbone; see --lpips.')
+    for name, arch, file in (('lpips', ALEXNET, backbone), ('dists', VGG16, vgg)):
+        if file is None:
+            print(_absent(name, arch))
     print(f"{len(found.images)} of {len(pairs) + len(unpaired)} images compared; {out / 'compare.html'} shows them")
     return int(bool(found.failed))
 
@@ -81,13 +89,42 @@ def _check_output(out: Path, overwrite: bool) -> None:
         raise UserError(f'--out: {out} cannot be written')
 
 
-def _backbone(file: str | None) -> str | None:
-    """The backbone of LPIPS, checked."""
-    cached = Path(torch.hub.get_dir(), 'checkpoints', CACHED_BACKBONE)
+def _backbone(arch: str, file: str | None, option: str) -> str | None:
+    """The file of a backbone, checked."""
+    cached = cached_file(arch)
     path = file or (str(cached) if cached.is_file() else None)
     if path is not None:
-        load_features('alexnet', path, '--lpips')
+        load_features(arch, path, option)
     return path
+
+
+def _vgg(file: str | None) -> str | None:
+    """The backbone of DISTS, if its package is installed."""
+    try:
+        dists_metric.package()
+    except UserError as error:
+        if file is None:
+            return None
+        raise UserError(f'--dists: {error}') from error
+    return _backbone(VGG16, file, '--dists')
+
+
+def _iqa(names: str | None) -> dict[str, str]:
+    """What is better, higher or lower, by pyiqa's metric; each is loaded now, before any image is."""
+    wanted = [name.strip().lower() for name in names.split(',')] if names is not None else []
+    for name in wanted:
+        if not name or wanted.count(name) > 1:
+            raise UserError(f"--iqa: {f'{name} is given twice' if name else 'a name is empty'}: {names!r}")
+    try:
+        return {name: 'lower' if load_metric(name, current_device()).lower_better else 'higher' for name in wanted}
+    except UserError as error:
+        raise UserError(f'--iqa: {error}') from error
+
+
+def _absent(name: str, arch: str) -> str:
+    """What a metric without a column would need."""
+    package = f'dists-pytorch ({dists_metric.INSTALL}) and ' if name == 'dists' else ''
+    return f'No {name.upper()}: it needs {package}{source(arch)}, given by --{name} or at {cached_file(arch)}.'
 
 
 def _scale(of_models: int | None, given: int | None, lq: str | None) -> int | None:

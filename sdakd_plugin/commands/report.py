@@ -9,7 +9,7 @@ from pathlib import Path
 import basicsr  # noqa: F401  # first: it registers the plugin, whose modules need it whole
 
 from sdakd_plugin.commands.upscale import pick_device
-from sdakd_plugin.deploy import report, subjects
+from sdakd_plugin.deploy import budget, report, subjects
 from sdakd_plugin.deploy.table import markdown, text
 from sdakd_plugin.errors import UserError
 
@@ -23,6 +23,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         help='sides of the square LQ images (64 128)')
     parser.add_argument('--repeat', type=int, default=5, metavar='N', help='passes that are timed (%(default)s)')
     parser.add_argument('--device', default='auto', choices=('auto', 'cpu', 'cuda'), help='(%(default)s)')
+    parser.add_argument('--budget', choices=tuple(budget.BUDGETS), help="whether the students keep a challenge's "
+                        'limits: efficiency, 5 M parameters and 2,000 G multiply-adds at 960x540 (AIM 2025)')
     parser.add_argument('--json', metavar='FILE', help='write the numbers here, too')
     parser.add_argument('--markdown', metavar='FILE', help='write the table here, too')
 
@@ -31,11 +33,18 @@ def run(arguments: argparse.Namespace) -> int:
     """Print the table, and write the files that are asked for."""
     _check(arguments)
     device = pick_device(arguments.device)
-    entries = report.measure(_subjects(arguments), arguments.size, arguments.repeat, device)
+    found = _subjects(arguments)
+    spent = _spent(arguments.budget, found)
+    entries = report.measure(found, arguments.size, arguments.repeat, device)
     rows, notes = report.rows(entries), report.notes(entries, device)
+    if arguments.budget:
+        notes += f'\n\n{budget.text(arguments.budget, spent)}'
     print(f'{text(rows)}\n\n{notes}')
     if arguments.json:
-        _write('--json', arguments.json, json.dumps(report.as_json(entries, device), indent=2))
+        content = report.as_json(entries, device)
+        if arguments.budget:
+            content['budget'] = budget.as_json(arguments.budget, spent)
+        _write('--json', arguments.json, json.dumps(content, indent=2))
     if arguments.markdown:
         _write('--markdown', arguments.markdown, f'{markdown(rows)}\n\n{notes}')
     return 0
@@ -61,6 +70,14 @@ def _subjects(arguments: argparse.Namespace) -> dict[str, subjects.Subject]:
         if arguments.opt:
             return subjects.of_options(read_yaml(arguments.opt))
         return subjects.of_files(arguments.teacher, arguments.student)
+
+
+def _spent(name: str | None, found: dict[str, subjects.Subject]) -> dict[str, budget.Spent]:
+    """What each student needs of a budget; nothing without one."""
+    if name is None:
+        return {}
+    return {each: budget.spend(subject.net, budget.BUDGETS[name]) for each, subject in found.items()
+            if each != subjects.TEACHER}
 
 
 def _write(option: str, path: str, content: str) -> None:

@@ -17,11 +17,12 @@ def capture() -> dict[str, Any]:
 
 
 def restore(states: dict[str, Any]) -> None:
-    """Put the generators back to what ``capture`` found. States of CUDA devices that are not here are left out."""
+    """Put the generators back to what ``capture`` found. States of CUDA devices that are not here are left out, and all
+    where CUDA is not in use: torch would keep them for its start."""
     random.setstate(states['python'])
     kind, words, *rest = states['numpy']
     np.random.set_state((kind, np.array(words, dtype=np.uint32), *rest))
     torch.set_rng_state(states['torch'].cpu())
-    if torch.cuda.is_available():
+    if torch.cuda.is_initialized():
         for device, state in enumerate(states['cuda'][:torch.cuda.device_count()]):
             torch.cuda.set_rng_state(state.cpu(), device)

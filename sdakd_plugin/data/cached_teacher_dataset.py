@@ -16,7 +16,8 @@ from torch.utils.data import Dataset
 
 from sdakd_plugin.errors import UserError
 
-PAIRED = ('PairedImageDataset', 'RealESRGANPairedDataset', 'PhotoDataset')
+PAIRED = ('PairedImageDataset', 'RealESRGANPairedDataset', 'PhotoDataset', 'SampleImageDataset')
+OWN_KEYS = ('paired_type', 'dataroot_teacher')
 
 
 @DATASET_REGISTRY.register()
@@ -32,7 +33,8 @@ class CachedTeacherDataset(Dataset[dict[str, Any]]):
     """
 
     def __init__(self, opt: Mapping[str, Any]) -> None:
-        self.paired = DATASET_REGISTRY.get(opt['paired_type'])(deepcopy(dict(opt)))
+        paired = {key: deepcopy(value) for key, value in opt.items() if key not in OWN_KEYS}
+        self.paired = DATASET_REGISTRY.get(opt['paired_type'])({**paired, 'type': opt['paired_type']})
         self.opt = self.paired.opt  # with its defaults
         self.paths = self.paired.paths
         self.folder = Path(opt['dataroot_teacher'])
@@ -59,8 +61,9 @@ class CachedTeacherDataset(Dataset[dict[str, Any]]):
 
 
 def lq_folder(block: Mapping[str, Any]) -> str:
-    """Where the LQ images of a data set are, or, where it makes them, those that they are made from."""
-    return str(block.get('dataroot_lq') or block['dataroot_gt'])
+    """Where the LQ images of a data set are, or, where it makes them, those that they are made from; ``'.'`` for the
+    embedded photographs, which are in no folder."""
+    return str(block.get('dataroot_lq') or block.get('dataroot_gt') or '.')
 
 
 def image_name(lq_path: str, folder: str) -> str:

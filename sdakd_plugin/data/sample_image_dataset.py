@@ -41,6 +41,10 @@ class SampleImageDataset(Dataset[dict[str, Any]]):
 
             For ``phase: train`` also ``gt_size``, the side of the random crop, and ``use_hflip`` and ``use_rot``.
 
+    Attributes:
+        pairs: GT and LQ of each photograph, (h, w, 3), uint8, RGB.
+        paths: for each item ``gt_path`` and ``lq_path``, which are names.
+
     Raises:
         UserError: for an unknown key or image, or a size that is no multiple of ``scale`` or too large.
         KeyError: a key is missing.
@@ -63,6 +67,7 @@ class SampleImageDataset(Dataset[dict[str, Any]]):
             self.augmentation = opt['use_hflip'], opt['use_rot']
             _check_size('gt_size', opt['gt_size'], scale, gts)
         self.pairs = [(gt, bicubic_reduction(gt, scale)) for gt in gts]
+        self.paths = [{'lq_path': f'{name}.png', 'gt_path': f'{name}.png'} for name in self.names]
 
     def __len__(self) -> int:
         return len(self.names)
@@ -75,8 +80,7 @@ class SampleImageDataset(Dataset[dict[str, Any]]):
         if self.train:
             pair = augment(pair, *self.augmentation)
         gt_tensor, lq_tensor = img2tensor(pair, bgr2rgb=False)
-        path = f'{self.names[index]}.png'
-        return {'lq': lq_tensor, 'gt': gt_tensor, 'lq_path': path, 'gt_path': path}
+        return {'lq': lq_tensor, 'gt': gt_tensor, **self.paths[index]}
 
 
 def bicubic_reduction(image: Image, scale: int) -> Image:

@@ -2,10 +2,12 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+from basicsr.data.data_util import paths_from_lmdb
 from basicsr.data.transforms import augment
 from basicsr.utils import FileClient, imfrombytes, img2tensor, scandir
 from basicsr.utils.registry import DATASET_REGISTRY
@@ -36,12 +38,13 @@ class WholeImageDataset(Dataset[dict[str, Any]]):
             - ``dataroot_gt``: a folder of images, searched with its subfolders. Without it, squares cut out of
               scikit-image's photographs, which are no faces: for trying things out.
             - ``images``: which of those photographs, as in ``SampleImageDataset``; not used with ``dataroot_gt``.
-            - ``io_backend``: BasicSR's; ``{type: disk}`` by default.
+            - ``io_backend``: BasicSR's; ``{type: disk}`` by default. With ``{type: lmdb}``, ``dataroot_gt`` is an LMDB
+              as BasicSR's ``make_lmdb_from_imgs`` makes it, and an image's path its key.
 
             For ``phase: train`` also ``use_hflip``.
 
     Raises:
-        UserError: an unknown key, or a folder that does not exist.
+        UserError: an unknown key, a folder that does not exist, or one that is no LMDB.
         KeyError: a key is missing.
     """
 
@@ -56,8 +59,7 @@ class WholeImageDataset(Dataset[dict[str, Any]]):
         self.squares: list[np.ndarray] = []
         if opt.get('dataroot_gt'):
             self.client = dict(opt.get('io_backend') or {'type': 'disk'})
-            found = scandir(opt['dataroot_gt'], recursive=True, full_path=True)
-            self.paths = sorted(path for path in found if path.lower().endswith(ENDINGS))
+            self.paths = self._find(opt['dataroot_gt'])
             if opt.get('images'):
                 logging.getLogger('basicsr').warning('images: not used, since dataroot_gt names a folder')
         else:
@@ -67,6 +69,18 @@ class WholeImageDataset(Dataset[dict[str, Any]]):
                 raise UserError(f'dataroot_gt: this key is missing; the embedded photographs are too small for gt_size '
                                 f'{self.size}')
         self._files: FileClient | None = None
+
+    def _find(self, folder: str) -> list[str]:
+        """The images' paths or, in an LMDB, their keys."""
+        if self.client['type'] != 'lmdb':
+            found = scandir(folder, recursive=True, full_path=True)
+            return sorted(path for path in found if path.lower().endswith(ENDINGS))
+        if not folder.endswith('.lmdb') or not os.path.isfile(os.path.join(folder, 'meta_info.txt')):
+            raise UserError(f'dataroot_gt: {folder} is no LMDB, a folder NAME.lmdb with meta_info.txt in it; make one '
+                            'with make_lmdb_from_imgs of basicsr.utils.lmdb_util, or use io_backend: {type: disk} for '
+                            'a folder of images')
+        self.client.update(db_paths=[folder], client_keys=['gt'])
+        return sorted(paths_from_lmdb(folder))
 
     def __len__(self) -> int:
         return len(self.paths or self.squares)

@@ -17,9 +17,9 @@ from sdakd_plugin.distillation.calling import super_resolve
 from sdakd_plugin.errors import UserError
 
 Size = tuple[int, int]
-Method = Callable[[Tensor, Size], Tensor]
+Method = Callable[[Tensor, Size, Tensor | None], Tensor]
 """Turns an LQ image (1, c, h, w), range 0..1, into an SR image (1, c, H, W). It is told the size (H, W) that is wanted;
-a network has its own."""
+a network has its own. Last comes ``lq_scale``, (1,), where the data set gives one."""
 
 Metrics = Mapping[str, Mapping[str, Any]]
 """BasicSR's ``val.metrics`` block."""
@@ -46,7 +46,7 @@ class Result:
     images: dict[str, np.ndarray] = field(default_factory=dict)
 
 
-def bicubic(lq: Tensor, size: Size) -> Tensor:
+def bicubic(lq: Tensor, size: Size, _lq_scale: Tensor | None = None) -> Tensor:
     """MATLAB's bicubic enlargement to a size, the usual baseline of the field."""
     height, width = size
     enlarged = imresize(lq[0].permute(1, 2, 0).cpu().numpy(), height / lq.shape[-2])
@@ -58,8 +58,8 @@ def network(net: nn.Module, device: torch.device) -> Method:
     net = net.to(device).eval()
 
     @torch.no_grad()
-    def enlarge(lq: Tensor, _size: Size) -> Tensor:
-        return super_resolve(net, lq.to(device))
+    def enlarge(lq: Tensor, _size: Size, lq_scale: Tensor | None = None) -> Tensor:
+        return super_resolve(net, lq.to(device), lq_scale)
     return enlarge
 
 
@@ -69,7 +69,8 @@ def default_metrics(crop_border: int) -> dict[str, dict[str, Any]]:
             for name in ('psnr', 'ssim')}
 
 
-def compare_image(methods: Mapping[str, Method], lq: Tensor, gt: np.ndarray, metrics: Metrics) -> dict[str, Outcome]:
+def compare_image(methods: Mapping[str, Method], lq: Tensor, gt: np.ndarray, metrics: Metrics,
+                  lq_scale: Tensor | None = None) -> dict[str, Outcome]:
     """Run every method on one image.
 
     Args:
@@ -77,13 +78,14 @@ def compare_image(methods: Mapping[str, Method], lq: Tensor, gt: np.ndarray, met
         lq: (1, c, h, w), range 0..1.
         gt: (H, W, 3) or (H, W), uint8 BGR.
         metrics: what to calculate of each.
+        lq_scale: (1,), the scale of an LQ image that has GT's size.
 
     Raises:
         UserError: what a method makes is not of GT's size.
     """
     outcomes = {}
     for name, enlarge in methods.items():
-        image = tensor2img([enlarge(lq, gt.shape[:2]).float().cpu()])
+        image = tensor2img([enlarge(lq, gt.shape[:2], lq_scale).float().cpu()])
         if image.shape != gt.shape:
             raise UserError(f'{name} makes {_pixels(image)} of the LQ image, which is {lq.shape[-1]}x{lq.shape[-2]}, '
                             f'but GT is {_pixels(gt)}')
@@ -97,7 +99,7 @@ def compare(methods: Mapping[str, Method], dataset: Any, metrics: Metrics, keep:
 
     Args:
         methods: by name.
-        dataset: gives ``lq`` and ``gt`` (c, h, w), range 0..1, and ``lq_path``.
+        dataset: gives ``lq`` and ``gt`` (c, h, w), range 0..1, ``lq_path``, and perhaps ``lq_scale``.
         metrics: what to calculate.
         keep: of how many images the pictures are kept; a validation set may be larger than the memory.
 
@@ -109,7 +111,8 @@ def compare(methods: Mapping[str, Method], dataset: Any, metrics: Metrics, keep:
         item = dataset[index]
         name = Path(item['lq_path']).stem
         lq, gt = item['lq'].unsqueeze(0), tensor2img([item['gt'].unsqueeze(0)])
-        outcomes = compare_image(methods, lq, gt, metrics)
+        lq_scale = torch.tensor([item['lq_scale']]) if 'lq_scale' in item else None
+        outcomes = compare_image(methods, lq, gt, metrics, lq_scale)
         for method, outcome in outcomes.items():
             sums = results[method].metrics
             for metric, value in outcome.metrics.items():

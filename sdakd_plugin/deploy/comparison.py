@@ -15,11 +15,13 @@ from torch import Tensor
 from sdakd_plugin.deploy import compare, cost
 from sdakd_plugin.deploy.model import Model, load_model
 from sdakd_plugin.deploy.pairs import Pair, read_pair
+from sdakd_plugin.deploy.score import challenge_score
 from sdakd_plugin.deploy.table import Row
 from sdakd_plugin.deploy.upscale import Upscaler
 from sdakd_plugin.errors import UserError
 
 BICUBIC = 'bicubic'
+SCORE = 'score'
 COST_SIZE = 64  # pixels: the side of the LQ image for which work and time are given
 Values = dict[str, float]
 
@@ -56,25 +58,46 @@ class Comparison:
                 found[metric] = float(np.mean([values[method][metric] for values in whole])) if whole else float('nan')
         return means
 
+    def scored(self) -> dict[str, Values]:
+        """The mean metrics, with the challenge's score where all its parts are known; the first model's speed is 1."""
+        found = self.mean()
+        reference = self.reference()
+        for method, values in found.items():
+            seconds = self.costs[method].get('seconds')
+            speedup = self.costs[reference]['seconds'] / seconds if reference and seconds else None
+            score = challenge_score(values, speedup)
+            if score is not None:
+                values[SCORE] = score
+        return found
+
+    def reference(self) -> str | None:
+        """The model that the score's speed is relative to: the first that has a time."""
+        return next((method for method, found in self.costs.items() if found.get('seconds')), None)
+
     def notes(self) -> str:
         """What the table is about."""
         scale = f', x{self.scale}' if self.scale else ''
+        score = (f" score: the NTIRE 2026 mobile challenge's, of the means, its speed-up that over {self.reference()} "
+                 'here.') if any(SCORE in values for values in self.scored().values()) else ''
         return (f'{len(self.images)} images{scale}. Multiply-adds and seconds are those of one LQ image of '
-                f'{COST_SIZE}x{COST_SIZE}, on {self.machine}.')
+                f'{COST_SIZE}x{COST_SIZE}, on {self.machine}.{score}')
 
     def rows(self) -> list[Row]:
         """A table: a line for each method, its mean metrics and its costs."""
         names = {'parameters': 'parameters', 'multiply_adds': 'multiply-adds', 'seconds': 's/pass'}
         return [{'method': method, **values, **{name: self.costs[method].get(key) for key, name in names.items()}}
-                for method, values in self.mean().items()]
+                for method, values in self.scored().items()]
 
     def as_json(self) -> dict[str, Any]:
         """Everything, for programs and for the page; what is not a number is ``None``."""
+        mean = self.scored()
+        score = {SCORE: {'better': 'higher', 'reference': self.reference()}} \
+            if any(SCORE in values for values in mean.values()) else {}
         return {
             'scale': self.scale, 'cost_size': COST_SIZE, 'machine': self.machine,
-            'metrics': {name: dict(block) for name, block in self.metrics.items()},
+            'metrics': {name: dict(block) for name, block in self.metrics.items()} | score,
             'methods': {name: {'network': self.networks.get(name), **costs} for name, costs in self.costs.items()},
-            'mean': {method: _finite(values) for method, values in self.mean().items()},
+            'mean': {method: _finite(values) for method, values in mean.items()},
             'images': {name: {method: _finite(values) for method, values in found.items()}
                        for name, found in self.images.items()},
             'failed': self.failed}
@@ -107,14 +130,26 @@ def common_scale(models: Iterable[Model]) -> int | None:
     return next((model.identity.scale for model in models if model.identity.scale), None)
 
 
-def metrics(crop_border: int, backbone: str | None) -> dict[str, dict[str, Any]]:
-    """PSNR and SSIM on luma and NIQE, without the border; LPIPS (AlexNet), if its backbone is given, of all the image.
+def metrics(crop_border: int, backbone: str | None, vgg: str | None = None,
+            iqa: Mapping[str, str] | None = None) -> dict[str, dict[str, Any]]:
+    """PSNR and SSIM on luma and NIQE, without the border; LPIPS, DISTS and pyiqa's metrics, where asked for, of all the
+    image.
+
+    Args:
+        crop_border: pixels at each edge that do not count.
+        backbone: the file of LPIPS' AlexNet, ``None``: no LPIPS.
+        vgg: the file of DISTS' VGG16, ``None``: no DISTS.
+        iqa: pyiqa's metric -> ``'higher'`` or ``'lower'``, what is better; its NIQE takes the place of BasicSR's.
     """
     found = {name: {**block, 'better': 'higher'} for name, block in compare.default_metrics(crop_border).items()}
     if backbone is not None:
         found['lpips'] = {'type': 'calculate_lpips', 'crop_border': 0, 'net': 'alex',
                           'backbone_path': backbone, 'better': 'lower'}
-    return found | {'niqe': {'type': 'calculate_robust_niqe', 'crop_border': crop_border, 'better': 'lower'}}
+    if vgg is not None:
+        found['dists'] = {'type': 'calculate_dists', 'crop_border': 0, 'backbone_path': vgg, 'better': 'lower'}
+    found['niqe'] = {'type': 'calculate_robust_niqe', 'crop_border': crop_border, 'better': 'lower'}
+    return found | {name: {'type': 'calculate_iqa', 'metric': name, 'crop_border': 0, 'better': better}
+                    for name, better in (iqa or {}).items()}
 
 
 def costs(models: Mapping[str, Model], device: torch.device, repeat: int = 3) -> dict[str, Values]:
@@ -160,7 +195,7 @@ def run(pairs: Iterable[Pair], methods: Mapping[str, compare.Method], comparison
 
 
 def _enlarger(upscaler: Upscaler) -> compare.Method:
-    return lambda lq, _size: _tensor(upscaler.enlarge(tensor2img([lq])))
+    return lambda lq, _size, _lq_scale: _tensor(upscaler.enlarge(tensor2img([lq])))
 
 
 def _tensor(image: np.ndarray) -> Tensor:

@@ -96,7 +96,11 @@ def _prepared(model: Model, lq: Tensor, half: bool) -> tuple[nn.Module, Tensor]:
     """
     net = exportable(deepcopy(model.net).to(_dtype(half))).eval()
     lq = lq.to(_dtype(half))
-    return (make_fx(net)(lq) if isinstance(model.net, GCFSR) else net), lq
+    if not isinstance(model.net, GCFSR):
+        return net, lq
+    net(lq)  # the matrices of data/bicubic.py, which are made once, are then constants
+    plain = {torch.ops.aten._unsafe_view.default: torch.ops.aten.view.default}  # matmul's; the exporter knows only view
+    return make_fx(net, plain)(lq), lq
 
 
 def _dtype(half: bool) -> torch.dtype:

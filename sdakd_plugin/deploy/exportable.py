@@ -15,7 +15,7 @@ from basicsr.archs.rrdbnet_arch import RRDBNet
 from skimage.data import astronaut
 from torch import Tensor, nn
 
-from sdakd_plugin.archs.gcfsr_arch import GCFSR
+from sdakd_plugin.archs.gcfsr_arch import GCFSR, GCFSRBlind
 from sdakd_plugin.deploy.model import Model
 from sdakd_plugin.distillation.calling import ImageToImage
 from sdakd_plugin.errors import UserError
@@ -67,10 +67,13 @@ def input_sizes(model: Model, size: int | None) -> tuple[tuple[int, int], ...]:
         UserError: the network does not take that size, or takes no other than a fixed one.
     """
     if size is None:
+        if isinstance(model.net, GCFSRBlind):
+            side = model.net.out_size
+            raise UserError(f'--size: GCFSRBlind makes images of {side} pixels from one size; name it, such as --size '
+                            f'{side} for images that have the size already')
         if isinstance(model.net, GCFSR):
-            raise UserError(f"--size: {model.identity.network['type']} makes images of {model.net.out_size} pixels "
-                            'from one size, which sets its scale; name it, such as '
-                            f'--size {model.net.out_size // 8} for x8')
+            raise UserError(f'--size: GCFSR makes images of {model.net.out_size} pixels from one size, which sets its '
+                            f'scale; name it, such as --size {model.net.out_size // 8} for x8')
         return SIZES
     if size < 1 or size % unshuffle(model.net):
         raise UserError(f'--size: {size} is no multiple of {unshuffle(model.net)}, which this network needs'

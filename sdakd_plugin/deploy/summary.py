@@ -115,7 +115,7 @@ def _without_nan(tables: dict[str, list[Row]]) -> dict[str, list[Row]]:
 
 
 def _scale(item: Mapping[str, Any]) -> int:
-    return item['gt'].shape[-1] // item['lq'].shape[-1]
+    return item.get('lq_scale') or item['gt'].shape[-1] // item['lq'].shape[-1]
 
 
 def _short(path: Path) -> str:

@@ -17,10 +17,23 @@ from sdakd_plugin.errors import UserError, nearest
 
 @contextmanager
 def undisturbed_rng() -> Iterator[None]:
-    """What is built inside draws no random number from those of the training run."""
-    devices = list(range(torch.cuda.device_count())) if torch.cuda.is_initialized() else []
-    with torch.random.fork_rng(devices=devices):
-        yield
+    """What is built inside draws no random number from those of the training run, nor seeds it.
+
+    Before CUDA starts, ``torch.manual_seed`` leaves a seed for it to start with: behind the block that is the run's
+    again, also where CUDA started inside.
+    """
+    started = torch.cuda.is_initialized()
+    waiting = torch.cuda._lazy_seed_tracker
+    before = dict(vars(waiting))
+    try:
+        with torch.random.fork_rng(devices=list(range(torch.cuda.device_count())) if started else []):
+            yield
+    finally:
+        if not started:
+            vars(waiting).update(before)
+            if torch.cuda.is_initialized():
+                for seed, _ in filter(None, waiting.get_calls()):
+                    seed()
 
 
 def build_network(block: Mapping[str, Any], key: str) -> nn.Module:

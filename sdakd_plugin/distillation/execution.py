@@ -10,7 +10,7 @@ from torch.nn.utils.spectral_norm import SpectralNorm
 
 from sdakd_plugin.errors import UserError
 
-Call = Callable[[nn.Module, Tensor], Tensor]
+Call = Callable[..., Tensor]
 
 
 class Execution:
@@ -26,14 +26,14 @@ class Execution:
         self.device, self.channels_last = device, channels_last
         self.dtype: torch.dtype | None = getattr(torch, dtype) if dtype else None
 
-    def __call__(self, call: Call, net: nn.Module, images: Tensor) -> Tensor:
-        """``call(net, images)``, such as ``super_resolve`` or ``score``."""
+    def __call__(self, call: Call, net: nn.Module, images: Tensor, *more: Any) -> Tensor:
+        """``call(net, images, *more)``, such as ``super_resolve`` or ``score``."""
         if self.channels_last:
             images = images.contiguous(memory_format=torch.channels_last)
         if self.dtype is None:
-            return call(net, images)
+            return call(net, images, *more)
         with torch.autocast(self.device.type, self.dtype):
-            return call(net, images).float()
+            return call(net, images, *more).float()
 
     def prepare(self, net: nn.Module) -> nn.Module:
         """Make a network ready, before anything wraps it.

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from sdakd_plugin.distillation.blocks import name_layers
 from sdakd_plugin.distillation.build import build_loss
 from sdakd_plugin.distillation.calling import score
 from sdakd_plugin.distillation.rehearsal import blank_images, run_once
@@ -109,6 +110,7 @@ def make_mutual(block: Mapping[str, Any], options: Options, nets: Sequence[nn.Mo
         if learner > peer and isinstance(block.get('layers'), Mapping):
             own['layers'] = {target: source for source, target in block['layers'].items()}
         losses[learner, peer] = build_loss(own, KEY).to(device)
+        name_layers(losses[learner, peer], nets[learner], nets[peer], f'{KEY}.layers')
     if not any(getattr(loss, 'loss_weight', 1) for loss in losses.values()):
         return None
     assert options.train is not None

@@ -1,7 +1,7 @@
 """Named features of any network, asked for by module path."""
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from types import TracebackType
 from typing import Any
 
@@ -82,4 +82,14 @@ def check_layers(net: nn.Module, layers: Iterable[str], key: str = 'layers') -> 
     modules = dict(net.named_modules())
     for name in layers:
         if name not in modules or name == '':
-            raise TapError(f"{key}: {type(net).__name__} has no layer '{name}'" + nearest(name, filter(None, modules)))
+            raise TapError(f"{key}: {type(net).__name__} has no layer '{name}'" + _remedy(name, modules))
+
+
+def _remedy(name: str, modules: Mapping[str, nn.Module]) -> str:
+    """How to go on: for a number beyond the end of a list there is no nearest name."""
+    container, _, index = name.rpartition('.')
+    entries = modules.get(container)
+    if index.isdigit() and isinstance(entries, nn.ModuleList | nn.Sequential) and len(entries):
+        last = f'{container}.{len(entries) - 1}'
+        return f"; its last one is '{last}'; layers: 4 takes four depths of each network's own blocks"
+    return nearest(name, filter(None, modules))

@@ -51,17 +51,19 @@ class Teacher:
         return self.execution.prepare(net.to(self.execution.device))
 
     @torch.no_grad()
-    def generate(self, lq: Tensor, layers: Iterable[str] = (), image: bool = True) -> Answer:
+    def generate(self, lq: Tensor, layers: Iterable[str] = (), image: bool = True,
+                 lq_scale: Tensor | None = None) -> Answer:
         """Super-resolve a batch.
 
         Args:
             lq: (n, c, h, w), range 0..1.
             layers: names of the features wanted.
             image: whether the image is wanted; without it the pass ends behind the last layer.
+            lq_scale: as for ``super_resolve``.
         """
         sr = None
         with Taps(self.net_g, layers, stop=not image) as taps:
-            sr = self.execution(super_resolve, self.net_g, lq)
+            sr = self.execution(super_resolve, self.net_g, lq, lq_scale)
         return Answer(sr, taps.features)
 
     @torch.no_grad()

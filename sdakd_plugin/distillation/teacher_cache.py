@@ -22,6 +22,7 @@ from sdakd_plugin.data.cached_teacher_dataset import PAIRED, image_file, image_n
 from sdakd_plugin.data.named_errors import naming
 from sdakd_plugin.data.photo_dataset import PhotoDataset
 from sdakd_plugin.data.photographs import Photographs
+from sdakd_plugin.data.sample_image_dataset import SampleImageDataset
 from sdakd_plugin.data.published import brings_kernels
 from sdakd_plugin.distillation.teacher import UNTRAINED, untrained
 from sdakd_plugin.errors import UserError
@@ -148,6 +149,9 @@ class TeacherCache:
                 if name not in manifest.images or not all(kind(self.folder, name).is_file() for kind in kinds)]
 
     def _entry(self, name: str, known: list[Any] | None) -> list[Any]:
+        if isinstance(self.dataset, SampleImageDataset):  # embedded, so in no file of its own
+            _, lq = self.dataset.pairs[self.indices[name]]
+            return [lq.nbytes, 0, hashlib.sha256(lq.tobytes()).hexdigest()]
         paths = self.dataset.paths[self.indices[name]]
         role = 'gt' if isinstance(self.dataset, PhotoDataset) else 'lq'  # the file that the LQ image depends on
         path = paths[f'{role}_path']

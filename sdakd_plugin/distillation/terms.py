@@ -137,6 +137,10 @@ class FeatureTerm(Term):
         super().__init__(name, loss)
         self.student_layers, self.teacher_layers = tuple(layers), tuple(layers.values())
 
+    @property
+    def needs_teacher(self) -> bool:
+        return True  # also where no layers are named, since there is no teacher to count the blocks of
+
     def __call__(self, step: GeneratorStep) -> dict[str, Tensor]:
         return {self.log_name: self.loss(step.features, step.teacher.features)}
 

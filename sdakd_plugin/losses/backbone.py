@@ -89,28 +89,32 @@ def load_features(arch: str, path: str | Path | None, option: str) -> nn.Sequent
               + [f'{key!r} has another shape' for key, value in state.items()
                  if key in expected and expected[key].shape != value.shape])
     if faults:
-        raise UserError(f'{option}: {file} does not hold the weights of {_source(arch)}: {faults[0]}')
+        raise UserError(f'{option}: {file} does not hold the weights of {source(arch)}: {faults[0]}')
     features.load_state_dict(state, assign=True)
     return features
 
 
+def cached_file(arch: str) -> Path:
+    """Where torch.hub keeps torchvision's weights of a network, whether they are there or not."""
+    return Path(torch.hub.get_dir(), 'checkpoints', _address(arch).rsplit('/', 1)[-1])
+
+
 def _read(file: Path, arch: str, option: str) -> dict[str, torch.Tensor]:
     if not file.is_file():
-        raise UserError(f'{option}: no such file: {file}; it should hold the weights of {_source(arch)}')
+        raise UserError(f'{option}: no such file: {file}; it should hold the weights of {source(arch)}')
     try:
         state = torch.load(file, map_location='cpu', weights_only=True)
     except (OSError, EOFError, RuntimeError, ValueError, KeyError, pickle.UnpicklingError) as error:
         reason = str(error).strip().split('\n')[0]
         raise UserError(f'{option}: {file} is not a weights file that loads safely ({reason})') from error
     if not isinstance(state, dict) or not all(isinstance(value, torch.Tensor) for value in state.values()):
-        raise UserError(f'{option}: {file} is not a plain state dict; it should hold the weights of {_source(arch)}')
+        raise UserError(f'{option}: {file} is not a plain state dict; it should hold the weights of {source(arch)}')
     return state
 
 
 def _download(arch: str, option: str) -> Path:
     """torchvision's weights in torch.hub's cache, downloaded into it if needed."""
-    url = get_model_weights(arch)['IMAGENET1K_V1'].url
-    file = Path(torch.hub.get_dir(), 'checkpoints', url.rsplit('/', 1)[-1])
+    url, file = _address(arch), cached_file(arch)
     if not file.exists():
         logging.getLogger('basicsr').info('Downloading %s to %s', url, file)
         hash_prefix = file.stem.rsplit('-', 1)[-1]  # by PyTorch's convention
@@ -118,10 +122,16 @@ def _download(arch: str, option: str) -> Path:
             file.parent.mkdir(parents=True, exist_ok=True)
             torch.hub.download_url_to_file(url, str(file), hash_prefix, progress=False)
         except (OSError, RuntimeError, HTTPException) as error:
-            raise UserError(f'{option} is not set and the weights of {_source(arch)} cannot be downloaded ({error}); '
+            raise UserError(f'{option} is not set and the weights of {source(arch)} cannot be downloaded ({error}); '
                             f'get that file elsewhere and set {option} to it, or put it at {file}') from error
     return file
 
 
-def _source(arch: str) -> str:
-    return f"torchvision's {arch} ({get_model_weights(arch)['IMAGENET1K_V1'].url})"
+def source(arch: str) -> str:
+    """The weights of a network in words, with their address."""
+    return f"torchvision's {arch} ({_address(arch)})"
+
+
+def _address(arch: str) -> str:
+    url: str = get_model_weights(arch)['IMAGENET1K_V1'].url
+    return url

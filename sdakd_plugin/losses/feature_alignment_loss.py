@@ -51,7 +51,9 @@ class FeatureAlignmentLoss(nn.Module):
     loss) once before making an optimizer of ``parameters()``.
 
     Args:
-        layers: names of the features: a list (the same names in both networks), or a mapping from student to teacher.
+        layers: names of the features: a list (the same names in both networks), or a mapping from student to teacher;
+            or a number: so many depths, spread evenly over each network's own blocks. Then ``layers`` is empty until
+            ``name_layers`` of ``distillation/blocks.py`` knows both networks.
         loss_weight: weight of the whole sum.
         hidden_channels: C_hidden; None for the teacher's channels; 0 for no hidden layer: one 1x1 convolution without
             bias, as in GCC.
@@ -61,18 +63,26 @@ class FeatureAlignmentLoss(nn.Module):
             paper.
     """
 
-    def __init__(self, layers: Sequence[str] | Mapping[str, str], loss_weight: float = 1.0,
+    def __init__(self, layers: int | Sequence[str] | Mapping[str, str], loss_weight: float = 1.0,
                  hidden_channels: int | None = None, distance: str = 'mse', normalize: bool = True) -> None:
         super().__init__()
-        if isinstance(layers, str) or not layers:
-            raise UserError(f'layers: expected a list of layer names or a mapping student: teacher, not {layers!r}')
+        is_number = isinstance(layers, int) and not isinstance(layers, bool) and layers > 0
+        if not is_number and (not isinstance(layers, Sequence | Mapping) or isinstance(layers, str) or not layers):
+            raise UserError('layers: expected a number of depths, a list of layer names, or a mapping student: '
+                            f'teacher, not {layers!r}')
         if distance not in DISTANCES:
             raise UserError(f"distance: unknown '{distance}'" + nearest(distance, DISTANCES))
         if hidden_channels is not None and hidden_channels < 0:
             raise UserError(f'hidden_channels: must be 0 or more, not {hidden_channels}')
         if loss_weight < 0:
             raise UserError(f'loss_weight: must not be negative, not {loss_weight}')
-        self.layers = dict(layers) if isinstance(layers, Mapping) else {name: name for name in layers}
+        self.depths: int | None = None
+        self.layers: dict[str, str] = {}
+        if isinstance(layers, int):
+            self.depths = layers
+        else:
+            self.layers = dict(layers) if isinstance(layers, Mapping) else {name: name for name in layers}
+        self.same_names = isinstance(layers, Sequence)
         self.loss_weight = loss_weight
         self.hidden_channels = hidden_channels
         self.distance = DISTANCES[distance]

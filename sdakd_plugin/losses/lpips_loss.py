@@ -28,14 +28,22 @@ class LPIPSLoss(FrozenLoss):
         target: what the student is compared with, ``'teacher'``, ``'gt'`` or ``'both'``.
         backbone_path: torchvision's weights of the backbone, whole or features only; None: torchvision downloads.
         loss_weight: factor, at least 0; the paper's is 1e-6.
+        max_shift: cut up to so many rows and columns off the upper left of both images, drawn anew each time (on the
+            CPU, from torch's generator). AlexNet's first convolution has a stride of 4: of an x4 generator it sees the
+            same pixels of each 4x4 square that a pixel shuffle makes, and what it does not see becomes a grid in flat
+            areas. 3 prevents that. 0, the paper's, for images as they are.
 
     Raises:
-        UserError: for an unknown ``net`` or ``target``, or a backbone file that is missing or of another network.
+        UserError: for an unknown ``net`` or ``target``, a negative ``max_shift``, or a backbone file that is missing or
+            of another network.
     """
 
     def __init__(self, net: str = 'alex', target: str = 'teacher', backbone_path: str | None = None,
-                 loss_weight: float = 1.0) -> None:
+                 loss_weight: float = 1.0, max_shift: int = 0) -> None:
         super().__init__(loss_weight)
+        if not isinstance(max_shift, int) or max_shift < 0:
+            raise UserError(f'LPIPSLoss: max_shift must be a number of pixels, 0 or more, not {max_shift!r}')
+        self.max_shift = max_shift
         if target not in TARGETS:
             raise UserError(f'LPIPSLoss: no target {target!r}{nearest(target, TARGETS)}')
         self.target = target
@@ -44,7 +52,10 @@ class LPIPSLoss(FrozenLoss):
 
     def forward(self, pred: torch.Tensor, reference: torch.Tensor) -> torch.Tensor:
         """Compare images ``(n, 3, h, w)``, RGB, 0..1; a scalar whose gradient reaches ``pred`` only."""
-        self.check_images(pred, reference, self.min_size)
+        self.check_images(pred, reference, self.min_size + self.max_shift)
+        if self.max_shift:
+            top, left = torch.randint(self.max_shift + 1, (2,)).tolist()  # on the CPU: nothing waits for the device
+            pred, reference = pred[..., top:, left:], reference[..., top:, left:]
         return self.loss_weight * self.model(pred, reference.detach(), normalize=True).mean()
 
 

@@ -2,6 +2,8 @@
 import basicsr  # noqa: F401 - first: it imports all of the plugin, in an order that works
 
 from sdakd_plugin.metrics import (  # noqa: F401
+    dists_metric,
+    iqa_metric,
     lpips_metric,
     niqe_metric,
 )

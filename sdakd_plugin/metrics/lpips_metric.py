@@ -6,12 +6,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from basicsr.metrics.metric_util import reorder_image
-from basicsr.utils import img2tensor
 from basicsr.utils.registry import METRIC_REGISTRY
 
 # The module, not its names: importing basicsr registers the plugin, so lpips_loss may be only half imported here.
 from sdakd_plugin.losses import lpips_loss
+from sdakd_plugin.metrics.images import as_tensors
 
 
 @METRIC_REGISTRY.register()
@@ -30,18 +29,13 @@ def calculate_lpips(img: np.ndarray, img2: np.ndarray, crop_border: int = 0, inp
         kwargs: ignored, as in BasicSR's metrics (``better``, ``test_y_channel``).
 
     Raises:
-        UserError: see ``LPIPSLoss``.
+        UserError: see ``LPIPSLoss`` and ``as_tensors``.
     """
-    images = [reorder_image(image, input_order=input_order) for image in (img, img2)]
-    if crop_border:
-        images = [image[crop_border:-crop_border, crop_border:-crop_border] for image in images]
-    device = f'cuda:{torch.cuda.current_device()}' if torch.cuda.is_available() else 'cpu'
-    pred, reference = (image.unsqueeze(0).to(device) for image in
-                       img2tensor([image.astype(np.float32) / 255 for image in images], bgr2rgb=True, float32=True))
+    pred, reference = as_tensors(img, img2, crop_border=crop_border, input_order=input_order)
     with torch.no_grad():
-        return _network(net, backbone_path, device)(pred, reference).item()
+        return _network(net, backbone_path, pred.device)(pred, reference).item()
 
 
 @cache
-def _network(net: str, backbone_path: str | None, device: str) -> torch.nn.Module:
+def _network(net: str, backbone_path: str | None, device: torch.device) -> torch.nn.Module:
     return lpips_loss.LPIPSLoss(net, backbone_path=backbone_path).to(device)

@@ -119,7 +119,7 @@ class MutualSRGANModel(RepairedModel):
         first.feed_data(data)
         for member in others:
             member.lq, member.gt, member.gt_usm = first.lq, first.gt, getattr(first, 'gt_usm', None)
-            member.teacher_image = first.teacher_image
+            member.lq_scale, member.teacher_image = first.lq_scale, first.teacher_image
 
     def update_learning_rate(self, current_iter: int, warmup_iter: int = -1) -> None:
         for member in self.members:

@@ -26,6 +26,7 @@ from sdakd_plugin.distillation.slimming import weights_from_teacher
 from sdakd_plugin.distillation.stages import Schedule
 from sdakd_plugin.errors import UserError, nearest
 from sdakd_plugin.models.checkpoints import NETWORKS, STATES, Checkpoints
+from sdakd_plugin.models.learning_rate import check_periods, resumed
 from sdakd_plugin.options import parse
 
 FUSED = ('Adam', 'AdamW', 'SGD')
@@ -42,6 +43,7 @@ class RepairedModel(SRModel):
     """
 
     schedule: Schedule
+    lq_scale: Tensor | None = None  # (n,), of each LQ image, where they have GT's size
 
     def __init__(self, opt: Mapping[str, Any]) -> None:
         opt = completed(opt)
@@ -123,6 +125,8 @@ class RepairedModel(SRModel):
         return {} if every is None else {'betas': (0.0, 0.99 ** (every / (every + 1)))}
 
     def setup_schedulers(self) -> None:
+        assert self.options.train is not None
+        check_periods(self.options.train.scheduler, self.options.train.total_iter)
         try:
             super().setup_schedulers()
         except (AssertionError, KeyError, NotImplementedError, TypeError) as error:
@@ -145,6 +149,10 @@ class RepairedModel(SRModel):
         for averaged, buffer in zip(self.net_g_ema.buffers(), net_g.buffers(), strict=True):
             averaged.copy_(buffer)
 
+    def feed_data(self, data: Mapping[str, Any]) -> None:
+        super().feed_data(data)
+        self.lq_scale = data.get('lq_scale')
+
     def test(self) -> None:
         """Super-resolve ``lq`` with the averaged student where there is one; never through a distributed wrapper,
         for only the first process validates."""
@@ -152,7 +160,7 @@ class RepairedModel(SRModel):
         training = net.training
         net.eval()
         with torch.no_grad():
-            self.output = super_resolve(net, self.lq)
+            self.output = super_resolve(net, self.lq, self.lq_scale)
         net.train(training)
 
     def nondist_validation(self, dataloader: Any, current_iter: Any, tb_logger: Any, save_img: bool) -> None:
@@ -233,7 +241,8 @@ class RepairedModel(SRModel):
         """Go on from a training state. Where the data are other ones than before, its epoch is corrected.
 
         Raises:
-            UserError: the state belongs to a run with other networks or losses, or its iteration was in another stage.
+            UserError: the state belongs to a run with other networks or losses, or its iteration was in another stage
+                or behind other milestones of the learning rate.
         """
         if len(resume_state['optimizers']) != len(self.optimizers) \
                 or set(resume_state.get('connectors', {})) != set(self.connectors):
@@ -242,7 +251,8 @@ class RepairedModel(SRModel):
         if stage not in (None, self.schedule.at(iteration).name):
             raise UserError(f"train.stages: iteration {iteration} of the run was in the stage '{stage}', and would now "
                             f"be in '{self.schedule.at(iteration).name}'; change only stages that have not begun")
-        super().resume_training(resume_state)
+        schedulers = resumed(self.schedulers, resume_state['schedulers'], iteration)
+        super().resume_training({**resume_state, 'schedulers': schedulers})
         for name, loss in self.connectors.items():
             loss.load_state_dict(resume_state['connectors'][name])
         was, now = resume_state.get('data'), self.data_options()

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from sdakd_plugin.data.degradation import OnlineDegradation, makes_lq
 from sdakd_plugin.data.scales import ScaleDraw
 from sdakd_plugin.distillation.balance import Balance
+from sdakd_plugin.distillation.blocks import name_layers
 from sdakd_plugin.distillation.build import build_loss, build_network, undisturbed_rng
 from sdakd_plugin.distillation.calling import largest_scale, score, super_resolve
 from sdakd_plugin.distillation.discriminator import Batch, FeatureDTerm, Log, Player, backward
@@ -29,6 +30,7 @@ from sdakd_plugin.errors import UserError
 from sdakd_plugin.models.milestones import Milestones
 from sdakd_plugin.models.progress import Progress
 from sdakd_plugin.models.repaired_model import RepairedModel
+from sdakd_plugin.options import Options
 
 
 @MODEL_REGISTRY.register()
@@ -74,6 +76,8 @@ class SDAKDModel(RepairedModel):
         self.balance = Balance(self.terms['gan'].loss, train.collapse_after, self.device) if 'gan' in losses else None
         self.setup_optimizers()
         self.setup_schedulers()
+        if not self.label and (remark := gan_remark(self.options)):
+            get_root_logger().info(remark)
         self.milestones = Milestones(self)
         if not self.opt['path'].get('resume_state'):
             self.milestones.validate(0)
@@ -108,12 +112,17 @@ class SDAKDModel(RepairedModel):
     def init_terms(self, losses: dict[str, nn.Module]) -> None:
         """Wire the losses to what they compare, run every network once, and make the connectors."""
         usm = {key: getattr(self.options, key) for key in ('l1_gt_usm', 'percep_gt_usm', 'gan_gt_usm')}
+        if 'feature' in losses and self.teacher is not None:
+            name_layers(losses['feature'], self.get_bare_model(self.net_g), self.teacher.net_g,
+                        'train.feature_opt.layers')
         self.terms = {name: make_term(name, loss, usm) for name, loss in losses.items() if name != 'feature_d'}
         self.d_terms: dict[str, FeatureDTerm] = {}
         if 'feature_d' in losses:
             if self.teacher is None or self.teacher.net_d is None:
                 raise UserError('train.feature_d_opt: needs teacher.network_d and teacher.pretrain_network_d')
             loss = losses['feature_d']
+            if self.net_d is not None:
+                name_layers(loss, self.get_bare_model(self.net_d), self.teacher.net_d, 'train.feature_d_opt.layers')
             self.d_terms['feature_d'] = FeatureDTerm(loss, loss.layers, self.teacher)  # type: ignore[arg-type]
         for name, term in self.terms.items():
             if term.needs_teacher and self.options.teacher is None:
@@ -185,6 +194,7 @@ class SDAKDModel(RepairedModel):
         if self.is_train and self.degradation is not None and not self.validating:
             self.degradation.feed_data(data)
             self.lq, self.gt, self.gt_usm = self.degradation.lq, self.degradation.gt, self.degradation.gt_usm
+            self.lq_scale = getattr(self.degradation, 'lq_scale', None)
         else:
             super().feed_data(data)
         if self.reads_cache and not self.validating:
@@ -228,7 +238,11 @@ class SDAKDModel(RepairedModel):
     @torch.no_grad()
     def sample(self) -> Tensor:
         """The student's images for the discriminator, from a pass of their own."""
-        return self.execution(super_resolve, self.net_g, self.lq)
+        return self.generate(self.net_g)
+
+    def generate(self, net: nn.Module) -> Tensor:
+        """A generator's images (n, c, H, W) of the batch."""
+        return self.execution(super_resolve, net, self.lq, self.lq_scale)
 
     def train_generator(self, current_iter: int) -> None:
         """The generator's half of an iteration; ``output`` holds its images then."""
@@ -265,19 +279,20 @@ class SDAKDModel(RepairedModel):
             self.net_d.requires_grad_(False)
         self.optimizer_g.zero_grad()
         with Taps(self.get_bare_model(self.net_g), needs.student_layers) as taps:
-            sr = self.execution(super_resolve, self.net_g, self.lq)
+            sr = self.generate(self.net_g)
 
         def ask_teacher() -> Answer:
             kept = self.teacher_image
             if kept is not None and not needs.teacher_layers:
                 return Answer(kept, {})
             assert self.teacher is not None
-            answer = self.teacher.generate(self.lq, needs.teacher_layers, needs.teacher_image and kept is None)
+            wants_image = needs.teacher_image and kept is None
+            answer = self.teacher.generate(self.lq, needs.teacher_layers, wants_image, self.lq_scale)
             return answer if kept is None else Answer(kept, answer.features)
 
         @torch.no_grad()
         def ask_ema() -> Tensor:
-            return self.execution(super_resolve, self.net_g_ema, self.lq)
+            return self.generate(self.net_g_ema)
 
         def ask_d(images: Tensor) -> Tensor:
             assert self.net_d is not None
@@ -409,3 +424,12 @@ class SDAKDModel(RepairedModel):
     @property
     def labels(self) -> list[str]:
         return [self.label]
+
+
+def gan_remark(options: Options) -> str | None:
+    """What must be said to a user of ESRGANModel, whose option file is that of SRGANModel but for its type: here as
+    there it asks for one stage, a discriminator and no teacher."""
+    train = options.train
+    if train is None or train.stages is not None or options.teacher or options.cohort or 'gan' not in train.losses:
+        return None
+    return "GAN loss: plain (as SRGANModel), not ESRGANModel's relativistic average"

@@ -1,0 +1,81 @@
+"""Says where the images of a data set are not: a folder or list that is missing, an image without its partner."""
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Any
+
+from basicsr.utils import scandir
+
+from sdakd_plugin.errors import UserError
+
+
+def check_places(block: Mapping[str, Any], key: str) -> None:
+    """Check that what a data set's block names is there. For a block that has failed: not every class reads every key.
+
+    Args:
+        block: the block under ``datasets``.
+        key: where it stands.
+
+    Raises:
+        UserError: a folder or a list of images is missing.
+    """
+    backend = (block.get('io_backend') or {}).get('type', 'disk')
+    if backend not in ('disk', 'lmdb'):
+        return  # elsewhere than in files
+    for name in ('dataroot_gt', 'dataroot_lq'):
+        folder = block.get(name)
+        if folder is None:
+            continue
+        path = os.path.expanduser(folder)
+        if not os.path.isdir(path):
+            raise UserError(f'{key}.{name}: {folder} ' + ('is no folder' if os.path.exists(path) else 'does not exist'))
+        if backend == 'lmdb' and not os.path.isfile(os.path.join(path, 'meta_info.txt')):
+            raise UserError(f'{key}.{name}: {folder} is no LMDB as BasicSR makes them: it holds no meta_info.txt')
+    for name in ('meta_info', 'meta_info_file'):
+        path = block.get(name)
+        if path is not None and backend == 'disk' and not os.path.isfile(path):
+            raise UserError(f'{key}.{name}: {path} does not exist')
+
+
+def unpaired(block: Mapping[str, Any], key: str) -> str | None:
+    """Why the images of two folders make no pairs, in one line; ``None`` if they do, or are not in two folders.
+
+    Args:
+        block: a block under ``datasets`` that BasicSR could not make pairs of.
+        key: where it stands.
+    """
+    folders = [os.path.expanduser(block.get(name) or '') for name in ('dataroot_gt', 'dataroot_lq')]
+    if not all(map(os.path.isdir, folders)):
+        return None
+    template = block.get('filename_tmpl', '{}')
+    gt, lq = (set(scandir(folder)) for folder in folders)
+    expected = {name: _lq_name(name, template) for name in gt}
+    alone = sorted(name for name in gt if expected[name] not in lq)
+    strays = sorted(lq - set(expected.values()))
+    if not alone and not strays:
+        return None
+    fitting = _template(gt, lq) if alone else None
+    if fitting is not None:
+        return (f'{key}.filename_tmpl: {template!r} makes {expected[alone[0]]} the LQ image of {alone[0]}, and '
+                f'{folders[1]} has no such file; {fitting!r} fits all')
+    lacks = [f'{os.path.join(folders[0], name)} has no LQ image {os.path.join(folders[1], expected[name])}'
+             for name in alone[:1]] + [f'{os.path.join(folders[1], name)} has no GT image' for name in strays[:1]]
+    more = len(alone) + len(strays) - len(lacks)
+    remedy = 'every image needs its partner' if not alone else (
+        f'every image needs its partner; filename_tmpl ({template!r} here) makes the name of an LQ image from that of '
+        'the GT image, whose ending it keeps')
+    return f"{key}: {', and '.join(lacks)}{f' ({more} more are alone)' if more else ''}; {remedy}"
+
+
+def _lq_name(gt_name: str, template: str) -> str:
+    stem, ending = os.path.splitext(gt_name)
+    return template.format(stem) + ending
+
+
+def _template(gt: set[str], lq: set[str]) -> str | None:
+    """The ``filename_tmpl`` with which every GT image has its LQ image, if there is one."""
+    stem, ending = os.path.splitext(min(gt))
+    candidates = (name.removesuffix(ending).replace(stem, '{}', 1) for name in sorted(lq)
+                  if stem in name and name.endswith(ending) and not set('{}') & set(name))
+    return next((template for template in candidates if all(_lq_name(name, template) in lq for name in gt)), None)
