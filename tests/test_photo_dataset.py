@@ -216,6 +216,14 @@ def test_what_is_completed(run):
     assert 'resize_prob' not in completed(run)
 
 
+def test_an_empty_key_is_one_that_is_left_out(run):
+    empty = dict.fromkeys(('degradation', 'bicubic_prob', 'degradation_seed', 'versions', 'io_backend', 'sinc_prob'))
+    train = {**run['datasets']['train'], **empty, 'use_hflip': True, 'phase': 'train', 'scale': 4}
+    assert equal(items(train, 4), items({**run['datasets']['train'], 'phase': 'train', 'scale': 4}, 4))
+    opt = completed({**run, 'datasets': {'train': {**train, 'degradation': 'real', 'jpeg_range': None}}})
+    assert opt['jpeg_range'] == [30, 95] and 'kernel1' in build_dataset(opt['datasets']['train'])[0]
+
+
 def test_realesrgan_dataset_takes_a_folder_without_a_list(run):
     train = run['datasets']['train']
     train.update(type='RealESRGANDataset', io_backend={'type': 'disk'}, use_hflip=True, use_rot=False, meta_info=None)
@@ -370,6 +378,8 @@ def test_bad_options_cost_a_line(run, change, message):
 
 @pytest.mark.parametrize('key', ['dataroot_gt', 'gt_size'])
 def test_missing_keys(run, key):
+    run['datasets']['train'][key] = None
+    complains(run, rf'datasets\.train\.{key}: this key is missing; PhotoDataset needs it')
     del run['datasets']['train'][key]
     complains(run, rf'datasets\.train\.{key}: this key is missing; PhotoDataset needs it')
 

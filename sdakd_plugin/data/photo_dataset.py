@@ -77,36 +77,35 @@ class PhotoDataset(Dataset[dict[str, Any]]):
         for key in opt:
             if key not in known | ADDED_KEYS:
                 raise UserError(f'{key}: unknown key for PhotoDataset{nearest(key, known)}')
+        opt = {key: value for key, value in opt.items() if value is not None}  # ~ is as good as left out
         check_values(opt)
         self.opt = {'use_hflip': True, 'use_rot': True, **opt}
         self.scale, self.train = opt['scale'], opt['phase'] == 'train'
         if self.train and opt['gt_size'] % self.scale:
             raise UserError(f"gt_size: {opt['gt_size']} is not a multiple of the scale {self.scale}; use "
                             f"{max(opt['gt_size'] // self.scale, 1) * self.scale}")
-        self.photographs = Photographs(opt['dataroot_gt'], opt.get('io_backend') or {})
-        versions = opt.get('versions', 1)
-        self.paths = [{'gt_path': path, 'lq_path': with_version(path, number, versions)}
-                      for path in self.photographs.paths for number in range(versions)]
+        self.photographs = Photographs(opt['dataroot_gt'], opt.get('io_backend', {}))
+        self.versions, self.bicubic_prob = opt.get('versions', 1), opt.get('bicubic_prob', 0)
+        self.paths = [{'gt_path': path, 'lq_path': with_version(path, number, self.versions)}
+                      for path in self.photographs.paths for number in range(self.versions)]
         self.kernels: Any = None
         self.degradation: FixedDegradation | None = None
         self.recipe: Any = 'bicubic'
-        bicubic_prob = opt.get('bicubic_prob', 0)
         if self.train and brings_kernels({**opt, 'type': 'PhotoDataset'}):
             self.recipe = None
             self.kernels = kernel_source(self.opt, self.photographs, self.photographs.paths)
         elif opt.get('degradation') == 'real':
-            self.degradation = FixedDegradation(opt, opt.get('degradation_seed') or 0, bicubic_prob)
+            self.degradation = FixedDegradation(opt, opt.get('degradation_seed', 0), self.bicubic_prob)
             self.recipe = self.degradation.recipe
-        self.bicubic_prob, self.versions = bicubic_prob, versions
         self.kept: dict[int, np.ndarray] = {}
 
     def __len__(self) -> int:
         return len(self.paths)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        path = self.paths[index]['gt_path']
         if self.kernels is not None:
             return self._with_kernels(index)
+        path = self.paths[index]['gt_path']
         gt = mod_crop(self.photographs.read(path), self.scale)
         top, left, height, width = self._window(gt, path)
         if self.degradation is None:
@@ -168,11 +167,11 @@ def check_values(opt: Mapping[str, Any]) -> None:
     """Raise a UserError where a value of ``PhotoDataset`` is not allowed, or goes with another degradation."""
     kind = opt.get('degradation', 'bicubic')
     if kind not in ('bicubic', 'real'):
-        raise UserError(f"degradation: there is no {kind!r}; valid: bicubic, real")
+        raise UserError(f'degradation: there is no {kind!r}; valid: bicubic, real')
     for key in REAL_KEYS:
-        value = opt.get(key)
-        if value is None:
+        if key not in opt:
             continue
+        value = opt[key]
         if kind != 'real':
             raise UserError(f'{key}: is for degradation: real; leave it out')
         number = isinstance(value, int if key != 'bicubic_prob' else (int, float)) and not isinstance(value, bool)
@@ -181,7 +180,7 @@ def check_values(opt: Mapping[str, Any]) -> None:
                                 'versions': (1, None, 'a whole number, 1 or more')}[key]
         if not number or value < least or (most is not None and value > most):
             raise UserError(f'{key}: expected {allowed}, not {value!r}')
-    if opt.get('versions', 1) != 1 and opt.get('degradation_seed') is None and opt['phase'] == 'train':
+    if opt.get('versions', 1) != 1 and 'degradation_seed' not in opt and opt['phase'] == 'train':
         raise UserError('versions: is for fixed LQ images; set degradation_seed, or leave it out')
 
 

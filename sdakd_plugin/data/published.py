@@ -72,5 +72,7 @@ def _listed(block: Mapping[str, Any], opt: Mapping[str, Any]) -> Mapping[str, An
 
 
 def _with_settings(block: Mapping[str, Any], top: Mapping[str, Any]) -> Mapping[str, Any]:
-    real = block.get('type') == 'PhotoDataset' and block.get('degradation') == 'real'
-    return {**SETTINGS, **top, **block} if real else block
+    if block.get('type') != 'PhotoDataset' or block.get('degradation') != 'real':
+        return block
+    own = {key: block[key] for key in SETTINGS if block.get(key) is not None}
+    return {**block, **SETTINGS, **top, **own}
