@@ -66,6 +66,15 @@ class StageOptions(Block):
 
     _whole = field_validator('iters', mode='before')(whole)
 
+    @field_validator('losses')
+    @classmethod
+    def each_counts_once(cls, losses: list[str]) -> list[str]:
+        for loss in losses:
+            if losses.count(loss) > 1:
+                raise ValueError(f"'{loss}' is named twice, and would count twice; raise loss_weight of {loss}_opt "
+                                 'instead')
+        return losses
+
     @model_validator(mode='after')
     def a_rate_has_a_network(self) -> StageOptions:
         if self.lr_d is not None and 'gan' not in self.losses and not self.train_d:
@@ -133,8 +142,11 @@ class TrainOptions(BaseModel):
     total_iter: PositiveInt = Field(le=MOST_ITERATIONS, description='Iterations in all.')
     warmup_iter: int = Field(default=-1, description='Iterations over which the learning rate rises; -1 for none.')
     ema_decay: float = Field(default=0, ge=0, lt=1, description="Decay of the generator's moving average; 0 for none.")
-    net_d_iters: PositiveInt = Field(default=1, description='The generator steps once in so many iterations.')
-    net_d_init_iters: int = Field(default=0, ge=0, description='Iterations before the first step of the generator.')
+    net_d_iters: PositiveInt = Field(
+        default=1, description='Where a discriminator trains, the generator steps once in so many iterations.')
+    net_d_init_iters: int = Field(
+        default=0, ge=0, description='Iterations in which the discriminator trains alone, counted from the first stage '
+                                     'that trains it.')
     d_first: bool = Field(
         default=False, description='Step the discriminator before the generator, which then runs a second time.')
     r1_reg_weight: float = Field(

@@ -7,11 +7,23 @@ from pathlib import Path
 
 import pytest
 import torch
+from basicsr.utils.registry import LOSS_REGISTRY
 
+from sdakd_plugin.checks.dry_run import dry_run
+from sdakd_plugin.errors import UserError
 from tests.conftest import TEACHER
 from tests.test_mutual_srgan_model import cohort  # noqa: F401
+from tests.test_sdakd_model import build
 
 ROOT = Path(__file__).resolve().parent.parent
+
+
+@LOSS_REGISTRY.register()
+class NoLoss(torch.nn.Module):
+    """As BasicSR's ``PerceptualLoss`` where both of its weights are 0."""
+
+    def forward(self, pred, target):
+        return None, None
 
 
 @pytest.fixture
@@ -45,6 +57,25 @@ def test_each_stage_is_tried_and_named(fine, options):
 def test_the_generator_steps_in_the_iteration_that_is_tried(fine, options):
     options['train'].update(net_d_iters=2, net_d_init_iters=0)
     assert all('l_g_pix' in losses(line) for line in fine(options)[1:])
+
+
+@pytest.mark.parametrize('options_of_d', [{'net_d_iters': 4}, {'net_d_init_iters': 100}])
+def test_iterations_of_the_discriminator_alone(fine, options, options_of_d):
+    """They leave the other stages alone."""
+    options['train'].update(options_of_d)
+    supervised, alignment, adversarial = fine(options)[1:]
+    assert set(losses(supervised)) == {'l_g_pix'} and set(losses(alignment)) == {'l_g_pix', 'l_g_feature'}
+    assert set(losses(adversarial)) == {'l_d_real', 'l_d_fake'}
+
+
+@pytest.mark.parametrize('block', [
+    {'type': 'L1Loss', 'loss_weight': 0.0},
+    {'type': 'NoLoss'}])
+def test_a_stage_in_which_nothing_trains_is_refused(options, block):
+    options['train']['pixel_opt'] = block
+    with pytest.raises(UserError, match=r"train.stages: nothing trains in stage 'supervised': .* \(pixel\) is zero"):
+        list(dry_run(build(options), {'datasets': {'train': {**options['datasets']['train'], 'phase': 'train',
+                                                             'scale': 4}}}))
 
 
 def test_the_degradation_with_a_pool_and_an_odd_batch(fine, options, photos):

@@ -76,6 +76,12 @@ def test_a_cohort_that_exchanges_features(warm, options, tmp_path):
                                                      'net_g_b'}
 
 
+def test_iterations_of_the_discriminator_alone(warm, options, tmp_path):
+    """Every iteration has losses to print, also where no discriminator trains."""
+    options['train'].update(net_d_iters=2, net_d_init_iters=1)
+    assert check_shares(warm, tmp_path, options) == {'feature', 'net_d', 'net_g'}
+
+
 def test_gcfsr_with_r1(warm, run, tmp_path):  # noqa: F811
     assert check_shares(warm, tmp_path, run, fixed_noise=True) == {'feature', 'net_d', 'net_g'}
 
@@ -141,6 +147,25 @@ def test_going_on_with_another_number_of_processes(stock, epochs, before, after)
     assert set(losses(log)) == {5, 6}
     state = torch.load(stock.folder / RUN / 'training_states/6.state', weights_only=True)
     assert len(state['processes']) == after and state['stage'] == 'adversarial'
+
+
+def test_a_process_that_was_not_there_before_agrees_with_the_others(stock, epochs):
+    """On what is printed, R1 of the last time among it, and on when to give up."""
+    del epochs['val'], epochs['teacher'], epochs['train']['feature_opt'], epochs['train']['stages']
+    epochs['train'].update(r1_reg_weight=10, net_d_reg_every=4)
+    epochs['logger']['save_checkpoint_freq'] = 1
+    stock.ok('sdakd train', epochs)
+    for path in (stock.folder / RUN).glob('*/*.state'):
+        if path.name in ('5.state', '6.state'):
+            path.unlink()
+    kept = stock.folder / RUN / 'training_states/4.state'
+    state = torch.load(kept, weights_only=True)
+    state['processes'][0]['updates'].update(in_a_row=3, last=4)
+    torch.save(state, kept)
+    logged = losses(stock.ok('sdakd train', epochs, '--auto_resume', processes=2))
+    assert set(logged) == {5, 6} and all('l_d_r1' in line for line in logged.values())
+    states = torch.load(stock.folder / RUN / 'training_states/6.state', weights_only=True)['processes']
+    assert [(own['updates']['in_a_row'], own['updates']['last']) for own in states] == [(3, 4)] * 2
 
 
 @pytest.mark.long

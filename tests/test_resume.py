@@ -75,6 +75,14 @@ def test_a_loader_in_the_main_process(stock, options):
     check_exact(stock, options, stops=(3,))
 
 
+def test_prefetching_without_workers(stock, options):
+    """BasicSR's thread would draw from the random numbers of training at moments of its own."""
+    options['datasets']['train'].update(num_worker_per_gpu=0, prefetch_mode='cpu', num_prefetch_queue=2,
+                                        dataset_enlarge_ratio=3)
+    del options['val']
+    check_exact(stock, options, stops=(3,))
+
+
 @pytest.mark.long
 def test_the_pool_and_noise_of_the_degradation(stock, options, photos):
     options = degradation_options(options, photos)

@@ -7,6 +7,7 @@ import torch
 from basicsr.models import build_model
 from basicsr.utils.dist_util import get_dist_info
 
+from sdakd_plugin.errors import UserError
 from sdakd_plugin.models.sdakd_model import SDAKDModel
 from tests.conftest import UNET
 
@@ -122,6 +123,32 @@ def test_the_teachers_discriminator_can_align_the_students(options, small_teache
     for _ in range(10):
         log = steps(model, 6, 6)[6]
     assert log['l_d_feature'] < before
+
+
+def test_iterations_of_the_discriminator_alone_belong_to_stages_that_train_it(options):
+    """Elsewhere every iteration steps the generator; as in BasicSR, the moving average always goes on."""
+    options['train'].update(net_d_iters=2, net_d_init_iters=2, total_iter=12)
+    options['train']['stages'][1]['iters'], options['train']['stages'][2]['iters'] = 1, 9  # from 4 on
+    model = build(options)
+    moved, averaged = [], []
+    for iteration in range(1, 13):
+        before, average = next(model.net_g.parameters()).clone(), next(model.net_g_ema.parameters()).clone()
+        steps(model, iteration, iteration)
+        if not torch.equal(before, next(model.net_g.parameters())):
+            moved.append(iteration)
+        if not torch.equal(average, next(model.net_g_ema.parameters())):
+            averaged.append(iteration)
+    assert moved == [1, 2, 3, 6, 8, 10, 12]
+    assert averaged == list(range(1, 13))
+
+
+def test_a_state_behind_the_end_of_the_schedule_is_refused(options):
+    model = build(options)
+    state = model.training_state(0, 6)
+    options['train'].update(total_iter=5)
+    options['train']['stages'][2]['iters'] = 1
+    with pytest.raises(UserError, match=r'path\.resume_state: is of iteration 6, but train\.total_iter is 5; make'):
+        build(options).resume_training(state)
 
 
 def test_a_stage_may_have_its_own_learning_rate_on_the_schedulers_decay(options):

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from sdakd_plugin.distillation.stages import Schedule
 from sdakd_plugin.errors import UserError
-from sdakd_plugin.options import StageOptions, TrainOptions
+from sdakd_plugin.options import StageOptions, TrainOptions, parse
 
 ADAM = {'type': 'Adam', 'lr': 1e-4}
 
@@ -41,6 +41,29 @@ def test_without_stages_there_is_one_with_every_loss_in_basicsr_order():
 def test_warming_up_the_discriminator_trains_it_without_a_gan_term():
     stage = Schedule.of([StageOptions(name='a', iters=1, losses=['pixel'], train_d=True)]).at(1)
     assert stage.trains_d
+
+
+def test_where_the_generator_steps():
+    schedule = Schedule.of([StageOptions(name='a', iters=3, losses=['pixel']),
+                            StageOptions(name='b', iters=4, losses=['pixel', 'gan']),
+                            StageOptions(name='c', iters=2, losses=['pixel']),
+                            StageOptions(name='d', iters=3, losses=['pixel', 'gan'])])
+
+    def stepped(**more):
+        options = train(None, total=12).model_copy(update=more)
+        return [i for i in range(1, 13) if schedule.generator_steps(i, options)]
+
+    assert stepped() == list(range(1, 13))
+    assert stepped(net_d_iters=2) == [1, 2, 3, 4, 6, 8, 9, 10, 12]
+    assert stepped(net_d_init_iters=2) == [1, 2, 3, 6, 7, 8, 9, 10, 11, 12]
+    assert stepped(net_d_init_iters=99) == [1, 2, 3, 8, 9]
+
+
+def test_a_loss_that_is_named_twice_is_refused():
+    with pytest.raises(UserError, match=r"train\.stages\.0\.losses: 'pixel' is named twice"):
+        parse({'name': 'run', 'model_type': 'SDAKDModel', 'num_gpu': 0, 'datasets': {'val': {}}, 'network_g': {},
+               'path': {}, 'train': {'total_iter': 3, 'optim_g': ADAM, 'scheduler': {'type': 'MultiStepLR'},
+                                     'stages': [{'name': 'a', 'iters': 3, 'losses': ['pixel', 'gan', 'pixel']}]}})
 
 
 @pytest.mark.parametrize('stages, total, message', [

@@ -1,6 +1,7 @@
 """Named features of any network."""
 import pytest
 import torch
+from basicsr.archs.discriminator_arch import UNetDiscriminatorSN
 from basicsr.archs.rrdbnet_arch import RRDBNet
 from torch import nn
 
@@ -48,6 +49,38 @@ def test_without_layers_nothing_is_stopped(net):
     with Taps(net, [], stop=True) as taps:
         out = net(torch.rand(1, 3, 8, 8))
     assert out.shape[1] == 6 and taps.features == {}
+
+
+@pytest.mark.parametrize('layers', [
+    ['conv_hr'], ['body.0.rdb1.conv4'], ['conv_first', 'body.0.rdb1.conv2', 'conv_up2']])
+def test_both_sides_mean_the_same_tensor_of_a_generator(layers):
+    check_both_sides(RRDBNet(3, 3, num_feat=8, num_block=1, num_grow_ch=4), layers)
+
+
+@pytest.mark.parametrize('layers', [[f'conv{number}'] for number in range(9)] + [['conv0', 'conv3', 'conv8']])
+def test_both_sides_mean_the_same_tensor_of_a_discriminator(layers):
+    check_both_sides(UNetDiscriminatorSN(3, num_feat=4).eval(), layers)  # the vectors of spectral norm stay
+
+
+def check_both_sides(net, layers):
+    """The student's features, which learn, are the teacher's, whether its pass ends early or not, and are what the
+    module itself returns; the gradient is that of the module."""
+    x = torch.rand(1, 3, 16, 16)
+    with Taps(net, layers) as student:
+        net(x)
+    for stop in (True, False):
+        with torch.no_grad(), Taps(net, layers, stop=stop) as teacher:
+            net(x)
+        for name in layers:
+            assert (student.features[name] - teacher.features[name]).abs().max() == 0, (name, stop)
+    for name in layers:
+        module, inputs = net.get_submodule(name), []
+        with module.register_forward_pre_hook(lambda module, args, inputs=inputs: inputs.append(args[0].detach())):
+            net(x)
+        assert torch.equal(module(inputs[0]), student.features[name])
+    sum(feature.square().mean() for feature in student.features.values()).backward()
+    for name in layers:
+        assert next(iter(net.get_submodule(name).parameters())).grad.abs().sum() > 0
 
 
 def test_an_unknown_layer_is_an_error_with_the_nearest_names():

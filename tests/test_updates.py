@@ -4,11 +4,14 @@ import re
 
 import pytest
 import torch
+from basicsr.losses.gan_loss import r1_penalty
 from basicsr.utils.registry import LOSS_REGISTRY
 from torch import nn
 
 from sdakd_plugin.distillation.balance import Balance
+from sdakd_plugin.distillation.stages import Schedule
 from sdakd_plugin.distillation.updates import Updates, not_finite
+from sdakd_plugin.options import StageOptions
 from tests.conftest import UNET
 from tests.test_sdakd_model import batch, build, steps
 
@@ -170,6 +173,109 @@ def test_float16_lowers_its_scale_and_keeps_it(options):
     other = Updates(5, True, torch.device('cpu'))
     other.load_state(updates.state())
     assert other.scaler.get_scale() == scale / 2
+
+
+def test_float16_and_an_iteration_without_a_step():
+    """On a GPU, where the flags of earlier steps may still be unread."""
+    updates = Updates(5, True, torch.device('meta'))  # any but the CPU
+    updates.scaler = torch.amp.GradScaler('cpu', init_scale=4.0)
+    stage = Schedule.of([StageOptions(name='all', iters=3, losses=['pixel'])]).at(1)
+    net = nn.Linear(1, 1)
+    optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
+    updates.backward(net(torch.ones(1, 1)).sum())
+    updates.step(optimizer, {}, 2, stage)
+    updates.end_iteration()
+    assert updates.unread
+    updates.end_iteration()
+    updates.backward(net(torch.ones(1, 1)).sum())
+    updates.step(optimizer, {}, 4, stage)
+    updates.end_iteration()
+
+
+# --------------------------------------------------------------------------------------------- whose losses they are
+
+@pytest.fixture
+def regularised(options):
+    """One adversarial stage with R1 in every fourth iteration; the discriminator steps first."""
+    del options['teacher'], options['train']['stages'], options['train']['feature_opt']
+    options['train'].update(d_first=True, r1_reg_weight=10, net_d_reg_every=4, total_iter=12)
+    return options
+
+
+def spoil_r1(monkeypatch, finite_gradient):
+    """Let R1 be NaN; its gradient with it, or not."""
+    def penalty(scores, images):
+        value = r1_penalty(scores, images)
+        return value * 0 + float('nan') if finite_gradient else value * float('nan')
+    monkeypatch.setattr('sdakd_plugin.distillation.r1.r1_penalty', penalty)
+
+
+@pytest.mark.parametrize('d_first', [True, False])
+@pytest.mark.parametrize('finite_gradient', [True, False])
+def test_r1_that_is_not_finite_skips_the_discriminators_step_of_its_iteration_alone(
+        regularised, logged, monkeypatch, finite_gradient, d_first):
+    regularised['train']['d_first'] = d_first
+    model = build(regularised)
+    steps(model, 1, 3)
+    with monkeypatch.context() as context:
+        spoil_r1(context, finite_gradient)
+        moved = moving(model, 4)
+    assert moved == {'net_g'}
+    assert warnings(logged) == ["Iteration 4, stage 'all': l_d_r1 not finite; the step is skipped (1 in a row, the "
+                                'limit is 20).']
+    assert moving(model, 5) == moving(model, 6) == {'net_g', 'net_d'}
+    resumed = build(regularised)
+    resumed.load_process_state(model.process_state(), True)
+    assert not resumed.r1.last[0].isfinite()  # that is what it was
+    assert moving(resumed, 7) == moving(resumed, 8) == {'net_g', 'net_d'}
+    assert resumed.r1.last[0].isfinite() and len(warnings(logged)) == 1
+
+
+def moving(model, iteration):
+    """The networks that an iteration changes."""
+    before = {name: [parameter.detach().clone() for parameter in getattr(model, name).parameters()]
+              for name in ('net_g', 'net_d')}
+    steps(model, iteration, iteration)
+    return {name for name, old in before.items() if not same(old, getattr(model, name).parameters())}
+
+
+# ----------------------------------------------------------------------------------------- states of other machines
+
+@pytest.mark.parametrize('fused', [True, False])
+@pytest.mark.parametrize('kind', ['Adam', 'AdamW'])
+def test_a_state_of_the_other_implementation(options, kind, fused):
+    """As from a CPU to a GPU, where the plugin makes fused optimizers, and back; stock BasicSR makes none either."""
+    for key in ('optim_g', 'optim_d'):
+        options['train'][key] = {'type': kind, 'lr': 1e-3}
+    before, after = copy.deepcopy(options), copy.deepcopy(options)
+    with_it = after if fused else before
+    for key in ('optim_g', 'optim_d'):
+        with_it['train'][key]['fused'] = True
+    torch.manual_seed(0)
+    model = build(before)
+    steps(model, 1, 5)
+    saved = copy.deepcopy(model.training_state(0, 5))
+    resumed = build(after)
+    for name in ('net_g', 'net_d'):
+        getattr(resumed, name).load_state_dict(getattr(model, name).state_dict())
+    resumed.resume_training(saved)
+    assert [bool(group['fused']) for optimizer in resumed.optimizers for group in optimizer.param_groups] == [fused] * 2
+    steps(model, 6, 6)
+    steps(resumed, 6, 6)
+    for name in ('net_g', 'net_d'):
+        for one, other in zip(getattr(model, name).parameters(), getattr(resumed, name).parameters(), strict=True):
+            torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-6)
+    spoil(resumed, 6)  # is skipped
+
+
+def test_what_is_fused_on_a_gpu(options):
+    """Not SGD: its momentum would begin in mid-run where a connector does, on which torch's fused one fails."""
+    model = build(options)
+    model.device = torch.device('cuda')  # only asked for
+    kinds = {kind: model.make_optimizer('optim_g', [model.net_g]).defaults.get('fused')
+             for kind in ('Adam', 'AdamW', 'SGD')
+             if not model.opt['train'].update(optim_g={'type': kind, 'lr': 1e-3})}
+    assert kinds == {'Adam': True, 'AdamW': True, 'SGD': None}
 
 
 # ------------------------------------------------------------------------------------------------------ the balance

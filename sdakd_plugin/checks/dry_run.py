@@ -13,8 +13,9 @@ from torch.utils.data import default_collate
 
 from sdakd_plugin.checks.run import quiet
 from sdakd_plugin.data.named_errors import naming
-from sdakd_plugin.distillation.stages import Stage
+from sdakd_plugin.distillation.stages import Schedule, Stage
 from sdakd_plugin.errors import UserError
+from sdakd_plugin.options import TrainOptions
 
 
 @dataclass(frozen=True)
@@ -40,16 +41,18 @@ def dry_run(model: Any, opt: Mapping[str, Any]) -> Iterator[DryIteration]:
         opt: the options of the run, as BasicSR's ``parse_options`` returns them; not changed.
 
     Raises:
-        UserError: an iteration fails, or a loss is not finite.
+        UserError: an iteration fails, a loss is not finite, or nothing trains in a stage.
     """
     with quiet():
         batch = first_batch(opt)
     for stage in model.schedule.stages:
-        iteration, begun = instructive(stage, model.options.train), time.perf_counter()
+        iteration, begun = instructive(stage, model.schedule, model.options.train), time.perf_counter()
         try:
             with quiet():
                 model.update_learning_rate(iteration, warmup_iter=model.options.train.warmup_iter)
                 model.feed_data(batch)
+                for optimizer in model.optimizers:
+                    optimizer.zero_grad()
                 model.optimize_parameters(iteration)
                 log = model.get_current_log()
         except UserError:
@@ -61,6 +64,10 @@ def dry_run(model: Any, opt: Mapping[str, Any]) -> Iterator[DryIteration]:
             if not math.isfinite(value):
                 raise UserError(f"stage '{stage.name}': {key} is {value} in the first iteration; look at its loss, its "
                                 'weight and the learning rate')
+        if not any(parameter.grad is not None and parameter.grad.any() for optimizer in model.optimizers
+                   for group in optimizer.param_groups for parameter in group['params']):
+            raise UserError(f"train.stages: nothing trains in stage '{stage.name}': the gradient of all of its losses "
+                            f"({', '.join(stage.losses)}) is zero; look at their weights, or leave the stage out")
         yield DryIteration(stage, iteration, losses, time.perf_counter() - begun)
 
 
@@ -74,8 +81,10 @@ def first_batch(opt: Mapping[str, Any]) -> dict[str, Any]:
     return batch
 
 
-def instructive(stage: Stage, train: Any) -> int:
+def instructive(stage: Stage, schedule: Schedule, train: TrainOptions) -> int:
     """The stage's first iteration in which the generator steps, if there is one."""
-    first = max(stage.first, train.net_d_init_iters + 1)
+    if not stage.trains_d:
+        return stage.first
+    first = schedule.first_beside_d(stage, train)
     first += -first % train.net_d_iters
     return first if first <= stage.last else stage.first

@@ -8,8 +8,9 @@ from copy import deepcopy
 from typing import Any
 
 from basicsr.data import build_dataset
-from basicsr.data.prefetch_dataloader import CPUPrefetcher, CUDAPrefetcher
+from basicsr.data.prefetch_dataloader import CPUPrefetcher, CUDAPrefetcher, PrefetchDataLoader
 from basicsr.utils import get_root_logger
+from torch.utils.data import DataLoader
 
 from sdakd_plugin import processes
 from sdakd_plugin.continuity import random_state
@@ -134,13 +135,28 @@ current = RunPosition()  # a process trains one run
 
 
 def follow() -> None:
-    """Begin a run: from now on BasicSR's loop tells ``current`` where it is, through its prefetchers."""
+    """Begin a run: from now on BasicSR's loop tells ``current`` where it is, through its prefetchers, and draws its
+    random numbers in one order only."""
     global current
     current = RunPosition()
     for kind in (CPUPrefetcher, CUDAPrefetcher):
         if not hasattr(kind, 'followed'):
             kind.followed = True
             _follow(kind)
+    if not hasattr(PrefetchDataLoader, 'followed'):
+        PrefetchDataLoader.followed = True
+        _load_in_turn()
+
+
+def _load_in_turn() -> None:
+    """Without workers ``prefetch_mode: cpu`` reads images in a thread, which draws from the random numbers of training
+    whenever it gets to it. Such a loader then reads when it is asked."""
+    stock_iter = PrefetchDataLoader.__iter__
+
+    def __iter__(self: Any) -> Any:
+        return stock_iter(self) if self.num_workers else DataLoader.__iter__(self)
+
+    PrefetchDataLoader.__iter__ = __iter__
 
 
 def _follow(kind: type[Any]) -> None:

@@ -24,16 +24,21 @@ class R1:
         self.weight, self.every = weight, every
         self.last: list[Tensor] = []  # for the log of the iterations between
 
-    def backward(self, players: Sequence[Player], real: Tensor, iteration: int) -> None:
+    def backward(self, players: Sequence[Player], real: Tensor, iteration: int) -> list[Log]:
         """Accumulate the gradients where the penalty is due.
 
         Args:
             players: the discriminators.
             real: images (n, c, H, W), range 0..1.
             iteration: of the run.
+
+        Returns:
+            For each player the loss of this iteration by its log key, nothing where the penalty is not due.
         """
-        if iteration % self.every == 0:
-            self.last = [self._step(player, real) for player in players]
+        if iteration % self.every:
+            return [{} for _ in players]
+        self.last = [self._step(player, real) for player in players]
+        return [self.log(number) for number in range(len(players))]
 
     def log(self, number: int) -> Log:
         """``l_d_r1`` of a player, as of the last time it was due."""

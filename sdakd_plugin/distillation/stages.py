@@ -95,3 +95,16 @@ class Schedule:
     def at(self, iteration: int) -> Stage:
         """The stage of an iteration, from 1. Past the end it is the last one: BasicSR validates once more there."""
         return self.stages[min(bisect_left(self._ends, iteration), len(self.stages) - 1)]
+
+    def generator_steps(self, iteration: int, train: TrainOptions) -> bool:
+        """Whether the generator steps. Where no discriminator trains it always does; elsewhere ``net_d_iters`` and
+        ``net_d_init_iters`` decide as in BasicSR."""
+        stage = self.at(iteration)
+        return not stage.trains_d or (iteration % train.net_d_iters == 0
+                                      and iteration >= self.first_beside_d(stage, train))
+
+    def first_beside_d(self, stage: Stage, train: TrainOptions) -> int:
+        """From which iteration on the generator may step in a stage that trains the discriminator: that has
+        ``net_d_init_iters`` for itself, counted from where it trains first."""
+        begun = next(other.first for other in self.stages if other.trains_d)
+        return max(stage.first, begun + train.net_d_init_iters)

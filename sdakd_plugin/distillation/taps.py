@@ -28,8 +28,9 @@ class Taps:
             sr = net(lq)
         taps.features['body.5']
 
-    The tensors are the network's own, with their gradient graph; where the network's next operation works in place
-    (``LeakyReLU(inplace=True)``), the tap holds the result of that operation.
+    A feature is what the module itself returns, with its gradient graph, and in float32 under autocast. It is a copy:
+    the network may go on in place (``LeakyReLU(inplace=True)``), which would change the feature in some passes and not
+    in others, since ``stop`` leaves before.
 
     Args:
         net: the network, not wrapped for distributed training.
@@ -55,8 +56,6 @@ class Taps:
                  traceback: TracebackType | None) -> bool:
         for handle in self._handles:
             handle.remove()
-        self.features = {name: feature.to(torch.promote_types(feature.dtype, torch.float32))  # those of autocast, too
-                         for name, feature in self.features.items()}
         if kind is None:
             for name in self.layers:
                 if name not in self.features:
@@ -71,7 +70,7 @@ class Taps:
             if name in self.features:
                 raise TapError(f"layer '{name}' of {type(self.net).__name__} runs several times in one pass, so its "
                                 'feature is ambiguous; name a layer that runs once')
-            self.features[name] = output
+            self.features[name] = output.to(torch.promote_types(output.dtype, torch.float32), copy=True)
             if self.stop and len(self.features) == len(self.layers):
                 raise _AllCaptured
         return capture

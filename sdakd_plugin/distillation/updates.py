@@ -40,6 +40,7 @@ class Updates:
         self.limit, self.device, self.label = limit, device, label
         self.scaler = GradScaler(device.type, enabled=scaled)
         self.unread: list[Checked] = []
+        self.stepped = False  # whether this iteration had a step, taken or skipped
         self.in_a_row = self.last = 0  # iterations with a skipped step, and the last of them
 
     def backward(self, loss: Tensor) -> None:
@@ -52,24 +53,27 @@ class Updates:
 
         Args:
             optimizer: its gradients are complete.
-            losses: what they are of, by log key; scalars.
+            losses: what it is of, by log key; scalars. Each of them stands for this step: one that is not finite
+                skips it.
             iteration: of the run.
             stage: the stage that the iteration is in.
         """
         if self.scaler.is_enabled():
             self.scaler.unscale_(optimizer)
         bad = not_finite(losses, optimizer)
-        if optimizer.defaults.get('fused'):
+        if any(group.get('fused') for group in optimizer.param_groups):  # a loaded state may differ from the defaults
             optimizer.found_inf, optimizer.grad_scale = bad.any().float(), None  # type: ignore[attr-defined]
             optimizer.step()
         elif not bad.any():
             optimizer.step()
         self.unread.append(Checked(iteration, stage.name, (*losses, GRADIENT), bad))
+        self.stepped = True
 
     def end_iteration(self) -> None:
         """Adjust the scale of the gradients; on a CPU, report what was skipped."""
-        if self.unread and self.scaler.is_enabled():
+        if self.stepped and self.scaler.is_enabled():
             self.scaler.update()
+        self.stepped = False
         if self.device.type == 'cpu':
             self.read()
 

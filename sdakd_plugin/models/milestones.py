@@ -4,14 +4,16 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
+from weakref import WeakValueDictionary
 
 from basicsr.data import build_dataloader, build_dataset
 from basicsr.utils import get_root_logger
 
 from sdakd_plugin import processes
 from sdakd_plugin.continuity import run_position
+from sdakd_plugin.data.scales import at_scales
 from sdakd_plugin.distillation.build import undisturbed_rng
 from sdakd_plugin.distillation.stages import Stage
 
@@ -36,15 +38,22 @@ class Milestones:
 
     def __init__(self, model: SDAKDModel) -> None:
         self.model, self.opt = model, model.opt
-        self._loaders: list[Any] | None = None
+        self._of_the_loop: WeakValueDictionary[str, Any] = WeakValueDictionary()  # BasicSR's own loaders, by data set
 
-    def validate(self, iteration: int) -> None:
-        """Run BasicSR's validation now, without drawing from the random numbers of training."""
+    def validate(self, iteration: int, done: Collection[str] = ()) -> None:
+        """Run BasicSR's validation now, without drawing from the random numbers of training.
+
+        Args:
+            iteration: of the run.
+            done: names of data sets, or of their views at one scale, that need no validation.
+        """
         if not self.opt.get('val'):
             return
         with undisturbed_rng():
-            for loader in self.loaders:
-                self.model.validation(loader, iteration, None, self.opt['val'].get('save_img', False))
+            for loader in self.loaders():
+                views = at_scales(loader.dataset, self.model.options.scales) if done else ()
+                if not views or any(view.opt['name'] not in done for view in views):
+                    self.model.validation(loader, iteration, None, self.opt['val'].get('save_img', False))
 
     def validate_stage(self, stage: Stage) -> None:
         """Validate at the end of a stage, unless BasicSR is about to do so itself."""
@@ -53,13 +62,18 @@ class Milestones:
             get_root_logger().info(f"End of stage '{stage.name}'.")
             self.validate(stage.last)
 
-    @property
-    def loaders(self) -> list[Any]:
-        if self._loaders is None:
-            self._loaders = [
-                build_dataloader(build_dataset(block), block, num_gpu=self.opt['num_gpu'], dist=self.opt['dist'])
-                for phase, block in self.opt['datasets'].items() if phase.split('_')[0] == 'val']
-        return self._loaders
+    def loaders(self) -> Iterator[Any]:
+        """The validation loaders, one after the other: those of BasicSR's loop, once it has validated with them, else
+        new ones, which nobody keeps. A process may open an LMDB only once at a time."""
+        for phase, block in self.opt['datasets'].items():
+            if phase.split('_')[0] == 'val':
+                loader = self._of_the_loop.get(block['name'])
+                yield loader if loader is not None else build_dataloader(
+                    build_dataset(block), block, num_gpu=self.opt['num_gpu'], dist=self.opt['dist'])
+
+    def seen(self, loader: Any) -> None:
+        """Take note of a loader that is validated with. It is kept by its owner alone."""
+        self._of_the_loop[loader.dataset.opt['name']] = loader
 
     def resume(self, iteration: int) -> None:
         """Tell the model its best results up to an iteration, and validate if the run was stopped before it could."""
@@ -72,9 +86,8 @@ class Milestones:
             for metric, value in entry['metrics'].items():
                 if value is not None and metric in self.model.best_metric_results[entry['dataset']]:
                     self.model._update_best_metric_result(entry['dataset'], metric, value, entry['iter'])
-        due = iteration % self.opt['val']['val_freq'] == 0
-        if due and all(entry['iter'] != iteration for entry in entries):
-            self.validate(iteration)
+        if iteration % self.opt['val']['val_freq'] == 0:
+            self.validate(iteration, {entry['dataset'] for entry in entries if entry['iter'] == iteration})
 
     def record(self, dataset: str, iteration: int, metrics: Mapping[str, float]) -> None:
         """Keep the metrics of a validation, those of the start and of the ends of stages once more by themselves."""

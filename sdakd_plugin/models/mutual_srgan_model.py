@@ -191,6 +191,10 @@ class MutualSRGANModel(RepairedModel):
             member.load_process_state(own, same_data)
         super().load_process_state(state, same_data)
 
+    def load_common_state(self, state: Mapping[str, Any]) -> None:
+        for member, own in zip(self.members, state['members'], strict=True):
+            member.load_common_state(own)
+
     def resume_training(self, resume_state: dict[str, Any]) -> None:
         super().resume_training(resume_state)
         for member in self.members:

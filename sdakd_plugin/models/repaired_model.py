@@ -29,7 +29,8 @@ from sdakd_plugin.models.checkpoints import NETWORKS, STATES, Checkpoints
 from sdakd_plugin.models.learning_rate import check_periods, resumed
 from sdakd_plugin.options import parse
 
-FUSED = ('Adam', 'AdamW', 'SGD')
+FUSED = ('Adam', 'AdamW')  # torch's fused SGD fails where a connector's momentum begins later than the network's
+IMPLEMENTATION = ('fused', 'foreach', 'capturable', 'differentiable')  # how an optimizer computes, not what
 
 
 class RepairedModel(SRModel):
@@ -262,6 +263,9 @@ class RepairedModel(SRModel):
         """Put it back; without the place in the epoch where the data differ."""
         run_position.current.load_state(state['random'], same_data)
 
+    def load_common_state(self, state: Mapping[str, Any]) -> None:
+        """Put back that part of a process's state in which all processes must agree."""
+
     def data_options(self) -> dict[str, Any]:
         """What decides which images a batch holds."""
         block = self.opt['datasets'].get('train', {})
@@ -272,18 +276,23 @@ class RepairedModel(SRModel):
         """Go on from a training state. Where the data are other ones than before, its epoch is corrected.
 
         Raises:
-            UserError: the state belongs to a run with other networks or losses, or its iteration was in another stage
-                or behind other milestones of the learning rate.
+            UserError: the state belongs to a run with other networks or losses, its iteration was in another stage or
+                behind other milestones of the learning rate, or it lies behind the end.
         """
         if len(resume_state['optimizers']) != len(self.optimizers) \
                 or set(resume_state.get('connectors', {})) != set(self.connectors):
             raise UserError('path.resume_state: the state is of a run with other networks or losses')
-        iteration, stage = resume_state['iter'], resume_state.get('stage')
+        iteration, stage, last = resume_state['iter'], resume_state.get('stage'), self.schedule.stages[-1].last
+        if iteration > last:
+            raise UserError(f'path.resume_state: is of iteration {iteration}, but train.total_iter is {last}; '
+                            'make the schedule longer, or go on from an earlier state')
         if stage not in (None, self.schedule.at(iteration).name):
             raise UserError(f"train.stages: iteration {iteration} of the run was in the stage '{stage}', and would now "
                             f"be in '{self.schedule.at(iteration).name}'; change only stages that have not begun")
+        states = [as_built(state, optimizer)
+                  for state, optimizer in zip(resume_state['optimizers'], self.optimizers, strict=True)]
         schedulers = resumed(self.schedulers, resume_state['schedulers'], iteration)
-        super().resume_training({**resume_state, 'schedulers': schedulers})
+        super().resume_training({**resume_state, 'optimizers': states, 'schedulers': schedulers})
         self.resumed = iteration
         run_position.current.stopwatch.resume(self.opt['path'].get('experiments_root'), iteration)
         for name, loss in self.connectors.items():
@@ -296,9 +305,11 @@ class RepairedModel(SRModel):
             get_root_logger().warning('datasets.train.persistent_workers: the random numbers of such workers are in no '
                                       'training state; images may be augmented otherwise than without the stop.')
         run_position.current.start(resume_state)
-        states = resume_state.get('processes', [])
-        if self.opt['rank'] < len(states):  # a new process goes on from its seed
-            self.load_process_state(states[self.opt['rank']], was == now)
+        processes_before = resume_state.get('processes', [])
+        if self.opt['rank'] < len(processes_before):
+            self.load_process_state(processes_before[self.opt['rank']], was == now)
+        elif processes_before:  # a new process: its random numbers go on from its seed
+            self.load_common_state(processes_before[0])
 
     @property
     def connectors(self) -> dict[str, nn.Module]:
@@ -309,6 +320,13 @@ class RepairedModel(SRModel):
 def plain_state(net: nn.Module) -> dict[str, Tensor]:
     """A network's tensors on the CPU, in the usual order of memory whatever the training used."""
     return {name: tensor.cpu().contiguous() for name, tensor in net.state_dict().items()}
+
+
+def as_built(state: Mapping[str, Any], optimizer: torch.optim.Optimizer) -> dict[str, Any]:
+    """An optimizer's state, to be computed with as this optimizer was built: another machine, or stock BasicSR, may
+    have saved it with another implementation, such as none that is fused."""
+    own = {key: optimizer.defaults[key] for key in IMPLEMENTATION if key in optimizer.defaults}
+    return {**state, 'param_groups': [{**group, **own} for group in state['param_groups']]}
 
 
 def other_data(was: Mapping[str, Any], now: Mapping[str, Any]) -> str:

@@ -256,12 +256,10 @@ class SDAKDModel(RepairedModel):
     def train_generator(self, current_iter: int) -> None:
         """The generator's half of an iteration; ``output`` holds its images then."""
         step = self.forward_student()
-        train = self.train_options
-        steps = current_iter % train.net_d_iters == 0 and current_iter > train.net_d_init_iters
-        if steps:
+        if self.schedule.generator_steps(current_iter, self.train_options):
             self.step_generator(step, current_iter)
         self.statistics.mend()  # behind the backward pass, to which they belong
-        if steps and self.ema_decay > 0:
+        if self.ema_decay > 0:  # as in BasicSR, also where the generator did not step
             self.model_ema(self.ema_decay)
         self.output = step.sr.detach()
 
@@ -311,17 +309,18 @@ class SDAKDModel(RepairedModel):
                              ask_d)
 
     def step_generator(self, step: GeneratorStep, current_iter: int) -> None:
+        losses: Log = {}  # of this step alone: the log may hold the discriminators' already
         total: Tensor | float = 0.0
         for term in self.needs[self.mode.name].terms:
             for key, value in term(step).items():
-                self.log[key] = value.detach()
+                losses[key] = value.detach()
                 total = total + value
-        if not any(term.uses_image for term in self.needs[self.mode.name].terms):
+        if not isinstance(total, Tensor) or not any(term.uses_image for term in self.needs[self.mode.name].terms):
             # distributed training wants a gradient, be it zero, for the layers behind the features too
             total = total + 0 * step.sr.sum()
-        assert isinstance(total, Tensor)
         self.updates.backward(total)
-        self.updates.step(self.optimizer_g, self.log, current_iter, self.mode)
+        self.updates.step(self.optimizer_g, losses, current_iter, self.mode)
+        self.log.update(losses)
 
     def train_discriminators(self, fake: Tensor, current_iter: int) -> None:
         """The discriminators' half of an iteration: the student's own, and its peer where there is one.
@@ -347,7 +346,8 @@ class SDAKDModel(RepairedModel):
         """
         losses = [{key: value for key, value in log.items() if key.startswith('l_')} for log in logs]
         if self.r1 is not None:
-            self.r1.backward(players, self.real, current_iter)
+            for own, due in zip(losses, self.r1.backward(players, self.real, current_iter), strict=True):
+                own.update(due)
         for number, (log, optimizer) in enumerate(zip(logs, self.d_optimizers, strict=True)):
             self.updates.step(optimizer, losses[number], current_iter, self.mode)
             if self.r1 is not None:
@@ -388,7 +388,7 @@ class SDAKDModel(RepairedModel):
         self.updates.read()
         if self.balance is not None and (advice := self.balance.report()) and self.opt['rank'] == 0:
             get_root_logger().warning(f"The discriminator{self.label.replace('_', ' of ')} {advice}.")
-        log = self.reduce_loss_dict(self.log)
+        log = dict(self.reduce_loss_dict(self.log)) if self.log else {}  # the same on all processes
         terms = {key: abs(value) for key, value in log.items() if key.startswith('l_g_')}
         total = sum(terms.values()) or 1.0
         log.update({f'share_{key[4:]}': value / total for key, value in terms.items()})
@@ -396,6 +396,11 @@ class SDAKDModel(RepairedModel):
         return log
 
     # ------------------------------------------------------------------------------------- validation and saving
+
+    def nondist_validation(self, dataloader: Any, current_iter: Any, tb_logger: Any, save_img: bool) -> None:
+        if self.is_train:
+            self.milestones.seen(dataloader)
+        super().nondist_validation(dataloader, current_iter, tb_logger, save_img)
 
     def validated(self, dataset: str, current_iter: Any) -> None:
         if self.is_train and self.opt['val'].get('metrics') is not None:
@@ -412,11 +417,14 @@ class SDAKDModel(RepairedModel):
         super().load_process_state(state, same_data)
         if isinstance(self.degradation, OnlineDegradation):
             self.degradation.load_state(state['pool'])
-        if self.r1 is not None:
-            self.r1.last = [value.to(self.device) for value in state['r1']]
-        self.updates.load_state(state['updates'])
+        self.load_common_state(state)
         if self.balance is not None:
             self.balance.load_state(state['balance'])
+
+    def load_common_state(self, state: Mapping[str, Any]) -> None:
+        if self.r1 is not None:  # whether it is in the log
+            self.r1.last = [value.to(self.device) for value in state['r1']]
+        self.updates.load_state(state['updates'])
 
     def resume_training(self, resume_state: dict[str, Any]) -> None:
         super().resume_training(resume_state)
