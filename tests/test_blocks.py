@@ -64,7 +64,7 @@ def test_spread_ends_with_the_last_and_repeats_none(count):
 
 
 def test_too_few_blocks():
-    with pytest.raises(UserError, match=r'feature_opt.layers: RRDBNet has 3 blocks, which is less than 4 depths; use 3'):
+    with pytest.raises(UserError, match='RRDBNet has 3 blocks, which is less than 4 depths; use 3 or less'):
         named(4, rrdbnet(3), rrdbnet())
 
 

@@ -33,7 +33,7 @@ def train(runs: Sequence[Run], jobs: int, lock: int) -> Iterator[tuple[Run, int]
         Interrupted: by SIGINT or SIGTERM, when the runs that were training are saved.
     """
     waiting, active = list(runs), dict[Run, subprocess.Popen[bytes]]()
-    interruption = Interruption()
+    interruption = Interruption(lambda: 'the runs that are training save themselves')
     with interruption.watch():
         try:
             while waiting or active:
