@@ -13,6 +13,7 @@ from io import StringIO
 from traceback import extract_tb
 from typing import Any
 
+import torch
 from basicsr.utils import check_resume
 from basicsr.utils.logger import initialized_logger
 from basicsr.utils.registry import MODEL_REGISTRY
@@ -24,9 +25,10 @@ from sdakd_plugin.checks.option_file import check_forced, check_keys_are_unique,
 from sdakd_plugin.continuity import random_state, run_position
 from sdakd_plugin.continuity.resume import newest, read_state
 from sdakd_plugin.data.published import completed
+from sdakd_plugin.deploy.fill_cache import fill
 from sdakd_plugin.distillation.build import undisturbed_rng
 from sdakd_plugin.distillation.rehearsal import rehearse
-from sdakd_plugin.distillation.teacher_cache import with_cache
+from sdakd_plugin.distillation.teacher_cache import TeacherCache, asks_for_cache, lacking, with_cache
 from sdakd_plugin.errors import UserError
 from sdakd_plugin.models.repaired_model import check_device
 from sdakd_plugin.options import Options, parse
@@ -150,6 +152,7 @@ def checked(parse_options: ParseOptions) -> ParseOptions:
                 check({**opt, 'root_path': root_path})
                 if is_train:
                     run_position.follow()
+                    make_cache(opt)
                 with quiet():
                     opt = with_cache(opt)
         except UserError as error:
@@ -157,6 +160,20 @@ def checked(parse_options: ParseOptions) -> ParseOptions:
         return opt, arguments
 
     return parse_and_check
+
+
+def make_cache(opt: Mapping[str, Any]) -> None:
+    """Make the teacher's images that the folder ``teacher.cache`` lacks. Several processes would make each of them
+    several times, so there it has to be done before, by ``sdakd cache``."""
+    options = parse(opt)
+    if opt['dist'] or not asks_for_cache(options):
+        return
+    before = random_state.capture()
+    with quiet():
+        if lack := lacking(TeacherCache(options)):
+            print(f'{lack}; the teacher makes them now', file=sys.stderr, flush=True)
+            fill(options, torch.device('cuda' if options.num_gpu != 0 and torch.cuda.is_available() else 'cpu'))
+    random_state.restore(before)
 
 
 def read_options(parse_options: ParseOptions, root_path: str, is_train: bool) -> tuple[dict[str, Any], Any]:

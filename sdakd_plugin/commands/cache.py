@@ -8,11 +8,10 @@ import basicsr  # noqa: F401  # first: it registers the plugin, whose modules ne
 from sdakd_plugin.checks.data import check_datasets
 from sdakd_plugin.checks.option_file import read_yaml
 from sdakd_plugin.checks.run import quiet
-from sdakd_plugin.commands.progress import progress
 from sdakd_plugin.commands.upscale import pick_device
 from sdakd_plugin.data.cached_teacher_dataset import image_file
 from sdakd_plugin.data.published import completed
-from sdakd_plugin.deploy.fill_cache import load_teacher, make, prepare
+from sdakd_plugin.deploy.fill_cache import fill
 from sdakd_plugin.distillation.teacher_cache import TeacherCache
 from sdakd_plugin.errors import UserError
 from sdakd_plugin.options import parse
@@ -33,13 +32,10 @@ def run(arguments: argparse.Namespace) -> int:
         raise UserError(f'--tile: expected a number of pixels, or 0 for the image at once, not {arguments.tile}')
     device = pick_device(arguments.device)
     opt = completed(read_yaml(arguments.opt))
+    options = parse(opt)
     with quiet():
-        cache = TeacherCache(parse(opt))
-        check_datasets({**opt, 'datasets': {'train': cache.block}})
-        teacher = load_teacher(cache, device, arguments.tile)
-        missing = prepare(cache, arguments.overwrite)
-    for name in progress(missing):
-        make(cache, teacher, name)
+        check_datasets({**opt, 'datasets': {'train': TeacherCache(options).block}})
+        cache, new = fill(options, device, arguments.tile, arguments.overwrite)
     size = sum(image_file(cache.folder, name).stat().st_size for name in cache.indices)
-    print(f'{cache.folder}: {len(cache.indices)} images, {size / 1e9:.2f} GB; {len(missing)} of them are new')
+    print(f'{cache.folder}: {len(cache.indices)} images, {size / 1e9:.2f} GB; {new} of them are new')
     return 0

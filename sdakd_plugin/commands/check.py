@@ -14,8 +14,9 @@ from basicsr.utils.options import parse_options
 from sdakd_plugin.checks.dry_run import dry_run
 from sdakd_plugin.checks.option_file import is_ours, read_yaml
 from sdakd_plugin.checks.run import check, quiet, read_options
-from sdakd_plugin.distillation.teacher_cache import with_cache
+from sdakd_plugin.distillation.teacher_cache import TeacherCache, asks_for_cache, lacking, with_cache
 from sdakd_plugin.models.sdakd_model import gan_remark
+from sdakd_plugin.options import parse
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -34,7 +35,7 @@ def run(arguments: argparse.Namespace) -> int:
               'this command could check')
         return 0
     is_train = 'train' in bare or 'train' in (bare.get('datasets') or {})
-    opt = _options(arguments, is_train)
+    opt = _live(_options(arguments, is_train))
     model = check(opt, _pick_device(opt['num_gpu']))
     print(f"{'Training' if is_train else 'Testing'} {opt['name']}: options, files, weights and shapes fit together")
     if is_train:
@@ -56,6 +57,20 @@ def _options(arguments: argparse.Namespace, is_train: bool) -> dict[str, Any]:
     with quiet():
         opt, _ = read_options(parse_options.__wrapped__, root, is_train)  # without the check that ends the program
     return {**opt, 'root_path': root}
+
+
+def _live(opt: dict[str, Any]) -> dict[str, Any]:
+    """The options with the teacher itself in place of images that training makes at its start, as nothing is written
+    here."""
+    options = parse(opt)
+    if not asks_for_cache(options):
+        return opt
+    with quiet():
+        lack = lacking(TeacherCache(options))
+    if lack is None:
+        return opt
+    print(f'{lack}; training makes them first')
+    return {**opt, 'teacher': {key: value for key, value in opt['teacher'].items() if key != 'cache'}}
 
 
 def _pick_device(wanted: int) -> int:

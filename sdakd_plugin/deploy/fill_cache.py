@@ -9,14 +9,39 @@ import torch
 from sdakd_plugin import weights
 from sdakd_plugin.data.cached_teacher_dataset import image_file, lq_file
 from sdakd_plugin.deploy.model import Model
+from sdakd_plugin.deploy.progress import progress
 from sdakd_plugin.deploy.upscale import Upscaler
 from sdakd_plugin.distillation.calling import largest_scale, super_resolve
 from sdakd_plugin.distillation.teacher import load_frozen
 from sdakd_plugin.distillation.teacher_cache import Manifest, TeacherCache, changed_images, difference
 from sdakd_plugin.errors import UserError
+from sdakd_plugin.options import Options
 from sdakd_plugin.weights.files import new_file, remove_temporary
 
 PROBE = 16  # pixels
+
+
+def fill(options: Options, device: torch.device, tile: int = 0, overwrite: bool = False) -> tuple[TeacherCache, int]:
+    """Make the images that are not there yet, and show how far that is.
+
+    Args:
+        options: those of the run.
+        device: where the teacher runs.
+        tile: as ``Upscaler`` has it.
+        overwrite: as in ``prepare``.
+
+    Returns:
+        The folder, and how many images are new.
+
+    Raises:
+        UserError: as ``load_teacher``, ``prepare`` and ``make``.
+    """
+    cache = TeacherCache(options)
+    teacher = load_teacher(cache, device, tile)
+    missing = prepare(cache, overwrite)
+    for name in progress(missing):
+        make(cache, teacher, name)
+    return cache, len(missing)
 
 
 def load_teacher(cache: TeacherCache, device: torch.device, tile: int) -> Upscaler:

@@ -3,7 +3,8 @@
 Everywhere else images are (n, c, h, w), range 0..1; a generator turns ``lq`` into ``sr``, and a discriminator scores
 images. A network of windows (SwinIR) takes sides that are multiples of its window. GCFSR's networks want more (He et
 al., CVPR 2022): an input that is enlarged to the output's size, images of -1..1 and, but for the blind one, a
-condition; and they return a pair. Teacher, student, moving average, validation, testing and export all call through here.
+condition; and they return a pair. Teacher, student, moving average, validation, testing and export all call through
+here.
 """
 from __future__ import annotations
 

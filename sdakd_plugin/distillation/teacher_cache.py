@@ -213,6 +213,27 @@ def at_hand(teacher: TeacherOptions) -> bool:
                                                                         and where(known) != known.url)
 
 
+def asks_for_cache(options: Options) -> bool:
+    """Whether a training reads the teacher's images from a folder."""
+    return options.is_train and options.teacher is not None and options.teacher.cache is not None
+
+
+def lacking(cache: TeacherCache) -> str | None:
+    """How many images are not there yet, in words; ``None`` for a folder that is complete.
+
+    Raises:
+        UserError: the folder is of other weights or data.
+    """
+    before = cache.read()
+    if before is None:
+        return f'teacher.cache: {cache.folder} holds no images'
+    if reason := difference(before, cache.describe(before)):
+        raise UserError(f'teacher.cache: {cache.folder} {reason}; make it anew with {REMEDY}')
+    missing = cache.missing(before)
+    return f'teacher.cache: {len(missing)} of {len(cache.indices)} images are missing in {cache.folder}' \
+        if missing else None
+
+
 def with_cache(opt: dict[str, Any]) -> dict[str, Any]:
     """The options with the data set that serves the cached images, where the option file asks for them.
 
@@ -223,17 +244,11 @@ def with_cache(opt: dict[str, Any]) -> dict[str, Any]:
         UserError: the cache is not there, incomplete, or of other weights or data.
     """
     options = parse(opt)
-    if not options.is_train or options.teacher is None or options.teacher.cache is None:
+    if not asks_for_cache(options):
         return opt
     cache = TeacherCache(options)
-    before = cache.read()
-    if before is None:
-        raise UserError(f'teacher.cache: {cache.folder} holds no images; make them with {REMEDY}')
-    if reason := difference(before, cache.describe(before)):
-        raise UserError(f'teacher.cache: {cache.folder} {reason}; make it anew with {REMEDY}')
-    if missing := cache.missing(before):
-        raise UserError(f'teacher.cache: {len(missing)} of {len(cache.indices)} images are missing in {cache.folder}; '
-                        f'make them with {REMEDY}')
+    if lack := lacking(cache):
+        raise UserError(f'{lack}; make them with {REMEDY}')
     block = opt['datasets']['train']
     cached = {**block, 'type': 'CachedTeacherDataset', 'paired_type': block['type'],
               'dataroot_teacher': str(cache.folder)}
