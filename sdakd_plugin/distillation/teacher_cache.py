@@ -22,8 +22,8 @@ from sdakd_plugin.data.cached_teacher_dataset import PAIRED, image_file, image_n
 from sdakd_plugin.data.named_errors import naming
 from sdakd_plugin.data.photo_dataset import PhotoDataset
 from sdakd_plugin.data.photographs import Photographs
-from sdakd_plugin.data.sample_image_dataset import SampleImageDataset
 from sdakd_plugin.data.published import brings_kernels
+from sdakd_plugin.data.sample_image_dataset import SampleImageDataset
 from sdakd_plugin.distillation.teacher import UNTRAINED, untrained
 from sdakd_plugin.errors import UserError
 from sdakd_plugin.options import Options, TeacherOptions, parse
