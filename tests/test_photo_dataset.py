@@ -148,6 +148,10 @@ def test_an_lmdb(run, block, folder, tmp_path):
     cached = with_cache(fill(run))['datasets']['train']
     assert items(cached, 1)[0]['teacher'].shape == (3, 64, 64)
     assert (tmp_path / 'cache/a b/coffee.2.npy').is_file()
+    with pytest.raises(UserError, match=r"dataroot_gt: '.*my photos' must end with \.lmdb"):
+        build_dataset({**in_lmdb, 'dataroot_gt': str(folder)})
+    with pytest.raises(UserError, match=r"dataroot_gt: there is no folder '.*my photos/rocket\.png'"):
+        build_dataset({**block, 'dataroot_gt': str(folder / 'rocket.png')})
     (root / 'meta_info.txt').unlink()
     with pytest.raises(UserError, match=r"dataroot_gt: '.*photos\.lmdb' has no readable meta_info\.txt"):
         build_dataset(in_lmdb)
@@ -353,8 +357,8 @@ def test_small_images_and_other_scales(fixed, folder, scale):
 # ----------------------------------------------------------------------------------------------------------- bad input
 
 @pytest.mark.parametrize(('change', 'message'), [
-    ({'dataroot_gt': '/nowhere'}, r"datasets\.train\.dataroot_gt: there is no folder '/nowhere'$"),
-    ({'dataroot_gt': ''}, r"datasets\.train\.dataroot_gt: there is no folder ''$"),
+    ({'dataroot_gt': '/nowhere'}, r'datasets\.train\.dataroot_gt: /nowhere does not exist$'),
+    ({'dataroot_gt': __file__}, r'datasets\.train\.dataroot_gt: \S+\.py is no folder$'),
     ({'gt_size': 66}, r'datasets\.train\.gt_size: 66 is not a multiple of the scale 4; use 64$'),
     ({'gt_size': 148}, r'datasets\.train\.gt_size: 2 of 4 photographs are smaller than the crop 148, such as \S+ '
                        r'.*coffee\.2\.png \(130x151\); use 128 or less, or remove them$'),
@@ -369,7 +373,7 @@ def test_small_images_and_other_scales(fixed, folder, scale):
     ({'degradation': 'real', 'degradation_seed': 0, 'versions': 0}, r'versions: expected a whole number, 1 or more'),
     ({'degradation': 'real', 'versions': 2}, r'versions: is for fixed LQ images; set degradation_seed, or leave it'),
     ({'degradation': 'real', 'gt_size': 404}, r'datasets\.train\.gt_size: 404 is more than 400, to which PhotoDataset'),
-    ({'io_backend': {'type': 'lmdb'}}, r"dataroot_gt: '.*my photos' must end with \.lmdb"),
+    ({'io_backend': {'type': 'lmdb'}}, r'dataroot_gt: .*my photos is no LMDB as BasicSR makes them: it holds no meta_'),
 ])
 def test_bad_options_cost_a_line(run, change, message):
     run['datasets']['train'].update(change)

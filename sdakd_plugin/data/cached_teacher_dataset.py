@@ -38,7 +38,7 @@ class CachedTeacherDataset(Dataset[dict[str, Any]]):
         self.paired = look_up(DATASET_REGISTRY, opt['paired_type'])({**paired, 'type': opt['paired_type']})
         self.opt = self.paired.opt  # with its defaults
         self.paths = self.paired.paths
-        self.folder = Path(opt['dataroot_teacher'])
+        self.folder = self.paired.lq_cache = Path(opt['dataroot_teacher'])  # PhotoDataset finds its LQ images there
 
     def __len__(self) -> int:
         return len(self.paired)

@@ -25,7 +25,6 @@ from sdakd_plugin.errors import UserError, nearest
 OWN_KEYS = {'dataroot_gt', 'io_backend', 'gt_size', 'use_hflip', 'use_rot', 'degradation', 'bicubic_prob',
             'degradation_seed', 'versions', *KERNELS, *SETTINGS}
 REAL_KEYS = ('bicubic_prob', 'degradation_seed', 'versions')  # those that need ``degradation: real``
-ADDED_KEYS = {'paired_type', 'dataroot_teacher'}  # by ``CachedTeacherDataset``
 MOST_KEPT = 2**28  # bytes of degraded images that a process keeps
 MARGIN = 2  # LQ pixels: half the width of the cubic kernel
 
@@ -65,6 +64,7 @@ class PhotoDataset(Dataset[dict[str, Any]]):
     Attributes:
         paths: for each item ``gt_path`` and ``lq_path``; of several versions the latter has ``@1``, ``@2``, ...
         degradation: what makes fixed degraded images, if they are made here.
+        lq_cache: the folder where ``sdakd cache`` has stored the fixed degraded images, if it has.
         recipe: what the LQ images depend on besides the photographs; ``None`` where they are not made here.
 
     Raises:
@@ -75,7 +75,7 @@ class PhotoDataset(Dataset[dict[str, Any]]):
     def __init__(self, opt: Mapping[str, Any]) -> None:
         known = OWN_KEYS | BASICSR_KEYS
         for key in opt:
-            if key not in known | ADDED_KEYS:
+            if key not in known:
                 raise UserError(f'{key}: unknown key for PhotoDataset{nearest(key, known)}')
         opt = {key: value for key, value in opt.items() if value is not None}  # ~ is as good as left out
         check_values(opt)
@@ -97,6 +97,7 @@ class PhotoDataset(Dataset[dict[str, Any]]):
         elif opt.get('degradation') == 'real':
             self.degradation = FixedDegradation(opt, opt.get('degradation_seed', 0), self.bicubic_prob)
             self.recipe = self.degradation.recipe
+        self.lq_cache: Path | None = None
         self.kept: dict[int, np.ndarray] = {}
 
     def __len__(self) -> int:
@@ -130,9 +131,9 @@ class PhotoDataset(Dataset[dict[str, Any]]):
 
     def _degraded(self, gt: np.ndarray, index: int) -> np.ndarray:
         """The whole degraded image, uint8, BGR: from the teacher's cache, from memory, or made now."""
-        if 'dataroot_teacher' in self.opt:
+        if self.lq_cache is not None:
             name = image_name(self.paths[index]['lq_path'], self.opt['dataroot_gt'])
-            image: np.ndarray = np.load(lq_file(Path(self.opt['dataroot_teacher']), name), mmap_mode='r')
+            image: np.ndarray = np.load(lq_file(self.lq_cache, name), mmap_mode='r')
             return image[..., ::-1]
         if index in self.kept:
             return self.kept[index]
