@@ -112,7 +112,7 @@ def test_variants(stock, options, small_teacher, change):
 
 def test_the_command_ends_with_a_table_and_a_picture(stock, options):
     out = stock.ok('sdakd train', options)
-    assert re.search(r'\| method +\| psnr +\| ssim +\| parameters +\| multiply-adds +\| s/image +\|', out)
+    assert re.search(r'\| method +\| psnr +\| ssim +\| psnr to teacher +\| parameters +\| multiply-adds +\| s/image +\|', out)
     for method in ('bicubic', 'teacher', 'student before training', 'student'):
         assert re.search(rf'\| {method} +\| +\d', out)
     run = stock.folder / 'experiments/run'
@@ -120,6 +120,7 @@ def test_the_command_ends_with_a_table_and_a_picture(stock, options):
     rows = json.loads((run / 'summary.json').read_text())['val']
     entries = json.loads((run / 'stages.json').read_text())
     assert rows[-1]['psnr'] == pytest.approx(entries[-1]['metrics']['psnr'], abs=1e-6)  # the model that was validated
+    assert 'psnr to teacher' not in rows[1] and rows[-1]['psnr to teacher'] > 0
     assert rows[2]['psnr'] == entries[0]['metrics']['psnr']
     assert rows[-1]['parameters'] == sum(p.numel() for p in build_network(STUDENT).parameters())
 

@@ -7,8 +7,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from basicsr.data import build_dataset
+from basicsr.metrics import calculate_psnr
 from torch import nn
 
 from sdakd_plugin import weights
@@ -96,16 +98,28 @@ def student_file(models: Path, label: str) -> Path:
 
 def make_rows(results: Mapping[str, compare.Result], nets: Mapping[str, nn.Module], dataset: Any,
               device: torch.device, start: Mapping[str, Mapping[str, float]]) -> list[Row]:
-    """One row a method: metrics, parameters, multiply-adds and seconds for the set's first image."""
+    """One row a method: metrics, how near its images are to the teacher's, parameters, multiply-adds and seconds for
+    the set's first image."""
     lq = dataset[0]['lq'].unsqueeze(0).to(device)
-    rows: list[Row] = [{'method': 'bicubic', **results['bicubic'].metrics}]
+    rows: list[Row] = [{'method': 'bicubic', **results['bicubic'].metrics, **nearness(results, 'bicubic')}]
     for name, net in nets.items():
         if start.get(name):
             rows.append({'method': f'{name} before training', **start[name]})
         found = cost.count(net, lq.shape[1:])
-        rows.append({'method': name, **results[name].metrics, 'parameters': found.parameters,
-                     'multiply-adds': found.multiply_adds, 's/image': cost.seconds(net, lq)})
+        rows.append({'method': name, **results[name].metrics, **nearness(results, name),
+                     'parameters': found.parameters, 'multiply-adds': found.multiply_adds,
+                     's/image': cost.seconds(net, lq)})
     return rows
+
+
+def nearness(results: Mapping[str, compare.Result], method: str) -> dict[str, float]:
+    """The PSNR on luma between a method's first images and the teacher's, where there is a teacher."""
+    if 'teacher' not in results or method == 'teacher':
+        return {}
+    values = [calculate_psnr(image, results['teacher'].images[name], crop_border=0, test_y_channel=True)
+              for name, image in results[method].images.items()]
+    nearest = float(np.mean(values))
+    return {'psnr to teacher': nearest} if np.isfinite(nearest) else {}
 
 
 def start_metrics(root: Path, dataset: str, label: str) -> dict[str, float]:
