@@ -399,7 +399,7 @@ class TestBadInput:
         ('teacher/network_g/out_size', 32, 'teacher.network_g: '),
         ('teacher/network_g', ..., "teacher.network_g: this key is missing; 'untrained' does not tell"),
         ('train/feature_d_opt', {'type': 'FeatureAlignmentLoss', 'layers': ['final_conv']}, "names 'feature_d'"),
-        ('train/feature_opt/layers', ['style_convs.9'], "GCFSR has no layer 'style_convs.9'; did you mean"),
+        ('train/feature_opt/layers', ['style_convs.9'], "GCFSR has no layer 'style_convs.9'; its last one is"),
     ])
     def test_one_line(self, run, path, value, expected):
         assert expected in complaint(change(run, path, value))

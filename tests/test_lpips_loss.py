@@ -214,3 +214,23 @@ def test_the_metric_takes_floats_grey_and_channels_first(alex):
 
 def test_basicsr_finds_the_loss():
     assert LOSS_REGISTRY.get('LPIPSLoss') is LPIPSLoss
+
+
+def test_shifted_images_are_cut_alike_and_at_every_place(alex, monkeypatch):
+    image, seen = torch.rand(1, 3, 48, 48), set()
+
+    def record(pred, reference, normalize):
+        assert torch.equal(pred, reference)
+        seen.add(tuple(pred.shape[-2:]))
+        return pred.sum()
+
+    loss = LPIPSLoss(backbone_path=alex, max_shift=3)
+    monkeypatch.setattr(loss.model, 'forward', record)
+    for _ in range(300):
+        loss(image, image)
+    assert seen == {(48 - top, 48 - left) for top in range(4) for left in range(4)}
+
+
+def test_a_shift_that_is_none():
+    with pytest.raises(UserError, match='max_shift must be a number of pixels, 0 or more, not -1'):
+        LPIPSLoss(max_shift=-1)

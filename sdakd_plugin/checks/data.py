@@ -19,6 +19,7 @@ from sdakd_plugin.checks.places import check_places, unpaired
 from sdakd_plugin.continuity import random_state
 from sdakd_plugin.data.photo_dataset import PhotoDataset
 from sdakd_plugin.data.published import brings_kernels
+from sdakd_plugin.data.sample_image_dataset import SampleImageDataset
 from sdakd_plugin.data.whole_image_dataset import WholeImageDataset
 from sdakd_plugin.deploy.images import read_image
 from sdakd_plugin.deploy.memory import available
@@ -71,7 +72,7 @@ def _check_dataset(opt: Mapping[str, Any], phase: str, share: float) -> None:
         _check_sizes(opt, full)
         _check_batch(len(dataset), block, opt.get('world_size', 1))
     _check_loader(dataset, full, key)
-    paths = getattr(dataset, 'paths', None)
+    paths = None if isinstance(dataset, SampleImageDataset) else getattr(dataset, 'paths', None)  # those are no files
     if isinstance(dataset, PhotoDataset):
         _check_photographs(dataset, key, share)
     elif isinstance(paths, list) and paths and (block.get('io_backend') or DISK).get('type') == 'disk':

@@ -31,7 +31,8 @@ def check_places(block: Mapping[str, Any], key: str) -> None:
         if not os.path.isdir(path):
             raise UserError(f'{key}.{name}: {folder} ' + ('is no folder' if os.path.exists(path) else 'does not exist'))
         if backend == 'lmdb' and not os.path.isfile(os.path.join(path, 'meta_info.txt')):
-            raise UserError(f'{key}.{name}: {folder} is no LMDB as BasicSR makes them: it holds no meta_info.txt')
+            raise UserError(f'{key}.{name}: {folder} is no LMDB as BasicSR makes them: it holds no '
+                            'meta_info.txt; for a folder of images use io_backend: {type: disk}')
     for name in ('meta_info', 'meta_info_file'):
         path = block.get(name)
         if path is not None and backend == 'disk' and not os.path.isfile(path):
