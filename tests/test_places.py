@@ -80,7 +80,7 @@ def test_a_folder_for_an_lmdb(options, data):
     options['datasets']['train'].update(dataroot_gt=str(data / 'HR.lmdb'), dataroot_lq=str(data / 'LR.lmdb'),
                                         io_backend={'type': 'lmdb'})
     assert complaint(options) == (f'datasets.train.dataroot_gt: {data}/HR.lmdb is no LMDB as BasicSR makes them: it '
-                                  'holds no meta_info.txt')
+                                  'holds no meta_info.txt; for a folder of images use io_backend: {type: disk}')
 
 
 @pytest.mark.parametrize('pattern', ['{}x4', 'LR_{}', 'a_{}_b'])
