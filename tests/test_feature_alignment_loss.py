@@ -127,3 +127,24 @@ def test_bad_arguments_get_one_clear_line(arguments, message):
 def test_features_of_different_size_are_refused_by_name():
     with pytest.raises(UserError, match="'a' of the student is 6x5, 'a' of the teacher 3x5"):
         FeatureAlignmentLoss(['a'])(STUDENT, {'a': TEACHER['a'][:, :, :3]})
+
+
+def test_a_larger_map_is_folded_to_the_teachers_size():
+    student, teacher = torch.randn(2, 4, 12, 8), torch.randn(2, 5, 6, 4)
+    loss = FeatureAlignmentLoss(['a'], hidden_channels=0, normalize=False)
+    loss.connect({'a': student}, {'a': teacher})
+    weight = torch.randn(5, 16)
+    loss.connectors['a'].weight.data = weight[:, :, None, None]
+    expected = 0.0
+    for row in range(6):
+        for column in range(4):  # the square of each place, channel by channel
+            square = student[:, :, 2 * row:2 * row + 2, 2 * column:2 * column + 2].reshape(2, 16)
+            expected += (square.double() @ weight.T.double() - teacher[:, :, row, column].double()).pow(2).sum()
+    assert loss({'a': student}, {'a': teacher}).item() == pytest.approx(expected.item() / teacher.numel(), rel=1e-5)
+
+
+@pytest.mark.parametrize('size', [(12, 4), (13, 8), (3, 2)])
+def test_a_map_that_cannot_be_folded(size):
+    loss = FeatureAlignmentLoss(['a'])
+    with pytest.raises(UserError, match='align layers of equal spatial size'):
+        loss.connect({'a': torch.zeros(1, 2, *size)}, {'a': torch.zeros(1, 2, 6, 4)})

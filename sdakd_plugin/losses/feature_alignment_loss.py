@@ -44,7 +44,8 @@ class FeatureAlignmentLoss(nn.Module):
     After Liu et al., "A Simple and Generic Framework for Feature Distillation via Channel-wise Transformation"
     (arXiv 2303.13212), which SDAKD (arXiv 2510.03870) adapts to students with fewer channels; how exactly is not
     published, so ``W1: C_s -> C_hidden``, ``W2: C_hidden -> C_t`` is a reconstruction. Only the student's features are
-    transformed: transforming the teacher's would make zero a solution.
+    transformed: transforming the teacher's would make zero a solution. Where a student's map is r times as high and wide
+    as the teacher's, each r x r square of it becomes r^2 times the channels first (not in the papers).
 
     The MLPs ("connectors") start near zero (not in the papers), train with the student and belong to no checkpoint of
     it. They are made when the first features arrive, as their sizes are not known before: call ``connect`` (or the
@@ -97,11 +98,13 @@ class FeatureAlignmentLoss(nn.Module):
         """
         with torch.random.fork_rng(devices=[]):
             for source, target in self.layers.items():
-                f_s, f_t = as_map(student[source]), as_map(teacher[target])
+                f_t = as_map(teacher[target])
+                f_s = folded(as_map(student[source]), f_t)
                 if f_s.shape[2:] != f_t.shape[2:]:
-                    sizes = ['x'.join(map(str, feature.shape[2:])) for feature in (f_s, f_t)]
+                    sizes = ['x'.join(map(str, feature.shape[2:])) for feature in (student[source], f_t)]
                     raise UserError(f"layers: '{source}' of the student is {sizes[0]}, '{target}' of the teacher "
-                                    f'{sizes[1]}: align layers of equal spatial size')
+                                    f'{sizes[1]}: align layers of equal spatial size, or of a whole multiple of the '
+                                    "teacher's")
                 connector = self._connector(f_s.shape[1], f_t.shape[1])
                 self.connectors[_key(source)] = connector.to(f_s.device)
 
@@ -123,7 +126,7 @@ class FeatureAlignmentLoss(nn.Module):
         if not self.connectors:
             self.connect(student, teacher)
         wanted = {source: as_map(teacher[target]).detach() for source, target in self.layers.items()}
-        distances = torch.stack([self.distance(self.connectors[_key(source)](as_map(student[source])), f_t)
+        distances = torch.stack([self.distance(self.connectors[_key(source)](folded(as_map(student[source]), f_t)), f_t)
                                  for source, f_t in wanted.items()])
         if self.normalize:  # by the whole batch, of which each process has a part
             sizes = torch.stack([self.distance(torch.zeros_like(f_t), f_t) for f_t in wanted.values()])
@@ -134,6 +137,15 @@ class FeatureAlignmentLoss(nn.Module):
 def as_map(feature: Tensor) -> Tensor:
     """A vector (n, c) as a map (n, c, 1, 1)."""
     return feature[:, :, None, None] if feature.dim() == 2 else feature
+
+
+def folded(feature: Tensor, like: Tensor) -> Tensor:
+    """A map (n, c, r h, r w) as (n, r^2 c, h, w), where ``like`` is (n, C, h, w): nothing is lost, and a place means the
+    same part of the image. RRDBNet of scale 2 begins by doing that to its input. Maps of other sizes stay as they are.
+    """
+    ratios = {divmod(mine, theirs) for mine, theirs in zip(feature.shape[2:], like.shape[2:], strict=True)}
+    ratio, rest = ratios.pop()
+    return F.pixel_unshuffle(feature, ratio) if not ratios and ratio > 1 and rest == 0 else feature
 
 
 def _key(layer: str) -> str:
