@@ -17,7 +17,7 @@ from sdakd_plugin.ablation.plan import Run, all_arms, check_unchanged, choose, m
 from sdakd_plugin.ablation.results import FILE, Outcome, Results, directions, outcome_of
 from sdakd_plugin.checks.keys import check_keys
 from sdakd_plugin.checks.option_file import check_keys_are_unique, is_ours, read_yaml
-from sdakd_plugin.checks.run import check, quiet
+from sdakd_plugin.checks.run import check, make_cache, quiet
 from sdakd_plugin.deploy.cost import machine
 from sdakd_plugin.errors import Interrupted, UserError
 from sdakd_plugin.options import AblateOptions, parse
@@ -60,6 +60,8 @@ def run(arguments: argparse.Namespace) -> int:
     results.order = list(arms)
     try:
         with processes.locked(folder) as lock:
+            for name in arms:  # once, not in each of the runs, which train at the same time
+                make_cache({**next(each for each in runs if each.arm == name).opt, 'dist': False, 'is_train': True})
             failed = train(runs, results, arguments.jobs, lock)
     except OSError as error:
         raise UserError(f'{folder}: cannot be written to ({error}); what is finished is kept') from error

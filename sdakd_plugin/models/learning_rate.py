@@ -54,10 +54,11 @@ def resumed(schedulers: Sequence[Any], states: Sequence[Mapping[str, Any]], iter
 
 
 def _merged(scheduler: Any, state: Mapping[str, Any], iteration: int) -> dict[str, Any]:
+    position = state['last_epoch']  # a KeyError says that this is no scheduler's state
     now, was = _settings(vars(scheduler)), _settings(state)
     if now.keys() != was.keys():
         raise UserError('train.scheduler.type: the training state is of a run with another one; go on with that')
-    was_past, now_past = _past(was, state['last_epoch']), _past(now, state['last_epoch'])
+    was_past, now_past = _past(was, position), _past(now, position)
     for key, value in now_past.items():
         if value != was_past[key]:
             raise UserError(f'train.scheduler.{key}: up to iteration {iteration:,}, where the run goes on, they were '
