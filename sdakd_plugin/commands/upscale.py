@@ -16,7 +16,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command line."""
     parser.add_argument('input', metavar='IN', help='an image, or a folder of images')
     parser.add_argument('output', metavar='OUT', help='the enlarged image, or a folder for them')
-    parser.add_argument('--model', default='RealESRGAN_x4plus', metavar='FILE_OR_NAME',
+    parser.add_argument('--model', default='sdakd_small_x4_real', metavar='FILE_OR_NAME',
                         help='a checkpoint, or a name of `sdakd weights list` (%(default)s)')
     parser.add_argument('--tile', type=int, default=0, metavar='N',
                         help='side of the tiles in pixels of the input: bounds the memory (0: the image at once)')

@@ -14,13 +14,21 @@ def catalogue() -> list[dict[str, str]]:
     return [{'name': known.name,
              'architecture': str(Identity(known.kind, known.network, known.scale)),
              'scale': f'x{known.scale}',
-             'size': f'{known.size / 1e6:.1f} MB' if known.size else '',
+             'size': f'{size / 1e6:.1f} MB' if (size := size_of(known)) else '',
              'licence': known.licence,
              'where': where(known)} for known in KNOWN.values()]
 
 
+def size_of(known: KnownWeights) -> int | None:
+    """Bytes of the file in this package, or of the official one as far as known."""
+    return known.file.stat().st_size if known.file is not None else known.size
+
+
 def where(known: KnownWeights) -> str:
-    """The file in the cache, else the installed package that has the weights, else the address to download from."""
+    """The file in this package or in the cache, else the installed package that has the weights, else the address to
+    download from."""
+    if known.file is not None:
+        return 'in this package'
     for name in (f'{known.name}.pth', f'{known.name}.ncnn.pth'):
         if (file := cache_dir() / name).is_file():
             return str(file)

@@ -66,6 +66,8 @@ def resolve(name_or_path: str | os.PathLike[str], role: str) -> Path:
         if os.path.exists(path):  # a folder, or what it is else: reading it says so
             return path
         raise missing(path, role, KNOWN)
+    if known.file is not None:
+        return known.file
     official, converted = cache_dir() / f'{known.name}.pth', cache_dir() / f'{known.name}.ncnn.pth'
     for cached in (official, converted):
         if os.path.isfile(cached):

@@ -66,6 +66,8 @@ def _who(state: Mapping[str, Tensor], own: Mapping[str, Tensor], net: nn.Module,
         return f'{source} holds a {file.kind}, {file}, which does not fit network {name}'
     if file.kind != network.kind:
         return f'{source} holds a {file.kind}, {file}, but the weights of a {network.kind} are needed here, {name}'
+    if file.scale != network.scale:
+        return f'{source} holds an x{file.scale} generator, {file}, but an x{network.scale} one is needed here, {name}'
     return f'{source} holds {file}, which does not fit network {name}'
 
 

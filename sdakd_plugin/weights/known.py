@@ -1,11 +1,13 @@
-"""Real-ESRGAN's published weights by the names that their authors gave them."""
+"""The weights that can be had by name: Real-ESRGAN's, named as their authors did, and the students in this package."""
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from sdakd_plugin.weights.identify import Kind
 
+STUDENTS = Path(__file__).resolve().parents[1] / 'students'
 RELEASES = 'https://github.com/xinntao/Real-ESRGAN/releases/download'
 
 
@@ -26,10 +28,11 @@ class KnownWeights:
         kind: generator or discriminator.
         scale: upscaling factor of the generator, or of the one that the discriminator was trained with.
         param_key: where the state dict stands in the file.
-        url: the official file.
+        url: the official file; where the file comes with this package, its model card.
         size: its bytes, if known; for showing only.
         licence: of the weights.
         ncnn: where else they are.
+        packaged: whether the file comes with this package.
     """
 
     name: str
@@ -41,6 +44,12 @@ class KnownWeights:
     size: int | None = None
     licence: str = 'BSD-3-Clause'
     ncnn: NcnnSource | None = None
+    packaged: bool = False
+
+    @property
+    def file(self) -> Path | None:
+        """The file that comes with this package."""
+        return STUDENTS / f'{self.name}.safetensors' if self.packaged else None
 
 
 def _rrdbnet(name: str, tag: str, scale: int = 4, num_block: int = 23, size: int | None = None,
@@ -57,12 +66,23 @@ def _srvgg(name: str, num_conv: int, ncnn: NcnnSource | None = None) -> KnownWei
     return KnownWeights(name, network, 'generator', 4, 'params', f'{RELEASES}/v0.2.5.0/{name}.pth', ncnn=ncnn)
 
 
+def _student(name: str, num_feat: int, num_conv: int) -> KnownWeights:
+    network = {'type': 'SRVGGNetCompact', 'num_in_ch': 3, 'num_out_ch': 3, 'num_feat': num_feat, 'num_conv': num_conv,
+               'upscale': 4, 'act_type': 'prelu'}
+    return KnownWeights(name, network, 'generator', 4, 'params', f'sdakd_plugin/students/{name}.md',
+                        licence='Apache-2.0', packaged=True)
+
+
 def _unet(name: str, scale: int) -> KnownWeights:
     network = {'type': 'UNetDiscriminatorSN', 'num_in_ch': 3, 'num_feat': 64}
     return KnownWeights(name, network, 'discriminator', scale, 'params', f'{RELEASES}/v0.2.2.3/{name}.pth')
 
 
 KNOWN: dict[str, KnownWeights] = {weights.name: weights for weights in (
+    _student('sdakd_nano_x4', 32, 8),
+    _student('sdakd_small_x4', 64, 8),
+    _student('sdakd_nano_x4_real', 32, 8),
+    _student('sdakd_small_x4_real', 64, 8),
     _rrdbnet('RealESRGAN_x4plus', 'v0.1.0', size=67_040_989, ncnn=NcnnSource(
         'REALESRGAN_X4PLUS_UP4X', '713ee713b0353afaa27976f0563a64a5043bd70b9bd8936c2e26e25ebcdbcddf')),
     _rrdbnet('RealESRNet_x4plus', 'v0.1.1'),
