@@ -3,8 +3,8 @@
     python -m benchmarks.grid IMAGES FILE_OR_NAME ...
 
 A pixel shuffle makes each square of ``scale`` x ``scale`` pixels from one LQ pixel, and what it adds to all squares
-alike is a grid. PSNR hardly notices it, and LPIPS even likes it. Measured is, in the flatter half of all blocks of 8 x 8
-squares, what the pixels of the squares differ by on average, place by place: grain averages out, a grid does not.
+alike is a grid. PSNR hardly notices it, and LPIPS even likes it. Measured is, in the flatter half of all blocks of
+8 x 8 squares, what the pixels of the squares differ by on average, place by place: grain averages out, a grid does not.
 """
 from __future__ import annotations
 

@@ -15,9 +15,9 @@ import yaml
 from basicsr.data import build_dataset
 
 from sdakd_plugin.cli import main
-from sdakd_plugin.deploy.progress import progress
 from sdakd_plugin.data.cached_teacher_dataset import image_file
 from sdakd_plugin.deploy.fill_cache import load_teacher, make, prepare
+from sdakd_plugin.deploy.progress import progress
 from sdakd_plugin.distillation.teacher import load_frozen
 from sdakd_plugin.distillation.teacher_cache import TeacherCache, hash_weights, with_cache
 from sdakd_plugin.errors import UserError

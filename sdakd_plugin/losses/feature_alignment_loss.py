@@ -44,8 +44,8 @@ class FeatureAlignmentLoss(nn.Module):
     After Liu et al., "A Simple and Generic Framework for Feature Distillation via Channel-wise Transformation"
     (arXiv 2303.13212), which SDAKD (arXiv 2510.03870) adapts to students with fewer channels; how exactly is not
     published, so ``W1: C_s -> C_hidden``, ``W2: C_hidden -> C_t`` is a reconstruction. Only the student's features are
-    transformed: transforming the teacher's would make zero a solution. Where a student's map is r times as high and wide
-    as the teacher's, each r x r square of it becomes r^2 times the channels first (not in the papers).
+    transformed: transforming the teacher's would make zero a solution. Where a student's map is r times as high and
+    wide as the teacher's, each r x r square of it becomes r^2 times the channels first (not in the papers).
 
     The MLPs ("connectors") start near zero (not in the papers), train with the student and belong to no checkpoint of
     it. They are made when the first features arrive, as their sizes are not known before: call ``connect`` (or the
@@ -140,8 +140,9 @@ def as_map(feature: Tensor) -> Tensor:
 
 
 def folded(feature: Tensor, like: Tensor) -> Tensor:
-    """A map (n, c, r h, r w) as (n, r^2 c, h, w), where ``like`` is (n, C, h, w): nothing is lost, and a place means the
-    same part of the image. RRDBNet of scale 2 begins by doing that to its input. Maps of other sizes stay as they are.
+    """A map (n, c, r h, r w) as (n, r^2 c, h, w), where ``like`` is (n, C, h, w): nothing is lost, and a place means
+    the same part of the image. RRDBNet of scale 2 begins by doing that to its input. Maps of other sizes stay as they
+    are.
     """
     ratios = {divmod(mine, theirs) for mine, theirs in zip(feature.shape[2:], like.shape[2:], strict=True)}
     ratio, rest = ratios.pop()
