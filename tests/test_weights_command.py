@@ -77,6 +77,13 @@ class TestGet:
         assert Path('mine.pth').read_bytes() == cached.read_bytes()
         assert sorted(os.listdir()) == ['cache', 'mine.pth']
 
+    def test_a_student_of_the_package_becomes_a_checkpoint(self, weights) -> None:
+        assert weights('get', 'sdakd_nano_x4', '--out', 'nano.pth')[:2] == (0, 'nano.pth\n')
+        assert weights('get', 'sdakd_nano_x4', '--out', 'nano.safetensors')[0] == 0
+        packed, plain = load_state_dict('nano.safetensors'), torch.load('nano.pth', weights_only=True)['params']
+        assert plain.keys() == packed.keys()
+        assert all(torch.equal(value, packed[key].float()) for key, value in plain.items())
+
     def test_what_exists_is_kept_unless_it_may_be_overwritten(self, weights) -> None:
         Path('mine.pth').write_bytes(b'mine')
         code, _, errors = weights('get', PACKAGED, '--out', 'mine.pth')

@@ -12,7 +12,7 @@ from sdakd_plugin.deploy.inspect import inspect
 from sdakd_plugin.deploy.table import text
 from sdakd_plugin.errors import UserError
 from sdakd_plugin.weights.catalogue import catalogue
-from sdakd_plugin.weights.files import new_file
+from sdakd_plugin.weights.files import atomic_save, new_file
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -42,7 +42,8 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def get(name: str, out: Path | None, overwrite: bool) -> Path:
-    """Fetch weights, see that they can be read, and copy them to ``out`` if that is asked for.
+    """Fetch weights, see that they can be read, and copy them to ``out`` if that is asked for; a safetensors file, to
+    another suffix, as a BasicSR checkpoint in float32.
 
     Raises:
         UserError: they cannot be had or are damaged, or ``out`` exists or cannot be written.
@@ -52,10 +53,13 @@ def get(name: str, out: Path | None, overwrite: bool) -> Path:
     if out is not None and os.path.lexists(out) and not overwrite:
         raise UserError(f'--out: {out} exists and is kept; --overwrite replaces it')
     with quiet():
-        path, _ = weights.load(name, 'weights get')
+        path, state = weights.load(name, 'weights get')
     if out is None:
         return path
     try:
+        if path.suffix == '.safetensors' and out.suffix.lower() != '.safetensors':
+            atomic_save({'params': {key: value.float() for key, value in state.items()}}, out)
+            return out
         with open(path, 'rb') as source, new_file(out) as target:
             shutil.copyfileobj(source, target)
     except OSError as error:
