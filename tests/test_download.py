@@ -17,6 +17,8 @@ from sdakd_plugin.weights import KNOWN
 from tests import fresh
 from tests.conftest import ROOT
 
+FETCHED = [name for name, known in KNOWN.items() if not known.packaged]
+
 BACKBONES = ('vgg19', 'vgg16', 'alexnet')
 PERCEPTUAL = {'type': 'PerceptualLoss', 'layer_weights': {'conv1_2': 0.1, 'conv5_3': 1.0}, 'perceptual_weight': 1.0}
 
@@ -154,7 +156,7 @@ def test_without_a_connection_one_line_names_address_and_places(stock, options, 
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize('name', KNOWN)
+@pytest.mark.parametrize('name', FETCHED)
 def test_every_known_weight_can_be_downloaded(stock, files, server, name):
     addresses(stock.folder, files, server.server_port)
     done = weights_get(stock, name)
@@ -165,7 +167,7 @@ def test_every_known_weight_can_be_downloaded(stock, files, server, name):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize('name', KNOWN)
+@pytest.mark.parametrize('name', FETCHED)
 def test_every_known_weight_says_where_it_belongs(stock, files, name):
     urls = addresses(stock.folder, files, 9)
     done = weights_get(stock, name)
