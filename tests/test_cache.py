@@ -14,8 +14,10 @@ import torch
 import yaml
 from basicsr.data import build_dataset
 
+from sdakd_plugin.checks.run import make_cache
 from sdakd_plugin.cli import main
 from sdakd_plugin.data.cached_teacher_dataset import image_file
+from sdakd_plugin.data.published import completed
 from sdakd_plugin.deploy.fill_cache import load_teacher, make, prepare
 from sdakd_plugin.deploy.progress import progress
 from sdakd_plugin.distillation.teacher import load_frozen
@@ -254,6 +256,14 @@ def test_the_embedded_photographs(run, tmp_path):
         assert theirs['teacher'].shape == theirs['gt'].shape
     opt['datasets']['train']['images'] = ['coffee', 'rocket']
     refused(opt, '1 of 2 images are missing')
+
+
+def test_images_made_from_the_bare_file_are_those_of_the_completed_one(run):
+    run['datasets'] = {'train': {'name': 'photos', 'type': 'PhotoDataset', 'gt_size': 64, 'degradation': 'real',
+                                 'degradation_seed': 1, 'dataroot_gt': run['datasets']['train']['dataroot_gt']}}
+    bare = {**run, 'is_train': True, 'dist': False, 'jpeg_range': [50, 60]}  # a setting for the data set, at the top
+    make_cache(bare)
+    with_cache(completed(bare))
 
 
 def test_a_line_for_every_tenth_where_no_terminal_is_attached(run, tmp_path, capsys):

@@ -165,7 +165,7 @@ def checked(parse_options: ParseOptions) -> ParseOptions:
 def make_cache(opt: Mapping[str, Any]) -> None:
     """Make the teacher's images that the folder ``teacher.cache`` lacks. Several processes would make each of them
     several times, so there it has to be done before, by ``sdakd cache``."""
-    options = parse(opt)
+    options = parse(completed(opt))  # an ablation brings the bare file
     if opt['dist'] or not asks_for_cache(options):
         return
     before = random_state.capture()
