@@ -80,7 +80,7 @@ def all_arms(opt: Mapping[str, Any], options: AblateOptions | None,
             raise UserError(f"ablate.arms: '{name}' is no name for an arm; use letters, digits, _ and -")
         if name in arms:
             raise UserError(f"ablate.arms: '{name}' is the name of another arm, {', '.join(arms)}; choose a new one")
-        arms[name] = user_arm(base, name, changes)
+        arms[name] = user_arm(base, name, plain(changes))
         total, expected = arms[name]['train']['total_iter'], base['train']['total_iter']
         if total != expected:
             raise UserError(f'ablate.arms.{name}: trains for {shown(total)} iterations, the others for {expected}; '
