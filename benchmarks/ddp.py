@@ -29,7 +29,7 @@ from benchmarks.step.result import shown, where
 from benchmarks.step.setting import Setting
 from benchmarks.step.timing import WARM_UP, ratio
 from benchmarks.step.training import Training
-from sdakd_plugin.deploy.table import Row, markdown, text
+from sdakd_plugin.evaluation.table import Row, markdown, text
 
 ALONE, APART, TOGETHER = 'one process alone', 'all, a model each', 'all, one model'
 PATIENCE = 600  # seconds for an iteration

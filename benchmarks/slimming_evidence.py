@@ -24,9 +24,9 @@ from torch import Tensor, nn
 from torch.nn.functional import l1_loss
 
 from sdakd_plugin.data.sample_image_dataset import SampleImageDataset, bicubic_reduction
-from sdakd_plugin.deploy.model import Model, load_model
-from sdakd_plugin.distillation.build import build_network
-from sdakd_plugin.distillation.slimming import slim
+from sdakd_plugin.inference.model import Model, load_model
+from sdakd_plugin.slimming.slimming import slim
+from sdakd_plugin.utils.build import build_network
 
 Pair = tuple[np.ndarray, np.ndarray]  # GT and LQ, uint8, BGR
 

@@ -18,12 +18,12 @@ from sdakd_plugin.checks.run import make_cache
 from sdakd_plugin.cli import main
 from sdakd_plugin.data.cached_teacher_dataset import image_file
 from sdakd_plugin.data.published import completed
-from sdakd_plugin.deploy.fill_cache import load_teacher, make, prepare
-from sdakd_plugin.deploy.progress import progress
-from sdakd_plugin.distillation.teacher import load_frozen
-from sdakd_plugin.distillation.teacher_cache import TeacherCache, hash_weights, with_cache
 from sdakd_plugin.errors import UserError
 from sdakd_plugin.options import TeacherOptions, parse
+from sdakd_plugin.teacher_cache.fill_cache import load_teacher, make, prepare
+from sdakd_plugin.teacher_cache.progress import progress
+from sdakd_plugin.teacher_cache.teacher_cache import TeacherCache, hash_weights, with_cache
+from sdakd_plugin.weights.frozen import load_frozen
 from tests.conftest import TEACHER, UNET
 from tests.test_resume import check_exact, equal, losses
 

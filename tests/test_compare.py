@@ -15,12 +15,12 @@ from torchvision.models import vgg
 from sdakd_plugin import cli
 from sdakd_plugin.archs.gcfsr_arch import GCFSR
 from sdakd_plugin.data.sample_image_dataset import SampleImageDataset
-from sdakd_plugin.deploy import compare, cost
-from sdakd_plugin.deploy.comparison import Comparison
-from sdakd_plugin.deploy.model import load_model
-from sdakd_plugin.deploy.picture import side_by_side
-from sdakd_plugin.deploy.score import challenge_score
 from sdakd_plugin.distillation.calling import super_resolve
+from sdakd_plugin.evaluation import compare, cost
+from sdakd_plugin.evaluation.comparison import Comparison
+from sdakd_plugin.evaluation.picture import side_by_side
+from sdakd_plugin.evaluation.score import challenge_score
+from sdakd_plugin.inference.model import load_model
 from sdakd_plugin.metrics import dists_metric
 from tests.test_iqa_metric import fresh, pyiqa  # noqa: F401
 
@@ -185,7 +185,7 @@ def test_a_bad_image_costs_a_line_and_the_others_are_compared(pair, models, caps
     (('--model', '{models}/a/net_g_latest.pth', '--scale', '2'), 'the models have scale 4'),
     (('--model', '{models}/a/net_g_latest.pth', '--lpips', '{models}/none.pth'), '--lpips: no such file'),
     (('--model', '{models}/a/net_g_latest.pth', '--dists', '{models}/none.pth'),
-     'vgg16 (https://download.pytorch.org/models/vgg16-397923af.pth)'),
+     'vgg16 (https://utils/download.pytorch.org/models/vgg16-397923af.pth)'),
     (('--model', '{models}/a/net_g_latest.pth', '--iqa', 'musiq,,niqe'), "--iqa: a name is empty: 'musiq,,niqe'"),
     (('--model', '{models}/a/net_g_latest.pth', '--gt', '{models}'), 'no image in this folder'),
     (('--model', 'RealESRGAN_x4'), 'did you mean'),
@@ -242,7 +242,7 @@ def test_without_a_backbone_one_line_says_where_it_belongs(pair, models, capsys,
     assert run('--gt', pair / 'HR/coffee.png', '--model', models / 'a/net_g_latest.pth', '--out', pair / 'out') == 0
     lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith('No ')]
     assert len(lines) == 2 and 'alexnet-owt-7be5be79.pth' in lines[0]
-    assert 'https://download.pytorch.org/models/vgg16-397923af.pth' in lines[1]
+    assert 'https://utils/download.pytorch.org/models/vgg16-397923af.pth' in lines[1]
     assert f'given by --dists or at {tmp_path}/checkpoints/vgg16-397923af.pth' in lines[1]
 
 

@@ -23,10 +23,11 @@ from sdakd_plugin.data.bicubic import resize
 from sdakd_plugin.data.scales import AtScale, ScaleDraw, at_scales, degrade
 from sdakd_plugin.distillation.calling import ImageToImage, score, super_resolve
 from sdakd_plugin.distillation.execution import Execution
-from sdakd_plugin.distillation.teacher import Teacher, load_frozen
+from sdakd_plugin.distillation.teacher import Teacher
 from sdakd_plugin.errors import UserError
 from sdakd_plugin.models.sdakd_model import SDAKDModel
 from sdakd_plugin.options import TeacherOptions
+from sdakd_plugin.weights.frozen import load_frozen
 from tests.conftest import ROOT
 from tests.test_bad_input import change, complaint
 

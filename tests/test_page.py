@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import requests
 
-from sdakd_plugin.deploy import page
+from sdakd_plugin.evaluation import page
 
 NAME = '</script><img src=x onerror="document.title=1">.png'  # a file may be called anything
 SIDE = 96

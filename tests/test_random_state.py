@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from sdakd_plugin.checks.run import check
-from sdakd_plugin.continuity import random_state
-from sdakd_plugin.distillation.build import undisturbed_rng
+from sdakd_plugin.utils import random_state
+from sdakd_plugin.utils.random_state import undisturbed_rng
 from tests.conftest import TEACHER, UNET
 
 

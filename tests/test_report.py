@@ -12,8 +12,8 @@ from basicsr.archs.rrdbnet_arch import RRDBNet
 
 from sdakd_plugin import cli
 from sdakd_plugin.archs.gcfsr_arch import GCFSR
-from sdakd_plugin.deploy import budget, cost, report, subjects
-from sdakd_plugin.deploy.peak import peak_memory
+from sdakd_plugin.evaluation import budget, cost, report, subjects
+from sdakd_plugin.evaluation.peak import peak_memory
 
 SMALL = {'type': 'RRDBNet', 'num_in_ch': 3, 'num_out_ch': 3, 'num_feat': 8, 'num_block': 1, 'num_grow_ch': 4}
 LARGE = {**SMALL, 'num_feat': 64, 'num_grow_ch': 32}
@@ -83,7 +83,7 @@ def test_memory_grows_by_what_the_features_take():
 def test_without_fork_a_process_is_started_anew():
     """As on Windows, where the start method fork does not exist."""
     code = ('import multiprocessing.context as context, os\n'
-            'from sdakd_plugin.deploy import peak\n'
+            'from sdakd_plugin.evaluation import peak\n'
             'if __name__ == "__main__":\n'
             '    del os.fork, context._concrete_contexts["fork"]\n'
             f'    (found,), = peak.main([{SMALL}], [16], "cpu", 1)\n'

@@ -9,10 +9,10 @@ from basicsr.utils import check_resume
 from torch import nn
 
 from sdakd_plugin.distillation.calling import super_resolve
-from sdakd_plugin.distillation.slimming import slim, spread, weights_from_teacher
-from sdakd_plugin.distillation.wiring import FAMILIES
 from sdakd_plugin.errors import UserError
 from sdakd_plugin.options import TeacherOptions, parse
+from sdakd_plugin.slimming.slimming import slim, spread, weights_from_teacher
+from sdakd_plugin.slimming.wiring import FAMILIES
 from tests.conftest import STUDENT, UNET
 
 RRDB = {'type': 'RRDBNet', 'num_in_ch': 3, 'num_out_ch': 3, 'num_feat': 16, 'num_block': 2, 'num_grow_ch': 8}

@@ -6,9 +6,9 @@ import pytest
 import torch
 from basicsr.models.sr_model import SRModel
 
-from sdakd_plugin.continuity import run_position, stopwatch
-from sdakd_plugin.continuity.stopwatch import Stopwatch
 from sdakd_plugin.models import milestones
+from sdakd_plugin.resume import run_position, stopwatch
+from sdakd_plugin.resume.stopwatch import Stopwatch
 from tests.test_sdakd_model import build, steps
 
 

@@ -12,9 +12,9 @@ from skimage import data as photographs
 
 from sdakd_plugin import weights
 from sdakd_plugin.data.sample_image_dataset import bicubic_reduction, center_crop
-from sdakd_plugin.deploy.model import load_model
-from sdakd_plugin.distillation.build import build_network
 from sdakd_plugin.errors import UserError
+from sdakd_plugin.inference.model import load_model
+from sdakd_plugin.utils.build import build_network
 from sdakd_plugin.weights.known import KNOWN, STUDENTS
 
 NAMES = [name for name, known in KNOWN.items() if known.packaged]
@@ -35,7 +35,7 @@ def enlarged(name, lq):
 
 
 def bicubic(lq):
-    from sdakd_plugin.deploy.compare import bicubic as enlarge
+    from sdakd_plugin.evaluation.compare import bicubic as enlarge
     tensor = img2tensor(lq.astype(np.float32) / 255, bgr2rgb=False)[None]
     return tensor2img([enlarge(tensor, (lq.shape[0] * 4, lq.shape[1] * 4))], rgb2bgr=False)
 

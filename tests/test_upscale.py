@@ -14,11 +14,11 @@ from basicsr.archs import build_network
 from PIL import Image
 
 from sdakd_plugin import cli
-from sdakd_plugin.deploy import memory
-from sdakd_plugin.deploy.images import image_files, read_image
-from sdakd_plugin.deploy.model import load_model
-from sdakd_plugin.deploy.upscale import Upscaler
 from sdakd_plugin.errors import UserError
+from sdakd_plugin.inference.images import image_files, read_image
+from sdakd_plugin.inference.model import load_model
+from sdakd_plugin.inference.upscale import Upscaler
+from sdakd_plugin.utils import memory
 from tests.test_doors import lively
 
 CHANNELS = {'num_in_ch': 3, 'num_out_ch': 3}

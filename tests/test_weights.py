@@ -478,7 +478,7 @@ class TestDownload:
         assert not list(cache.iterdir())
 
     def test_a_silent_server_does_not_hang_the_run(self, server, cache, monkeypatch) -> None:
-        monkeypatch.setattr('sdakd_plugin.download.PATIENCE', 0.2)
+        monkeypatch.setattr('sdakd_plugin.utils.download.PATIENCE', 0.2)
         server.delay = 1.
         refused(lambda: load(NAME, ROLE), 'timed out')
         assert not list(cache.iterdir())

@@ -12,8 +12,8 @@ from benchmarks.step.plan import Plan
 from benchmarks.step.setting import Setting
 from benchmarks.step.timing import interleaved, middle_half, ratio
 from benchmarks.step.waits import all_waits
-from sdakd_plugin.deploy.cost import machine
-from sdakd_plugin.deploy.table import Row, markdown, text
+from sdakd_plugin.evaluation.cost import machine
+from sdakd_plugin.evaluation.table import Row, markdown, text
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,8 @@ from benchmarks.step.plan import PLANS
 from benchmarks.step.result import megabytes, shown, two_digits, where
 from benchmarks.step.setting import DEFAULTS, SCALE, Setting
 from benchmarks.step.timing import interleaved, ratio
-from sdakd_plugin.deploy.table import Row, markdown, text
 from sdakd_plugin.errors import UserError
+from sdakd_plugin.evaluation.table import Row, markdown, text
 
 WIDTHS, COHORTS = (0.5, 0.25, 0.125), (2, 3, 4)
 

@@ -12,8 +12,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from sdakd_plugin.ablation.plan import Run
-from sdakd_plugin.continuity.interruption import Interruption
 from sdakd_plugin.errors import Interrupted, UserError
+from sdakd_plugin.resume.interruption import Interruption
 
 PAUSE = 0.2  # seconds between two looks at the processes
 

@@ -8,7 +8,7 @@ from statistics import mean, stdev
 
 from sdakd_plugin.ablation.results import Outcome, Results
 from sdakd_plugin.ablation.statistics import SAME, Difference, difference, time_to
-from sdakd_plugin.deploy.table import Row, cell, markdown
+from sdakd_plugin.evaluation.table import Row, cell, markdown
 from sdakd_plugin.weights.files import new_file
 
 PAGE, PICTURE = 'ablation.md', 'ablation.svg'

@@ -16,15 +16,15 @@ from basicsr.utils.registry import DATASET_REGISTRY, METRIC_REGISTRY
 from PIL import Image
 
 from sdakd_plugin.checks.places import check_places, unpaired
-from sdakd_plugin.continuity import random_state
 from sdakd_plugin.data.photo_dataset import PhotoDataset
 from sdakd_plugin.data.published import brings_kernels
 from sdakd_plugin.data.sample_image_dataset import SampleImageDataset
 from sdakd_plugin.data.whole_image_dataset import WholeImageDataset
-from sdakd_plugin.deploy.images import read_image
-from sdakd_plugin.deploy.memory import available
-from sdakd_plugin.distillation.build import registered
 from sdakd_plugin.errors import UserError, nearest
+from sdakd_plugin.inference.images import read_image
+from sdakd_plugin.utils import random_state
+from sdakd_plugin.utils.build import registered
+from sdakd_plugin.utils.memory import available
 
 DISK = {'type': 'disk'}
 # Of the images of a run, so many seconds' worth are looked at, evenly spread over each set: a header takes 0.1 ms, all

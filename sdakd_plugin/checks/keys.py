@@ -15,10 +15,10 @@ from basicsr.metrics import calculate_metric
 from basicsr.models import lr_scheduler
 from basicsr.utils.registry import ARCH_REGISTRY, LOSS_REGISTRY, METRIC_REGISTRY, Registry
 
-from sdakd_plugin.distillation.build import check_call
 from sdakd_plugin.errors import UserError, missing_key, nearest
 from sdakd_plugin.options import DatasetOptions, LoggerOptions, ValOptions, shown
-from sdakd_plugin.registries import look_up
+from sdakd_plugin.utils.build import check_call
+from sdakd_plugin.utils.registries import look_up
 
 # what BasicSR's parse_options puts under path, and the keys that its make_exp_dirs does not turn into folders
 PATH_KEYS = ('experiments_root', 'models', 'training_states', 'log', 'visualization', 'results_root')

@@ -19,8 +19,8 @@ def train(arguments: Sequence[str]) -> None:
     opt = train_alone(arguments, os.getcwd())
     if opt['rank'] == 0 and opt.get('val'):
         from sdakd_plugin.checks.run import quiet
-        from sdakd_plugin.continuity import run_position
-        from sdakd_plugin.deploy.summary import summarise
+        from sdakd_plugin.evaluation.summary import summarise
+        from sdakd_plugin.resume import run_position
         print('Comparing bicubic, teacher and student ...', flush=True)
         checkpoints = getattr(run_position.current.model, 'checkpoints', None)  # models of BasicSR have none
         models = checkpoints.folder('models') if checkpoints else Path(opt['path']['models'])
@@ -46,10 +46,10 @@ def train_alone(arguments: Sequence[str], root: str) -> dict[str, Any]:
         Interrupted: by one of the signals.
     """
     stock = _stock('train', arguments)
-    from sdakd_plugin.continuity import run_position
-    from sdakd_plugin.continuity.interruption import Interruption
-    from sdakd_plugin.continuity.resume import load_resume_state
     from sdakd_plugin.data.named_errors import naming
+    from sdakd_plugin.resume import run_position
+    from sdakd_plugin.resume.interruption import Interruption
+    from sdakd_plugin.resume.resume import load_resume_state
     seen: list[dict[str, Any]] = []
     interruption = Interruption(lambda: run_position.current.outlook())
     parse_options, build_model = stock.parse_options, stock.build_model

@@ -11,10 +11,10 @@ from sdakd_plugin.checks.run import quiet
 from sdakd_plugin.commands.upscale import pick_device
 from sdakd_plugin.data.cached_teacher_dataset import image_file
 from sdakd_plugin.data.published import completed
-from sdakd_plugin.deploy.fill_cache import fill
-from sdakd_plugin.distillation.teacher_cache import TeacherCache
 from sdakd_plugin.errors import UserError
 from sdakd_plugin.options import parse
+from sdakd_plugin.teacher_cache.fill_cache import fill
+from sdakd_plugin.teacher_cache.teacher_cache import TeacherCache
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

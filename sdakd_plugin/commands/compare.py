@@ -12,10 +12,10 @@ from tqdm import tqdm
 
 from sdakd_plugin.checks.run import quiet
 from sdakd_plugin.commands.upscale import pick_device
-from sdakd_plugin.deploy import comparison, cost, page
-from sdakd_plugin.deploy.pairs import find_pairs
-from sdakd_plugin.deploy.table import markdown, text
 from sdakd_plugin.errors import UserError
+from sdakd_plugin.evaluation import comparison, cost, page
+from sdakd_plugin.evaluation.pairs import find_pairs
+from sdakd_plugin.evaluation.table import markdown, text
 from sdakd_plugin.losses.backbone import cached_file, load_features, source
 from sdakd_plugin.metrics import dists_metric
 from sdakd_plugin.metrics.images import current_device

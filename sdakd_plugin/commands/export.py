@@ -8,9 +8,9 @@ from pathlib import Path
 import basicsr  # noqa: F401  # first: it registers the plugin, whose modules need it whole
 
 from sdakd_plugin.checks.run import quiet
-from sdakd_plugin.deploy.exportable import TOLERANCE
-from sdakd_plugin.deploy.model import load_model
 from sdakd_plugin.errors import UserError
+from sdakd_plugin.export.exportable import TOLERANCE
+from sdakd_plugin.inference.model import load_model
 from sdakd_plugin.weights import KNOWN
 from sdakd_plugin.weights.files import new_file
 
@@ -38,7 +38,7 @@ def run(arguments: argparse.Namespace) -> int:
         model = load_model(arguments.file, 'FILE')
         if any(path.exists() and path.samefile(model.path) for path in paths):
             raise UserError(f'--out: {model.path} is the file that is exported; name another')
-        exporter = import_module(f'sdakd_plugin.deploy.export_{arguments.format}')
+        exporter = import_module(f'sdakd_plugin.export.export_{arguments.format}')
         options = {'spandrel': True} if arguments.spandrel else {}
         exported = exporter.export(model, arguments.fp16, arguments.size, **options)
     for path, content in zip(paths, exported.files.values(), strict=True):

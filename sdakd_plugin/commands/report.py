@@ -9,9 +9,9 @@ from pathlib import Path
 import basicsr  # noqa: F401  # first: it registers the plugin, whose modules need it whole
 
 from sdakd_plugin.commands.upscale import pick_device
-from sdakd_plugin.deploy import budget, report, subjects
-from sdakd_plugin.deploy.table import markdown, text
 from sdakd_plugin.errors import UserError
+from sdakd_plugin.evaluation import budget, report, subjects
+from sdakd_plugin.evaluation.table import markdown, text
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

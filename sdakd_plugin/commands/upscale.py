@@ -7,9 +7,9 @@ import sys
 import torch
 from tqdm import tqdm
 
-from sdakd_plugin.deploy.model import load_model
-from sdakd_plugin.deploy.upscale import Upscaler, plan, upscale
 from sdakd_plugin.errors import UserError
+from sdakd_plugin.inference.model import load_model
+from sdakd_plugin.inference.upscale import Upscaler, plan, upscale
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -15,7 +15,7 @@ from basicsr.utils.registry import DATASET_REGISTRY
 from torch.utils.data import Dataset
 
 from sdakd_plugin.errors import UserError
-from sdakd_plugin.registries import look_up
+from sdakd_plugin.utils.registries import look_up
 
 PAIRED = ('PairedImageDataset', 'RealESRGANPairedDataset', 'PhotoDataset', 'SampleImageDataset')
 OWN_KEYS = ('paired_type', 'dataroot_teacher')

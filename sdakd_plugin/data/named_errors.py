@@ -7,7 +7,7 @@ from typing import Any
 from basicsr.utils.registry import DATASET_REGISTRY
 
 from sdakd_plugin.errors import UserError
-from sdakd_plugin.registries import full_name
+from sdakd_plugin.utils.registries import full_name
 
 BuildDataset = Callable[[dict[str, Any]], Any]
 

@@ -6,9 +6,9 @@ from typing import Any
 
 from torch import nn
 
-from sdakd_plugin.distillation.wiring import FAMILIES
 from sdakd_plugin.errors import UserError
 from sdakd_plugin.losses.feature_alignment_loss import FeatureAlignmentLoss
+from sdakd_plugin.slimming.wiring import FAMILIES
 
 # Networks whose blocks are not the entries of ``body``. GCFSR's are those of its decoder, one for each resolution.
 NAMES: dict[str, Callable[[Any], list[str]]] = {

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from sdakd_plugin.distillation.blocks import name_layers
-from sdakd_plugin.distillation.build import build_loss
+from sdakd_plugin.distillation.build_loss import build_loss
 from sdakd_plugin.distillation.calling import score
 from sdakd_plugin.distillation.rehearsal import blank_images, run_once
 from sdakd_plugin.distillation.scored import Scored

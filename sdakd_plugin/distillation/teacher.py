@@ -1,22 +1,18 @@
 """The frozen networks: in evaluation mode, without gradients, outside every optimizer, wrapper and checkpoint."""
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Iterable
+from typing import NamedTuple
 
 import torch
-from basicsr.utils import get_root_logger
 from torch import Tensor, nn
 
-from sdakd_plugin import weights
-from sdakd_plugin.distillation.build import build_network, undisturbed_rng
 from sdakd_plugin.distillation.calling import score, super_resolve
 from sdakd_plugin.distillation.execution import Execution
 from sdakd_plugin.distillation.taps import Taps
 from sdakd_plugin.errors import UserError
 from sdakd_plugin.options import TeacherOptions
-
-UNTRAINED = 'untrained'  # in place of a file
+from sdakd_plugin.weights.frozen import load_frozen
 
 
 class Answer(NamedTuple):
@@ -73,31 +69,3 @@ class Teacher:
         with Taps(self.net_d, layers, stop=True) as taps:
             self.execution(score, self.net_d, images)
         return taps.features
-
-
-def load_frozen(network: Mapping[str, Any] | None, source: str, param_key: str | None, label: str) -> nn.Module:
-    """Build ``teacher.network_<label>``, or what the weights say it is, and load it for good."""
-    role = f'teacher.pretrain_network_{label}'
-    if source == UNTRAINED:
-        return untrained(network, label)
-    path, state = weights.load(source, role, param_key)
-    if network is None:
-        found = weights.identify(state)
-        if found is None:
-            raise UserError(f'teacher.network_{label}: this key is missing, and {path} does not tell its architecture')
-        network = found.network
-    with undisturbed_rng():
-        net = build_network(network, f'teacher.network_{label}')
-    weights.load_into(net, state, path, role)
-    return net.eval().requires_grad_(False)
-
-
-def untrained(network: Mapping[str, Any] | None, label: str) -> nn.Module:
-    """``teacher.network_<label>`` with random weights, the same each time."""
-    if network is None:
-        raise UserError(f"teacher.network_{label}: this key is missing; '{UNTRAINED}' does not tell the architecture")
-    with undisturbed_rng():
-        torch.manual_seed(0)
-        net = build_network(network, f'teacher.network_{label}')
-    get_root_logger().warning(f'teacher.network_{label} is untrained: what it teaches is worth nothing.')
-    return net.eval().requires_grad_(False)

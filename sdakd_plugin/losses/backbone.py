@@ -10,8 +10,8 @@ import torch
 from torch import nn
 from torchvision.models import get_model, get_model_weights
 
-from sdakd_plugin.download import FAILURES, download
 from sdakd_plugin.errors import UserError
+from sdakd_plugin.utils.download import FAILURES, download
 
 # No import of basicsr here: importing it registers the plugin, which imports the modules that import this one.
 

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from sdakd_plugin.errors import UserError, nearest
-from sdakd_plugin.processes import mean
+from sdakd_plugin.utils.processes import mean
 
 
 def mse(student: Tensor, teacher: Tensor) -> Tensor:

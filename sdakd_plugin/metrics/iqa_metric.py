@@ -68,5 +68,5 @@ def load_metric(metric: str, device: torch.device) -> nn.Module:
 
 
 def _undisturbed_rng() -> Any:
-    from sdakd_plugin.distillation.build import undisturbed_rng  # here: it imports basicsr, which imports this
+    from sdakd_plugin.utils.random_state import undisturbed_rng  # here: it imports basicsr, which imports this
     return undisturbed_rng()

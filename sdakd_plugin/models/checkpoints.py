@@ -10,11 +10,11 @@ from typing import Any
 from basicsr.utils import get_root_logger
 
 from sdakd_plugin import weights
-from sdakd_plugin.continuity.interruption import held_back
-from sdakd_plugin.continuity.resume import read_state
 from sdakd_plugin.errors import UserError
 from sdakd_plugin.models import milestones
 from sdakd_plugin.options import LoggerOptions
+from sdakd_plugin.resume.interruption import held_back
+from sdakd_plugin.resume.resume import read_state
 
 NETWORKS, STATES = 'models', 'training_states'  # BasicSR's folders of a run
 

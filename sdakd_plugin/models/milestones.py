@@ -11,11 +11,11 @@ from weakref import WeakValueDictionary
 from basicsr.data import build_dataloader, build_dataset
 from basicsr.utils import get_root_logger
 
-from sdakd_plugin import processes
-from sdakd_plugin.continuity import run_position
 from sdakd_plugin.data.scales import at_scales
-from sdakd_plugin.distillation.build import undisturbed_rng
 from sdakd_plugin.distillation.stages import Stage
+from sdakd_plugin.resume import run_position
+from sdakd_plugin.utils import processes
+from sdakd_plugin.utils.random_state import undisturbed_rng
 
 if TYPE_CHECKING:
     from sdakd_plugin.models.sdakd_model import SDAKDModel

@@ -14,13 +14,13 @@ from basicsr.utils import get_root_logger
 from basicsr.utils.registry import MODEL_REGISTRY
 from torch import nn
 
-from sdakd_plugin.distillation.build import undisturbed_rng
 from sdakd_plugin.distillation.discriminator import Batch, backward
 from sdakd_plugin.distillation.mutual import make_mutual
 from sdakd_plugin.distillation.stages import Schedule, Stage
 from sdakd_plugin.models.repaired_model import RepairedModel, check_device
 from sdakd_plugin.models.sdakd_model import SDAKDModel
 from sdakd_plugin.options import MemberOptions, parse
+from sdakd_plugin.utils.random_state import undisturbed_rng
 
 
 class Member(SDAKDModel):

@@ -15,19 +15,21 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader
 
-from sdakd_plugin import processes, weights
-from sdakd_plugin.continuity import run_position
+from sdakd_plugin import weights
 from sdakd_plugin.data.published import completed
 from sdakd_plugin.data.scales import at_scales, check_out_size, check_scales
-from sdakd_plugin.distillation.build import build_network, undisturbed_rng
 from sdakd_plugin.distillation.calling import largest_scale, super_resolve
 from sdakd_plugin.distillation.execution import Execution
-from sdakd_plugin.distillation.slimming import weights_from_teacher
 from sdakd_plugin.distillation.stages import Schedule
 from sdakd_plugin.errors import UserError, nearest
 from sdakd_plugin.models.checkpoints import NETWORKS, STATES, Checkpoints
 from sdakd_plugin.models.learning_rate import check_periods, resumed
 from sdakd_plugin.options import parse
+from sdakd_plugin.resume import run_position
+from sdakd_plugin.slimming.slimming import weights_from_teacher
+from sdakd_plugin.utils import processes
+from sdakd_plugin.utils.build import build_network
+from sdakd_plugin.utils.random_state import undisturbed_rng
 
 FUSED = ('Adam', 'AdamW')  # torch's fused SGD fails where a connector's momentum begins later than the network's
 IMPLEMENTATION = ('fused', 'foreach', 'capturable', 'differentiable')  # how an optimizer computes, not what

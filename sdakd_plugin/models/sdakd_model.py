@@ -13,7 +13,7 @@ from sdakd_plugin.data.degradation import OnlineDegradation, makes_lq
 from sdakd_plugin.data.scales import ScaleDraw
 from sdakd_plugin.distillation.balance import Balance
 from sdakd_plugin.distillation.blocks import name_layers
-from sdakd_plugin.distillation.build import build_loss, build_network, undisturbed_rng
+from sdakd_plugin.distillation.build_loss import build_loss
 from sdakd_plugin.distillation.calling import largest_scale, score, super_resolve
 from sdakd_plugin.distillation.discriminator import Batch, FeatureDTerm, Log, Player, backward
 from sdakd_plugin.distillation.execution import Execution
@@ -31,6 +31,8 @@ from sdakd_plugin.models.milestones import Milestones
 from sdakd_plugin.models.progress import Progress
 from sdakd_plugin.models.repaired_model import RepairedModel
 from sdakd_plugin.options import Options
+from sdakd_plugin.utils.build import build_network
+from sdakd_plugin.utils.random_state import undisturbed_rng
 
 
 class Whole(int):

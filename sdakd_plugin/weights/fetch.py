@@ -10,8 +10,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from sdakd_plugin.download import download
 from sdakd_plugin.errors import UserError
+from sdakd_plugin.utils.download import download
 from sdakd_plugin.weights.files import atomic_save, load_state_dict, missing, temporary_name
 from sdakd_plugin.weights.identify import identify
 from sdakd_plugin.weights.known import KNOWN, KnownWeights

@@ -153,7 +153,7 @@ def _build(network: Mapping[str, Any]) -> nn.Module:
     """
     from basicsr.archs import ARCH_REGISTRY
 
-    from sdakd_plugin.registries import look_up
+    from sdakd_plugin.utils.registries import look_up
     with torch.random.fork_rng(devices=[]):
         arguments = {key: value for key, value in network.items() if key != 'type'}
         return look_up(ARCH_REGISTRY, network['type'])(**arguments)

@@ -1,0 +1,22 @@
+"""Losses from their option blocks, with the weights that they need."""
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from basicsr.losses import build_loss as basicsr_build_loss
+from basicsr.utils.registry import LOSS_REGISTRY
+from torch import nn
+
+from sdakd_plugin.distillation.perceptual import vgg_at_hand
+from sdakd_plugin.utils.build import build
+
+
+def build_loss(block: Mapping[str, Any], key: str) -> nn.Module:
+    """Build the loss of an option block; as ``build_network``. Weights that it needs are downloaded."""
+    def constructor(block: dict[str, Any]) -> nn.Module:
+        if block['type'] != 'PerceptualLoss':
+            return basicsr_build_loss(block)
+        with vgg_at_hand(block.get('vgg_type', 'vgg19')):
+            return basicsr_build_loss(block)
+    return build(constructor, LOSS_REGISTRY, block, key)

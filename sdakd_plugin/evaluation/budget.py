@@ -1,0 +1,89 @@
+"""Whether a network keeps the limits of a challenge."""
+from __future__ import annotations
+
+from copy import deepcopy
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from sdakd_plugin.distillation.calling import super_resolve
+from sdakd_plugin.errors import UserError
+from sdakd_plugin.evaluation.table import cell
+
+
+@dataclass(frozen=True)
+class Budget:
+    """Limits. Attributes: parameters, multiply_adds (the most that is allowed); width, height (of the LQ image)."""
+
+    parameters: int
+    multiply_adds: int
+    width: int
+    height: int
+
+
+BUDGETS = {'efficiency': Budget(5_000_000, 2_000_000_000_000, 960, 540)}
+"""By name. ``efficiency``: AIM 2025's efficient perceptual super-resolution (arXiv 2510.12765), 5 M parameters and
+2,000 GFLOPs for the input, an LQ image of 960x540 (3840x2160 after x4). As is usual in such challenges, a multiply-add
+is one of these FLOPs: the limit is described as 22 % of Real-ESRGAN's work, which is 9,293 G multiply-adds there.
+"""
+
+
+@dataclass(frozen=True)
+class Spent:
+    """What a network needs. Attributes: parameters; multiply_adds (``None``: it takes no such image); reason."""
+
+    parameters: int
+    multiply_adds: int | None
+    reason: str = ''
+
+    def lines(self, name: str, budget: Budget) -> list[str]:
+        """One line for each limit: the value, the limit, yes or no."""
+        size = f'for an LQ image of {budget.width}x{budget.height}'
+        found = [f"{name}: {cell('parameters', self.parameters)} parameters, limit "
+                 f"{cell('parameters', budget.parameters)}: {_answer(self.parameters, budget.parameters)}"]
+        if self.multiply_adds is None:
+            return [*found, f'{name}: multiply-adds {size} unknown: {self.reason}']
+        return [*found, f'{name}: {self.multiply_adds / 1e9:,.1f} G multiply-adds {size}, limit '
+                        f'{budget.multiply_adds / 1e9:,.0f} G: {_answer(self.multiply_adds, budget.multiply_adds)}']
+
+    def as_json(self, budget: Budget) -> dict[str, Any]:
+        """Value, limit and answer of each, for programs; what is unknown is ``None``."""
+        return {key: {'value': value, 'limit': limit, 'kept': None if value is None else value <= limit}
+                for key, limit, value in (('parameters', budget.parameters, self.parameters),
+                                          ('multiply_adds', budget.multiply_adds, self.multiply_adds))}
+
+
+def spend(net: nn.Module, budget: Budget) -> Spent:
+    """Count a generator's parameters, and its multiply-adds at the budget's size.
+
+    torch's own counter sees the shapes only, so a size that would take minutes and gigabytes costs a moment. It counts
+    convolutions and matrix products, each multiply-add as two operations, which are halved here; for convolutions that
+    is what mmengine's analysis counts (``cost.count``), which adds interpolations.
+    """
+    parameters = sum(parameter.numel() for parameter in net.parameters())
+    shapes = deepcopy(net).to('meta')
+    try:
+        with FlopCounterMode(display=False) as counter, torch.no_grad():
+            super_resolve(shapes, torch.empty(1, 3, budget.height, budget.width, device='meta'))
+    except (AssertionError, NotImplementedError, RuntimeError, UserError) as error:
+        return Spent(parameters, None, str(error).strip().split('\n')[0] or 'the network refuses it')
+    return Spent(parameters, counter.get_total_flops() // 2)
+
+
+def text(name: str, spent: dict[str, Spent]) -> str:
+    """The lines of all networks, and how their multiply-adds were counted."""
+    lines = [line for each, one in spent.items() for line in one.lines(each, BUDGETS[name])]
+    return '\n'.join([*lines, 'One multiply-add is one FLOP of the limit; elementwise operations do not count.'])
+
+
+def as_json(name: str, spent: dict[str, Spent]) -> dict[str, Any]:
+    """All of it, for programs."""
+    budget = BUDGETS[name]
+    return {'name': name, **asdict(budget), 'networks': {each: one.as_json(budget) for each, one in spent.items()}}
+
+
+def _answer(value: int, limit: int) -> str:
+    return 'yes' if value <= limit else 'no'

@@ -1,0 +1,74 @@
+"""A comparison as one HTML page that opens from the disk: its style, script, numbers and pictures are all in it."""
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from sdakd_plugin.evaluation.picture import most_varied
+
+TEMPLATE = Path(__file__).with_name('page.html')
+SIDE = 400  # pixels: the largest detail that is shown of an image
+LIMIT = 32 * 2**20  # bytes of pictures in a page, which a browser still opens at once
+
+
+class Gallery:
+    """The pictures of a page, embedded as they come, as long as they are few and small enough.
+
+    Args:
+        most: how many images.
+        limit: how many bytes.
+
+    Attributes: shown, what the page's script reads; left_out, how many images were not taken.
+    """
+
+    def __init__(self, most: int, limit: int = LIMIT) -> None:
+        self.most, self.room = most, limit
+        self.shown: list[dict[str, Any]] = []
+        self.left_out = 0
+
+    def add(self, name: str, pictures: Mapping[str, np.ndarray]) -> None:
+        """Embed an image's pictures, (h, w, 3) uint8 BGR, by method; all show the detail of ``'GT'`` that varies most.
+
+        ``'LQ'`` is enlarged to GT's size, pixel by pixel.
+        """
+        if len(self.shown) >= self.most:
+            self.left_out += 1
+            return
+        gt = pictures['GT']
+        height, width = (min(side, SIDE) for side in gt.shape[:2])
+        top, left = most_varied(gt, SIDE) if (height, width) != gt.shape[:2] else (0, 0)
+        top, left = min(top, gt.shape[0] - height), min(left, gt.shape[1] - width)
+        sources = {}
+        for method, picture in pictures.items():
+            whole = cv2.resize(picture, gt.shape[1::-1], interpolation=cv2.INTER_NEAREST) if method == 'LQ' else picture
+            sources[method] = data_uri(whole[top:top + height, left:left + width])
+        size = sum(map(len, sources.values()))
+        if size > self.room:
+            self.left_out += 1
+            return
+        self.room -= size
+        self.shown.append({'name': name, 'width': gt.shape[1], 'height': gt.shape[0], 'box': [left, top, width, height],
+                           'sources': sources})
+
+
+def data_uri(image: np.ndarray) -> str:
+    """An image (h, w, 3) uint8 BGR as a PNG in a ``data:`` address."""
+    return 'data:image/png;base64,' + base64.b64encode(cv2.imencode('.png', image)[1].tobytes()).decode('ascii')
+
+
+def render(content: Mapping[str, Any], gallery: Gallery) -> str:
+    """The page.
+
+    Args:
+        content: ``Comparison.as_json()``.
+        gallery: the pictures.
+    """
+    data = json.dumps({**content, 'pictures': gallery.shown, 'left_out': gallery.left_out}, allow_nan=False)
+    # A name may hold anything: no '<', so no tag ends the script element.
+    return TEMPLATE.read_text(encoding='utf-8').replace('{{DATA}}', data.replace('<', '\\u003c'))

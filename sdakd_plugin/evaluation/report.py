@@ -1,0 +1,158 @@
+"""What students cost next to their teacher: size, work, memory and time."""
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from statistics import median, quantiles
+from typing import Any
+
+import torch
+from torch import nn
+
+from sdakd_plugin import weights
+from sdakd_plugin.errors import UserError
+from sdakd_plugin.evaluation import cost
+from sdakd_plugin.evaluation.peak import peak_memory
+from sdakd_plugin.evaluation.subjects import TEACHER, Subject
+from sdakd_plugin.evaluation.table import Row, cell
+
+RANDOM = 'random (no checkpoint yet)'
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A subject at one size. Attributes: multiply_adds, seconds (of each pass), memory (bytes, None: unknown)."""
+
+    multiply_adds: int
+    seconds: list[float]
+    memory: int | None
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What is known of a subject. Attributes: network (in words), weights (file or ``RANDOM``), parameters,
+    file_bytes (None: no file), sizes (side of the LQ image -> what was measured)."""
+
+    network: str
+    weights: str
+    parameters: int
+    file_bytes: int | None
+    sizes: dict[int, Measured]
+
+
+def measure(subjects: Mapping[str, Subject], sizes: Sequence[int], repeat: int,
+            device: torch.device) -> dict[str, Entry]:
+    """Measure all subjects.
+
+    Args:
+        subjects: by name.
+        sizes: sides of the square LQ images.
+        repeat: how many passes are timed.
+        device: where they run.
+
+    Raises:
+        UserError: a network takes no images of such a size.
+    """
+    nets = {name: subject.net.to(device) for name, subject in subjects.items()}
+    work = {size: _work(nets, size, repeat, device) for size in sorted(set(sizes))}
+    peaks = peak_memory([subject.network for subject in subjects.values()], list(work), device)
+    return {name: _entry(subject, {size: Measured(*found[name], peak)
+                                   for (size, found), peak in zip(work.items(), row, strict=True)})
+            for (name, subject), row in zip(subjects.items(), peaks, strict=True)}
+
+
+def _work(nets: Mapping[str, nn.Module], size: int, repeat: int,
+          device: torch.device) -> dict[str, tuple[int, list[float]]]:
+    """Multiply-adds and the seconds of each pass of all networks at one size."""
+    try:
+        counts = {name: cost.count(net, (3, size, size)).multiply_adds for name, net in nets.items()}
+        times = cost.interleaved(nets, torch.rand(1, 3, size, size, device=device), repeat)
+    except (AssertionError, RuntimeError, UserError) as error:
+        reason = str(error).strip().split('\n')[0] or 'a network refuses it; try a multiple of 4'
+        raise UserError(f'--size {size}: {reason}') from error
+    return {name: (counts[name], times[name]) for name in nets}
+
+
+def _entry(subject: Subject, sizes: dict[int, Measured]) -> Entry:
+    parameters = sum(parameter.numel() for parameter in subject.net.parameters())
+    path, network = subject.weights, str(weights.Identity('generator', subject.network))
+    if path is None:
+        return Entry(network, RANDOM, parameters, None, sizes)
+    return Entry(network, str(path), parameters, path.stat().st_size, sizes)
+
+
+def quantities(entry: Entry) -> dict[str, float | None]:
+    """All numbers of an entry by name, so that they can be put beside another's. Bytes and seconds."""
+    found: dict[str, float | None] = {'parameters': entry.parameters, 'file': entry.file_bytes}
+    for size, one in entry.sizes.items():
+        found |= {f'multiply-adds, {size}x{size}': one.multiply_adds, f'memory, {size}x{size}': one.memory,
+                  f'time, {size}x{size}': median(one.seconds)}
+    return found
+
+
+def ratios(teacher: Entry, student: Entry) -> dict[str, float | None]:
+    """How many times less each quantity of the student is; for times, the median over passes made in turns."""
+    ours, theirs = quantities(student), quantities(teacher)
+    found = {key: theirs[key] / ours[key] if theirs[key] and ours[key] else None for key in ours}  # type: ignore
+    for size, one in student.sizes.items():
+        pairs = zip(teacher.sizes[size].seconds, one.seconds, strict=True)
+        found[f'time, {size}x{size}'] = median(slow / fast for slow, fast in pairs)
+    return found
+
+
+def rows(entries: Mapping[str, Entry]) -> list[Row]:
+    """A line for each quantity, a column for each network and for each student's ratio to the teacher."""
+    students = [name for name in entries if name != TEACHER] if TEACHER in entries else []
+    columns = {name: quantities(entry) for name, entry in entries.items()}
+    less = {f'{TEACHER} / {name}': ratios(entries[TEACHER], entries[name]) for name in students}
+    lines: list[Row] = [{'': key, **{name: getattr(entry, key) for name, entry in entries.items()}}
+                        for key in ('network', 'weights')]
+    for key in next(iter(columns.values())):
+        shown = {name: _shown(key, values[key], entries[name]) for name, values in columns.items()}
+        times = {name: f'{value:.2f}x' if (value := found[key]) else '' for name, found in less.items()}
+        lines.append({'': key, **shown, **times})
+    return lines
+
+
+def as_json(entries: Mapping[str, Entry], device: torch.device) -> dict[str, Any]:
+    """The report for programs: counts, bytes and seconds."""
+    found = {name: ratios(entries[TEACHER], entry) for name, entry in entries.items()
+             if TEACHER in entries and name != TEACHER}
+    return {'machine': cost.machine(device), 'torch': torch.__version__,
+            'networks': {name: _entry_as_json(entry) for name, entry in entries.items()}, 'ratios': found}
+
+
+def _entry_as_json(entry: Entry) -> dict[str, Any]:
+    sizes = {str(size): {
+        'multiply_adds': one.multiply_adds, 'peak_memory_bytes': one.memory, 'seconds_median': median(one.seconds),
+        'seconds_middle_half': list(middle_half(one.seconds)), 'seconds': one.seconds}
+        for size, one in entry.sizes.items()}
+    return {'network': entry.network, 'weights': entry.weights, 'parameters': entry.parameters,
+            'file_bytes': entry.file_bytes, 'sizes': sizes}
+
+
+def notes(entries: Mapping[str, Entry], device: torch.device) -> str:
+    """What the numbers of the table are."""
+    repeat = len(next(iter(next(iter(entries.values())).sizes.values())).seconds)
+    memory = ("the most that torch's allocator held" if device.type == 'cuda' else
+              "rise of the process's peak resident memory") + ', in a process of its own, weights included'
+    return (f'On {cost.machine(device)}, torch {torch.__version__}, float32, one LQ image of the size given. time: '
+            f'median of {repeat} passes after one for warming up, the networks in turns (in brackets the middle half '
+            f'of them); its ratio is the median over the turns. memory: {memory}.')
+
+
+def middle_half(values: Sequence[float]) -> tuple[float, float]:
+    """The first and the third quartile."""
+    low, _, high = quantiles(values, n=4, method='inclusive') if len(values) > 1 else [*values] * 3
+    return low, high
+
+
+def _shown(key: str, value: float | None, entry: Entry) -> str:
+    """A quantity with its unit."""
+    if value is None:
+        return ''
+    kind, _, at = key.partition(', ')
+    if kind == 'time':
+        low, high = middle_half(entry.sizes[int(at.split('x')[0])].seconds)
+        return f'{value * 1e3:.1f} ms ({low * 1e3:.1f} to {high * 1e3:.1f})'
+    return f'{value / 1e6:,.1f} MB' if kind in ('file', 'memory') else cell(kind, value)

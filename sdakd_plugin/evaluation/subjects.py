@@ -1,0 +1,87 @@
+"""Whose costs are reported: the networks of weight files, or of an option file and its run."""
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from sdakd_plugin import weights
+from sdakd_plugin.errors import UserError
+from sdakd_plugin.inference.model import load_model
+from sdakd_plugin.options import TeacherOptions, parse
+from sdakd_plugin.utils.build import build_network
+from sdakd_plugin.weights.frozen import load_frozen
+
+TEACHER = 'teacher'
+
+
+@dataclass(frozen=True)
+class Subject:
+    """One network. Attributes: network (its option block), net, weights (their file, None: random)."""
+
+    network: dict[str, Any]
+    net: nn.Module
+    weights: Path | None
+
+
+def of_files(teacher: str, students: Sequence[str]) -> dict[str, Subject]:
+    """The subjects of weight files; several students have their files' names.
+
+    Raises:
+        UserError: as ``load_model``; or two files have one name.
+    """
+    subjects = {TEACHER: _of_file(teacher, '--teacher')}
+    for source in students:
+        name = 'student' if len(students) == 1 else Path(source).stem
+        if name in subjects:
+            raise UserError(f"--student: {source}: there already is a '{name}'; rename the file")
+        subjects[name] = _of_file(source, '--student')
+    return subjects
+
+
+def of_options(opt: Mapping[str, Any], experiments: Path = Path('experiments')) -> dict[str, Subject]:
+    """The teacher of an option file, if it has one, and its students as they were saved last.
+
+    Args:
+        opt: the option file's content.
+        experiments: where the runs are.
+
+    Raises:
+        UserError: the options are wrong, or the weights are not the network's.
+    """
+    options = parse({**opt, 'is_train': opt.get('train') is not None})
+    subjects = {TEACHER: _of_teacher(options.teacher)} if options.teacher is not None else {}
+    for name, (label, network) in options.students.items():
+        net = build_network(network, 'network_g')
+        path = newest_checkpoint(experiments / options.name / 'models', label)
+        if path is not None:
+            weights.load_into(net, weights.load_state_dict(path, 'params_ema', name), path, name)
+        subjects[name] = Subject(dict(network), net.eval(), path)
+    return subjects
+
+
+def newest_checkpoint(folder: Path, label: str = '') -> Path | None:
+    """The generator that a run saved last, at its end (``net_g_latest.pth``) or before (``net_g_5000.pth``)."""
+    pattern = re.compile(rf'net_g{re.escape(label)}_(\d+|latest)\.pth')
+    found = [path for path in folder.glob('net_g*.pth') if pattern.fullmatch(path.name)]
+    return max(found, key=lambda path: path.stat().st_mtime) if found else None
+
+
+def _of_file(source: str, role: str) -> Subject:
+    model = load_model(source, role)
+    return Subject(model.identity.network, model.net, model.path)
+
+
+def _of_teacher(block: TeacherOptions) -> Subject:
+    role = 'teacher.pretrain_network_g'
+    net = load_frozen(block.network_g, block.pretrain_network_g, block.param_key_g, 'g')
+    network = block.network_g
+    if network is None:
+        identity = weights.identify(net.state_dict())
+        assert identity is not None  # it was built from what its weights said
+        network = identity.network
+    return Subject(dict(network), net, weights.resolve(block.pretrain_network_g, role))

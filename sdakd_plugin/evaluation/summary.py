@@ -1,0 +1,142 @@
+"""What a finished run gained: a table and a picture of bicubic, teacher and student."""
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from basicsr.data import build_dataset
+from basicsr.metrics import calculate_psnr
+from torch import nn
+
+from sdakd_plugin import weights
+from sdakd_plugin.data.scales import at_scales
+from sdakd_plugin.distillation.execution import Execution
+from sdakd_plugin.distillation.teacher import Teacher
+from sdakd_plugin.evaluation import compare, cost
+from sdakd_plugin.evaluation.picture import side_by_side
+from sdakd_plugin.evaluation.table import markdown
+from sdakd_plugin.models import milestones
+from sdakd_plugin.options import parse
+from sdakd_plugin.teacher_cache.teacher_cache import at_hand
+from sdakd_plugin.utils.build import build_network
+
+Row = dict[str, Any]
+
+
+def summarise(opt: Mapping[str, Any], models: Path) -> str:
+    """Compare bicubic, teacher and student on the validation sets of a finished run.
+
+    Writes ``summary.md``, ``summary.json`` and, of the first set, ``comparison.png`` into the run's folder; that they
+    cannot be written is said.
+
+    Args:
+        opt: the run's options, as BasicSR's ``parse_options`` returned them.
+        models: the folder that the students were saved in last.
+
+    Returns:
+        The text to show: the tables, and where the files are.
+    """
+    root = Path(opt['path']['experiments_root'])
+    device = torch.device('cuda' if opt['num_gpu'] != 0 else 'cpu')
+    nets = load_networks(opt, models, device)
+    tables: dict[str, list[Row]] = {}
+    picture: Any = None
+    for dataset in validation_sets(opt):
+        name = dataset.opt['name']
+        metrics = (opt.get('val') or {}).get('metrics') or compare.default_metrics(_scale(dataset[0]))
+        methods = {'bicubic': compare.bicubic,
+                   **{name: compare.network(net, device) for name, net in nets.items()}}
+        results = compare.compare(methods, dataset, metrics)
+        start = {student: start_metrics(root, name, label) for student, (label, _) in parse(opt).students.items()}
+        rows = tables[name] = make_rows(results, nets, dataset, device, start)
+        if picture is None:
+            captions = {row['method']: ', '.join(f'{key} {row[key]:.2f}' for key in metrics if row.get(key) is not None)
+                        for row in rows}  # a metric may be undefined, such as NIQE for an image without contrast
+            order = ['LR', 'bicubic', *nets, 'GT']
+            picture = side_by_side({method: results[method].images for method in order}, captions)
+    text = '\n\n'.join(f'{name}\n\n{markdown(rows)}' for name, rows in tables.items())
+    try:
+        picture.save(root / 'comparison.png')
+        (root / 'summary.md').write_text(text + '\n', encoding='utf-8')
+        (root / 'summary.json').write_text(json.dumps(_without_nan(tables), indent=2), encoding='utf-8')
+        shown = f"Picture: {_short(root / 'comparison.png')}"
+    except OSError as error:
+        shown = f'Neither tables nor picture can be written in {root}: {error.strerror}'
+    files = ', '.join(_short(student_file(models, label)) for label, _ in parse(opt).students.values())
+    return f'\n{text}\n\n{shown}\nStudent: {files}'
+
+
+def validation_sets(opt: Mapping[str, Any]) -> list[Any]:
+    """The data sets as training validates on them: those without LQ images once at each scale."""
+    blocks = [dict(block) for phase, block in opt['datasets'].items() if phase.split('_')[0] == 'val']
+    return [view for block in blocks for view in at_scales(build_dataset(block), parse(opt).scales)]
+
+
+def load_networks(opt: Mapping[str, Any], models: Path, device: torch.device) -> dict[str, nn.Module]:
+    """The teacher, if there is one, and the students as they were saved last in the folder ``models``."""
+    nets: dict[str, nn.Module] = {}
+    options = parse(opt)
+    if options.teacher is not None and (options.teacher.cache is None or at_hand(options.teacher)):
+        nets['teacher'] = Teacher(options.teacher, Execution(device)).net_g
+    for name, (label, network) in options.students.items():
+        path = student_file(models, label)
+        student = build_network(network, 'network_g')
+        weights.load_into(student, weights.load_state_dict(path, 'params_ema'), path, name)
+        nets[name] = student.to(device).eval()
+    return nets
+
+
+def student_file(models: Path, label: str) -> Path:
+    """The file of a student as it was saved last."""
+    return models / f'net_g{label}_latest.pth'
+
+
+def make_rows(results: Mapping[str, compare.Result], nets: Mapping[str, nn.Module], dataset: Any,
+              device: torch.device, start: Mapping[str, Mapping[str, float]]) -> list[Row]:
+    """One row a method: metrics, how near its images are to the teacher's, parameters, multiply-adds and seconds for
+    the set's first image."""
+    lq = dataset[0]['lq'].unsqueeze(0).to(device)
+    rows: list[Row] = [{'method': 'bicubic', **results['bicubic'].metrics, **nearness(results, 'bicubic')}]
+    for name, net in nets.items():
+        if start.get(name):
+            rows.append({'method': f'{name} before training', **start[name]})
+        found = cost.count(net, lq.shape[1:])
+        rows.append({'method': name, **results[name].metrics, **nearness(results, name),
+                     'parameters': found.parameters, 'multiply-adds': found.multiply_adds,
+                     's/image': cost.seconds(net, lq)})
+    return rows
+
+
+def nearness(results: Mapping[str, compare.Result], method: str) -> dict[str, float]:
+    """The PSNR on luma between a method's first images and the teacher's, where there is a teacher."""
+    if 'teacher' not in results or method == 'teacher':
+        return {}
+    values = [calculate_psnr(image, results['teacher'].images[name], crop_border=0, test_y_channel=True)
+              for name, image in results[method].images.items()]
+    nearest = float(np.mean(values))
+    return {'psnr to teacher': nearest} if np.isfinite(nearest) else {}
+
+
+def start_metrics(root: Path, dataset: str, label: str) -> dict[str, float]:
+    """The validation before the first iteration, if it was made."""
+    entries = milestones.read(str(root / milestones.file_name(label)))
+    return next((entry['metrics'] for entry in entries if (entry['iter'], entry['dataset']) == (0, dataset)), {})
+
+
+def _without_nan(tables: dict[str, list[Row]]) -> dict[str, list[Row]]:
+    """JSON has no nan."""
+    return {name: [{key: None if value != value else value for key, value in row.items()} for row in rows]
+            for name, rows in tables.items()}
+
+
+def _scale(item: Mapping[str, Any]) -> int:
+    return item.get('lq_scale') or item['gt'].shape[-1] // item['lq'].shape[-1]
+
+
+def _short(path: Path) -> str:
+    return os.path.relpath(path)

@@ -1,0 +1,139 @@
+"""What every exporter needs: a generator as one plain ``net(lq)``, and proof that an exported file does the same."""
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from copy import copy
+from dataclasses import dataclass
+from importlib import import_module
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import torch
+from basicsr.archs.rrdbnet_arch import RRDBNet
+from skimage.data import astronaut
+from torch import Tensor, nn
+
+from sdakd_plugin.archs.gcfsr_arch import GCFSR, GCFSRBlind
+from sdakd_plugin.distillation.calling import ImageToImage
+from sdakd_plugin.errors import UserError
+from sdakd_plugin.inference.model import Model
+
+TOLERANCE = {False: 1e-4, True: 1e-2}  # by ``half``; see ``difference``. 8-bit images have steps of 4e-3
+SIZES = ((48, 64), (56, 32))  # pixels, height and width, of the images that a file is checked with
+
+
+@dataclass(frozen=True)
+class Exported:
+    """Attributes: files (content by suffix), error (see ``difference``), about (how to call it)."""
+
+    files: dict[str, bytes]
+    error: float
+    about: str
+
+
+def exportable(net: nn.Module) -> nn.Module:
+    """The generator for ``net(lq)``, images 0..1, in operators that exporters know.
+
+    RRDBNet for x2 and x1 rearranges its input by views of five axes and more, which ncnn does not have; PyTorch's own
+    layer does the same.
+    """
+    if isinstance(net, RRDBNet) and unshuffle(net) > 1:
+        rest = copy(net)  # the same weights
+        rest.scale = 4
+        return nn.Sequential(nn.PixelUnshuffle(unshuffle(net)), rest)
+    return ImageToImage(net)
+
+
+def metadata(network: Mapping[str, Any], scale: int | None) -> dict[str, str]:
+    """What a file says about its network; GCFSR has no scale of its own."""
+    return {'architecture': network['type'], 'network': json.dumps(network)} | ({'scale': str(scale)} if scale else {})
+
+
+def unshuffle(net: nn.Module) -> int:
+    """The number whose multiples height and width of the input must be."""
+    return {2: 2, 1: 4}.get(net.scale, 1) if isinstance(net, RRDBNet) else 1
+
+
+def input_sizes(model: Model, size: int | None) -> tuple[tuple[int, int], ...]:
+    """Height and width of the images to check with: two sizes, or the one that is asked for.
+
+    Args:
+        model: the generator.
+        size: height and width of the input in pixels, ``None`` for any.
+
+    Raises:
+        UserError: the network does not take that size, or takes no other than a fixed one.
+    """
+    if size is None:
+        if isinstance(model.net, GCFSRBlind):
+            side = model.net.out_size
+            raise UserError(f'--size: GCFSRBlind makes images of {side} pixels from one size; name it, such as --size '
+                            f'{side} for images that have the size already')
+        if isinstance(model.net, GCFSR):
+            raise UserError(f'--size: GCFSR makes images of {model.net.out_size} pixels from one size, which sets its '
+                            f'scale; name it, such as --size {model.net.out_size // 8} for x8')
+        return SIZES
+    if size < 1 or size % unshuffle(model.net):
+        raise UserError(f'--size: {size} is no multiple of {unshuffle(model.net)}, which this network needs'
+                        if size > 0 else f'--size: expected a number of pixels, not {size}')
+    return ((size, size),)
+
+
+def photograph(model: Model, height: int, width: int) -> Tensor:
+    """A crop of scikit-image's embedded photograph: (1, c, height, width), range 0..1."""
+    image = torch.from_numpy(astronaut()).permute(2, 0, 1)[None] / 255
+    channels = model.identity.network.get('num_in_ch', 3)
+    if channels != 3:
+        image = image.mean(1, keepdim=True).expand(-1, channels, -1, -1)
+    repeat = (1, 1, -(-height // image.shape[2]), -(-width // image.shape[3]))
+    return image.repeat(repeat)[:, :, :height, :width].contiguous()
+
+
+@torch.no_grad()
+def check(model: Model, run: Callable[[Tensor], np.ndarray], sizes: tuple[tuple[int, int], ...], half: bool) -> float:
+    """Compare an exported file with the network in PyTorch and float32.
+
+    Args:
+        model: the generator.
+        run: the file: an image (1, c, h, w) to its enlarged one.
+        sizes: height and width of each image.
+        half: whether the file computes, or stores its numbers, in half precision.
+
+    Returns:
+        The largest ``difference``.
+
+    Raises:
+        UserError: it is above ``TOLERANCE``.
+    """
+    net, errors = ImageToImage(model.net), []
+    for height, width in sizes:
+        lq = photograph(model, height, width)
+        errors.append(difference(run(lq), net(lq).numpy()))
+    error = float(np.max(errors))  # NaN if one is
+    if not error <= TOLERANCE[half]:
+        raise UserError(f'{model.name}: nothing is written: the exported network differs from PyTorch by {error:.1e}, '
+                        f'more than {TOLERANCE[half]:g}' + ('; leave out --fp16' if half else ''))
+    return error
+
+
+def difference(found: np.ndarray, expected: np.ndarray) -> float:
+    """The largest absolute difference, as a part of the range 0..1, or of the largest magnitude if that is above 1."""
+    if found.shape != expected.shape:
+        raise UserError(f'nothing is written: the exported network makes images of shape {found.shape}, PyTorch of '
+                        f'{expected.shape}')
+    return float(np.abs(found.astype(np.float32) - expected).max() / max(1, np.abs(expected).max()))
+
+
+def package(name: str) -> ModuleType:
+    """Import an optional package.
+
+    Raises:
+        UserError: it is not installed.
+    """
+    try:
+        return import_module(name)
+    except ImportError as error:
+        raise UserError(f'--format: the package {name} is missing ({error}); '
+                        'pip install "sdakd-plugin[export]"') from error

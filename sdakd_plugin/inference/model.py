@@ -1,0 +1,45 @@
+"""A generator from a weight file alone: the file says what it is."""
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from torch import Tensor, nn
+
+from sdakd_plugin import weights
+from sdakd_plugin.errors import UserError
+from sdakd_plugin.utils.build import build_network
+
+
+@dataclass(frozen=True)
+class Model:
+    """Attributes: name (the file's, or the known one), path, identity (options and scale), state (its tensors, on the
+    CPU), and net, in evaluation mode and without gradients; call it through ``distillation.calling``."""
+
+    name: str
+    path: Path
+    identity: weights.Identity
+    state: dict[str, Tensor]
+    net: nn.Module
+
+
+def load_model(source: str | os.PathLike[str], role: str) -> Model:
+    """Load the generator of a weight file.
+
+    Args:
+        source: a file, or one of ``weights.KNOWN``.
+        role: what it is for, such as ``'--model'``; begins every message.
+
+    Raises:
+        UserError: no such weights, a damaged file, or an architecture that is not known, or a discriminator's.
+    """
+    path, state = weights.load(source, role)
+    identity = weights.identify(state)
+    if identity is None or identity.kind != 'generator':
+        what = 'of an architecture that is not known here' if identity is None else f'a discriminator, {identity}'
+        raise UserError(f'{role}: {path} is {what}; expected a generator')
+    net = build_network(identity.network, role)
+    weights.load_into(net, state, path, role)
+    name = os.fspath(source) if os.fspath(source) in weights.KNOWN else path.stem
+    return Model(name, path, identity, state, net.eval().requires_grad_(False))

@@ -1,0 +1,185 @@
+"""A student that starts from its teacher: some of its channels, and blocks spread over its depth.
+
+The channels are every so many, or those whose filters have the largest L1 norm, as in GAN Compression (Li et al., CVPR
+2020, ``transfer_weight``), here summed over all the layers that write to a group of channels. Which is better is
+measured in ``docs/slimming.md``. The student of the teacher's own size is the teacher, bit for bit.
+"""
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from inspect import signature
+from itertools import accumulate
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from sdakd_plugin import weights
+from sdakd_plugin.errors import UserError
+from sdakd_plugin.options import TeacherOptions
+from sdakd_plugin.slimming.wiring import FAMILIES, Wiring
+from sdakd_plugin.weights.frozen import load_frozen
+
+Sizes = dict[str, int]  # channels of each group
+REDUCIBLE = ('num_feat', 'num_grow_ch', 'narrow', 'channel_multiplier', 'num_block', 'num_conv')
+
+
+def weights_from_teacher(student: nn.Module, network: Mapping[str, Any], options: TeacherOptions | None,
+                         role: str) -> dict[str, Tensor]:
+    """The first weights of a student whose option file says ``teacher`` where a file could stand.
+
+    Args:
+        student: the student's generator, not wrapped; not changed.
+        network: its option block.
+        options: the block ``teacher``.
+        role: the key that says ``teacher``; begins every message.
+
+    Returns:
+        A state dict for the student, on the CPU.
+
+    Raises:
+        UserError: there is no teacher, its weights cannot be had, or the student cannot be cut out of it.
+    """
+    if options is None:
+        raise UserError(f'{role}: teacher: the block teacher is missing')
+    teacher = load_frozen(options.network_g, options.pretrain_network_g, options.param_key_g, 'g')
+    if options.network_g is not None:
+        block: Mapping[str, Any] = options.network_g
+    else:
+        found = weights.identify(teacher.state_dict())
+        assert found is not None  # load_frozen has built it from that
+        block = found.network
+    check_fit(arguments(student, network), arguments(teacher, block), role)
+    return slim(teacher, student, options.channels)
+
+
+def arguments(net: nn.Module, block: Mapping[str, Any]) -> dict[str, Any]:
+    """A network's type and every argument of its constructor, the defaults included."""
+    given = {key: tuple(value) if isinstance(value, list) else value for key, value in block.items() if key != 'type'}
+    bound = signature(type(net)).bind(**given)
+    bound.apply_defaults()
+    return {'type': type(net).__name__, **bound.arguments}
+
+
+def check_fit(student: Mapping[str, Any], teacher: Mapping[str, Any], role: str) -> None:
+    """Raise a UserError unless the student is the teacher with fewer channels or blocks, or none fewer."""
+    if student['type'] not in FAMILIES:
+        raise UserError(f"{role}: teacher: a {student['type']} cannot start from its teacher; these can: "
+                        + ', '.join(FAMILIES))
+    for key, value in student.items():
+        limit = teacher.get(key)  # the type comes first, so the other arguments are the same
+        reducible = key in REDUCIBLE
+        if value != limit and not (reducible and value < limit):
+            raise UserError(f'{role}: teacher: network_g.{key} is {value}, but the teacher has {limit}; use {limit}'
+                            + (' or less' if reducible else ''))
+
+
+def slim(teacher: nn.Module, student: nn.Module, channels: Literal['even', 'l1'] = 'even') -> dict[str, Tensor]:
+    """Cut a student's weights out of its teacher's.
+
+    Args:
+        teacher, student: networks of one of the ``FAMILIES``, the student with no more channels or blocks; neither is
+            changed.
+        channels: which to keep of each group: every so many, or those of the largest L1 norm.
+
+    Returns:
+        A state dict that the student loads strictly.
+    """
+    wiring = FAMILIES[type(student).__name__].wire(student)
+    state = in_terms_of(student, teacher)
+    before, after = group_sizes(state, wiring), group_sizes(student.state_dict(), wiring)
+    scores = importance(state, wiring, before)
+    kept = {group: choose(scores[group], after[group], channels) for group in before}
+    for key, tensor in state.items():
+        for axis, groups in axes(key, tensor, wiring).items():
+            tensor = tensor.index_select(axis, entries(groups, kept, before, tensor.shape[axis]))
+        state[key] = tensor
+    return state
+
+
+def in_terms_of(student: nn.Module, teacher: nn.Module) -> dict[str, Tensor]:
+    """The teacher's tensors under the student's names, of full width: blocks spread evenly, first and last among them.
+
+    StyleGAN2's layers multiply their weights by a ``scale`` that depends on the number of inputs; the weights make up
+    for its change, so that the channels that are kept do what they did.
+    """
+    bodies = [len(getattr(net, 'body', ())) for net in (teacher, student)]
+    step = FAMILIES[type(student).__name__].step
+    blocks = spread(*(-(-length // step) for length in bodies))
+    entry = [step * block + part for block in blocks for part in range(step)]
+    origin = teacher.state_dict()
+    state = {}
+    for key in student.state_dict():
+        old = re.sub(r'^body\.(\d+)\.', lambda match: f'body.{entry[int(match[1])]}.', key)
+        tensor = origin[old].cpu()
+        if key.endswith('.weight'):
+            tensor = tensor * (layer_scale(teacher, old) / layer_scale(student, key))
+        state[key] = tensor
+    return state
+
+
+def layer_scale(net: nn.Module, key: str) -> float:
+    """What the layer of a weight multiplies it by."""
+    return getattr(net.get_submodule(layer_of(key)), 'scale', 1.0)
+
+
+def spread(count: int, chosen: int) -> list[int]:
+    """``chosen`` numbers, evenly from the first to the last of ``range(count)``."""
+    return [index * (count - 1) // max(chosen - 1, 1) for index in range(chosen)]
+
+
+def choose(scores: Tensor, count: int, channels: str) -> Tensor:
+    """The numbers of the channels that are kept, in ascending order."""
+    if channels == 'even':
+        return torch.tensor(spread(len(scores), count))
+    return scores.argsort(descending=True, stable=True)[:count].sort().values
+
+
+def axes(key: str, tensor: Tensor, wiring: Wiring) -> dict[int, tuple[str, ...]]:
+    """The groups along those axes of a tensor that depend on the width."""
+    layer = wiring.get(layer_of(key))
+    if layer is None or tensor.numel() == 1:  # a slope that is shared, BatchNorm's counter
+        return {}
+    axis = output_axis(tensor)
+    return {axis: (layer.writes,)} | ({axis + 1: layer.reads} if tensor.dim() > 1 else {})
+
+
+def layer_of(key: str) -> str:
+    """The name of the layer that a tensor of a state dict belongs to."""
+    return key.rpartition('.')[0]
+
+
+def output_axis(tensor: Tensor) -> int:
+    """The axis of the channels that a layer writes; StyleGAN2's modulated weights begin with one for the batch."""
+    return 1 if tensor.dim() == 5 else 0
+
+
+def group_sizes(state: Mapping[str, Tensor], wiring: Wiring) -> Sizes:
+    """The channels of each group: its shortest axis, for a pixel shuffle or a flattening makes an axis longer."""
+    sizes: Sizes = {}
+    for key, tensor in state.items():
+        for axis, groups in axes(key, tensor, wiring).items():
+            if len(groups) == 1:
+                sizes[groups[0]] = min(tensor.shape[axis], sizes.get(groups[0], tensor.shape[axis]))
+    return sizes
+
+
+def importance(state: Mapping[str, Tensor], wiring: Wiring, sizes: Sizes) -> dict[str, Tensor]:
+    """For each group, the L1 norm of all the convolutions' filters that write a channel: ``(channels,)``."""
+    scores = {group: torch.zeros(size) for group, size in sizes.items()}
+    for key, tensor in state.items():
+        layer = wiring.get(layer_of(key))
+        if layer is not None and tensor.dim() >= 4:
+            norms = tensor.abs().transpose(0, output_axis(tensor)).flatten(1).sum(1)
+            scores[layer.writes] += norms.view(sizes[layer.writes], -1).sum(1)
+    return scores
+
+
+def entries(groups: Iterable[str], kept: Mapping[str, Tensor], sizes: Sizes, length: int) -> Tensor:
+    """Where the channels that are kept stand along an axis of concatenated groups. On an axis that is longer than its
+    groups, each channel has several entries in a row, as pixel shuffle and flattening order them."""
+    starts = accumulate((sizes[group] for group in groups), initial=0)
+    channels = torch.cat([start + kept[group] for group, start in zip(groups, starts, strict=False)])
+    each = length // sum(sizes[group] for group in groups)
+    return (channels[:, None] * each + torch.arange(each)).flatten()

@@ -1,0 +1,255 @@
+"""The teacher's images of fixed paired data, kept in a folder: what it holds, and whether that still is true.
+
+Beside the images there is ``manifest.json``: what made them, and of each LQ image the size, the time of its last change
+and the hash of its content. An image is there only if its entry is true, since entries are written first.
+"""
+from __future__ import annotations
+
+import hashlib
+import json
+from copy import deepcopy
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from basicsr.utils import FileClient
+from basicsr.utils.registry import DATASET_REGISTRY
+
+from sdakd_plugin import weights
+from sdakd_plugin.data.cached_teacher_dataset import PAIRED, image_file, image_name, lq_file, lq_folder
+from sdakd_plugin.data.named_errors import naming
+from sdakd_plugin.data.photo_dataset import PhotoDataset
+from sdakd_plugin.data.photographs import Photographs
+from sdakd_plugin.data.published import brings_kernels
+from sdakd_plugin.data.sample_image_dataset import SampleImageDataset
+from sdakd_plugin.errors import UserError
+from sdakd_plugin.options import Options, TeacherOptions, parse
+from sdakd_plugin.utils.registries import look_up
+from sdakd_plugin.weights.catalogue import where
+from sdakd_plugin.weights.files import new_file
+from sdakd_plugin.weights.frozen import UNTRAINED, untrained
+
+MANIFEST = 'manifest.json'
+WEIGHTS = 'teacher.pretrain_network_g'
+REMEDY = '`sdakd cache -opt FILE`'
+PREPARATION = ('color', 'mean', 'std')  # what a data set does to an LQ image after reading it
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """Attributes:
+        recipe: what the images depend on besides the LQ images, by the option's key; of the weights it is their hash.
+        source: how the option file names the weights.
+        images: for each LQ image the size of its file, the time of its last change in nanoseconds, and the SHA-256 of
+            its content; where LQ images are made of photographs, those of the photograph.
+    """
+
+    recipe: dict[str, Any]
+    source: list[str | None]
+    images: dict[str, list[Any]]
+
+
+class TeacherCache:
+    """The folder ``teacher.cache`` of a run, and the data set whose images it is for.
+
+    Args:
+        options: those of the run.
+
+    Attributes:
+        folder: that folder, which may not exist yet.
+
+    Raises:
+        UserError: no folder is named, or the data are no fixed pairs.
+    """
+
+    def __init__(self, options: Options) -> None:
+        teacher, block = options.teacher, options.datasets.get('train')
+        if teacher is None or teacher.cache is None:
+            raise UserError('teacher.cache: this key is missing; it names the folder for the images')
+        if block is None:
+            raise UserError('datasets.train: this block is missing; the images are made for its LQ images')
+        if block.get('type') not in PAIRED or options.scales is not None:
+            what = 'scales' if options.scales is not None else block.get('type')
+            raise UserError(f"teacher.cache: needs fixed pairs, {' or '.join(PAIRED)}; with {what} the LQ images are "
+                            'made anew each time; leave it out')
+        if brings_kernels(block):
+            raise UserError("teacher.cache: needs fixed LQ images; set datasets.train.degradation_seed, e.g. to 0, or "
+                            'leave it out')
+        self.options, self.teacher, self.block = options, teacher, block
+        self.folder = Path(teacher.cache).expanduser()
+
+    @cached_property
+    def dataset(self) -> Any:
+        """The data set, as BasicSR serves it whole: ``lq`` (c, h, w), prepared as for training."""
+        whole = {**deepcopy(self.block), 'phase': 'val', 'scale': self.options.scale}
+        return naming(look_up(DATASET_REGISTRY, self.block['type']))(whole)
+
+    @property
+    def lq_folder(self) -> str:
+        return lq_folder(self.block)
+
+    @cached_property
+    def indices(self) -> dict[str, int]:
+        """Where each image stands in the data set, by its name in the folder."""
+        return {image_name(paths['lq_path'], self.lq_folder): index
+                for index, paths in enumerate(self.dataset.paths)}
+
+    def read(self) -> Manifest | None:
+        """The manifest, if the folder has one.
+
+        Raises:
+            UserError: it is damaged.
+        """
+        path = self.folder / MANIFEST
+        try:
+            return Manifest(**json.loads(path.read_text(encoding='utf-8')))
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except (OSError, TypeError, ValueError) as error:
+            raise UserError(f'teacher.cache: {path} is damaged or cannot be read; delete the folder and run {REMEDY} '
+                            f'({error})') from error
+
+    def write(self, manifest: Manifest) -> None:
+        with new_file(self.folder / MANIFEST) as file:
+            file.write(json.dumps(asdict(manifest)).encode())
+
+    def describe(self, before: Manifest | None) -> Manifest:
+        """What the manifest should be by now. Hashed anew is what seems to have changed since the one ``before``.
+
+        Raises:
+            UserError: the weights cannot be read.
+        """
+        source = [self.teacher.pretrain_network_g, self.teacher.param_key_g]
+        if before is not None and before.source == source and not at_hand(self.teacher):
+            digest = before.recipe.get(WEIGHTS)  # trusted: with the weights gone there are no others either
+        else:
+            digest = hash_weights(self.teacher)
+        recipe = {WEIGHTS: digest, 'teacher.network_g': self.teacher.network_g, 'scale': self.options.scale,
+                  **{f'datasets.train.{key}': self.block.get(key) for key in PREPARATION},
+                  'datasets.train.degradation': self._degradation}
+        known = before.images if before else {}
+        images = {name: self._entry(name, known.get(name)) for name in self.indices}
+        return Manifest(json.loads(json.dumps(recipe)), source, images)
+
+    @property
+    def keeps_lq(self) -> bool:
+        """Whether the folder has the LQ images too: those that were degraded."""
+        return isinstance(self.dataset, PhotoDataset) and self.dataset.degradation is not None
+
+    @property
+    def _degradation(self) -> Any:
+        """How the data set makes its LQ images, if it does."""
+        return self.dataset.recipe if isinstance(self.dataset, PhotoDataset) else None
+
+    def missing(self, manifest: Manifest) -> list[str]:
+        """The images of the data set that are not there."""
+        kinds = [image_file, lq_file] if self.keeps_lq else [image_file]
+        return [name for name in self.indices
+                if name not in manifest.images or not all(kind(self.folder, name).is_file() for kind in kinds)]
+
+    def _entry(self, name: str, known: list[Any] | None) -> list[Any]:
+        if isinstance(self.dataset, SampleImageDataset):  # embedded, so in no file of its own
+            _, lq = self.dataset.pairs[self.indices[name]]
+            return [lq.nbytes, 0, hashlib.sha256(lq.tobytes()).hexdigest()]
+        paths = self.dataset.paths[self.indices[name]]
+        role = 'gt' if isinstance(self.dataset, PhotoDataset) else 'lq'  # the file that the LQ image depends on
+        path = paths[f'{role}_path']
+        lmdb = self.lq_folder.endswith('.lmdb')
+        try:
+            found = (Path(self.lq_folder, 'data.mdb') if lmdb else Path(path)).stat()
+            stamp = [found.st_size, found.st_mtime_ns]
+            if known is not None and known[:2] == stamp:
+                return known
+            return [*stamp, hashlib.sha256(self._files.get(path, role)).hexdigest()]
+        except OSError as error:
+            raise UserError(f'datasets.train: {path} cannot be read: {error.strerror}') from error
+
+    @property
+    def _files(self) -> FileClient | Photographs:
+        if isinstance(self.dataset, PhotoDataset):
+            return self.dataset.photographs
+        if self.dataset.file_client is None:  # as the data set itself makes it on first use
+            backend = self.dataset.io_backend_opt
+            self.dataset.file_client = FileClient(backend.pop('type'), **backend)
+        return self.dataset.file_client
+
+
+def difference(before: Manifest, now: Manifest) -> str | None:
+    """In what the images were made otherwise than they would be now; ``None``: in nothing."""
+    for key, value in now.recipe.items():
+        if before.recipe.get(key) != value:
+            return f'was made with another {key}'
+    changed = changed_images(before, now)
+    more = f' and {len(changed) - 1} more' if len(changed) > 1 else ''
+    return f'was made before {changed[0]}{more} changed' if changed else None
+
+
+def changed_images(before: Manifest, now: Manifest) -> list[str]:
+    """The LQ images whose content is not what it was."""
+    return [name for name, entry in now.images.items()
+            if name in before.images and before.images[name][2] != entry[2]]
+
+
+def hash_weights(teacher: TeacherOptions) -> str:
+    """The SHA-256 of the generator's tensors, whatever file they are in."""
+    if teacher.pretrain_network_g == UNTRAINED:
+        state = untrained(teacher.network_g, 'g').state_dict()
+    else:
+        _, state = weights.load(teacher.pretrain_network_g, WEIGHTS, teacher.param_key_g)
+    digest = hashlib.sha256()
+    for name in sorted(state):
+        digest.update(f'{name} {state[name].dtype} {list(state[name].shape)}'.encode())
+        digest.update(state[name].contiguous().reshape(-1).view(torch.uint8).numpy())
+    return digest.hexdigest()
+
+
+def at_hand(teacher: TeacherOptions) -> bool:
+    """Whether the generator's weights are on this machine."""
+    source = teacher.pretrain_network_g
+    known = weights.KNOWN.get(source)
+    return source == UNTRAINED or Path(source).expanduser().is_file() or (known is not None
+                                                                        and where(known) != known.url)
+
+
+def asks_for_cache(options: Options) -> bool:
+    """Whether a training reads the teacher's images from a folder."""
+    return options.is_train and options.teacher is not None and options.teacher.cache is not None
+
+
+def lacking(cache: TeacherCache) -> str | None:
+    """How many images are not there yet, in words; ``None`` for a folder that is complete.
+
+    Raises:
+        UserError: the folder is of other weights or data.
+    """
+    before = cache.read()
+    if before is None:
+        return f'teacher.cache: {cache.folder} holds no images'
+    if reason := difference(before, cache.describe(before)):
+        raise UserError(f'teacher.cache: {cache.folder} {reason}; make it anew with {REMEDY}')
+    missing = cache.missing(before)
+    return f'teacher.cache: {len(missing)} of {len(cache.indices)} images are missing in {cache.folder}' \
+        if missing else None
+
+
+def with_cache(opt: dict[str, Any]) -> dict[str, Any]:
+    """The options with the data set that serves the cached images, where the option file asks for them.
+
+    Args:
+        opt: as BasicSR's ``parse_options`` returns them; not changed.
+
+    Raises:
+        UserError: the cache is not there, incomplete, or of other weights or data.
+    """
+    options = parse(opt)
+    if not asks_for_cache(options):
+        return opt
+    cache = TeacherCache(options)
+    if lack := lacking(cache):
+        raise UserError(f'{lack}; make them with {REMEDY}')
+    block = opt['datasets']['train']
+    cached = {**block, 'type': 'CachedTeacherDataset', 'paired_type': block['type'],
+              'dataroot_teacher': str(cache.folder)}
+    return {**opt, 'datasets': {**opt['datasets'], 'train': cached}}

@@ -1,0 +1,86 @@
+"""Networks and other registered classes from their option blocks; an error names the key of a block that is wrong."""
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Collection, Mapping
+from typing import Any
+
+from basicsr.archs import build_network as basicsr_build_network
+from basicsr.utils.registry import ARCH_REGISTRY, Registry
+from torch import nn
+
+from sdakd_plugin.errors import UserError, nearest
+from sdakd_plugin.utils.registries import full_name, look_up
+
+
+def build_network(block: Mapping[str, Any], key: str) -> nn.Module:
+    """Build the network of an option block.
+
+    Args:
+        block: ``type`` and the constructor's arguments.
+        key: where the block stands in the option file, for the message.
+
+    Raises:
+        UserError: unknown type or argument, or values that the network refuses.
+    """
+    return build(basicsr_build_network, ARCH_REGISTRY, block, key)
+
+
+def registered(registry: Registry) -> list[str]:
+    """The names that an option file can use for a registry's entries."""
+    return [name.removesuffix('_basicsr') for name, _ in registry]
+
+
+def build(constructor: Callable[[dict[str, Any]], nn.Module], registry: Registry, block: Mapping[str, Any],
+          key: str) -> nn.Module:
+    """Call BasicSR's ``build_network`` or ``build_loss``.
+
+    Args:
+        constructor: that function.
+        registry: where it looks ``type`` up.
+        block: ``type`` and the constructor's arguments.
+        key: where the block stands in the option file.
+
+    Raises:
+        UserError: unknown type or argument, or values that the class refuses.
+    """
+    check_call(registry, block, key)
+    try:
+        return constructor({**block, 'type': full_name(registry, block['type'])})
+    except UserError as error:
+        raise UserError(f'{key}: {error}') from None
+    except OSError as error:  # weights of a loss or network of the user's own
+        raise UserError(f"{key}: {block['type']} cannot get its weights ({error})") from error
+    except (ArithmeticError, AssertionError, AttributeError, KeyError, NotImplementedError, RuntimeError, TypeError,
+            ValueError) as error:
+        raise UserError(f"{key}: {block['type']} cannot be built: {type(error).__name__}: {error}") from error
+
+
+def check_call(registry: Registry, block: Any, key: str, given: Collection[str] = ()) -> None:
+    """Check ``type`` against a registry, and the other keys against what is registered there.
+
+    Args:
+        registry: one of BasicSR's.
+        block: the option block.
+        key: where the block stands in the option file.
+        given: arguments that the caller supplies.
+
+    Raises:
+        UserError: unknown type or argument, or one that is missing.
+    """
+    if not isinstance(block, Mapping) or 'type' not in block:
+        raise UserError(f'{key}: expected a block with the key type')
+    name = block['type']
+    if name not in registered(registry):
+        raise UserError(f"{key}.type: there is no '{name}'" + nearest(name, registered(registry)))
+    parameters = inspect.signature(look_up(registry, name)).parameters.values()
+    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
+        return
+    valid = [parameter.name for parameter in parameters if parameter.name not in given]
+    for argument in block:
+        if argument != 'type' and argument not in valid:
+            raise UserError(f"{key}: unknown key '{argument}' for {name}" + nearest(argument, valid))
+    for parameter in parameters:
+        if parameter.default is parameter.empty and parameter.kind is not parameter.VAR_POSITIONAL \
+                and parameter.name not in {*block, *given}:
+            raise UserError(f"{key}: {name} needs the key '{parameter.name}'")

@@ -1,0 +1,83 @@
+"""What a weight file holds, told from the file alone."""
+from __future__ import annotations
+
+import os
+import zipfile
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from torch import Tensor
+
+from sdakd_plugin import weights
+from sdakd_plugin.errors import UserError
+from sdakd_plugin.utils.build import build_network
+from sdakd_plugin.weights.files import inner_keys
+
+
+@dataclass(frozen=True)
+class Contents:
+    """Attributes: path, keys (under which state dicts stand in the file; none for a bare one), state (the one that is
+    read), identity and parameters (count; both ``None`` for an architecture that is not known)."""
+
+    path: Path
+    keys: list[str]
+    state: Mapping[str, Tensor]
+    identity: weights.Identity | None
+    parameters: int | None
+
+    def __str__(self) -> str:
+        dtypes = Counter(str(tensor.dtype).removeprefix('torch.') for tensor in self.state.values())
+        facts: dict[str, str | None] = {
+            'file': f'{self.path} ({self.path.stat().st_size:,} bytes)',
+            'keys': ', '.join(self.keys) or 'none, a bare state dict',
+            'tensors': ', '.join(f'{count} {dtype}' for dtype, count in dtypes.items())}
+        if self.identity is None:
+            names = list(self.state)
+            facts['architecture'] = f"unknown; begins with {', '.join(names[:4])}{', ...' if names[4:] else ''}"
+        else:
+            options = self.identity.network
+            facts |= {'architecture': options['type'], 'kind': self.identity.kind,
+                      'options': ', '.join(f'{key}={value}' for key, value in options.items() if key != 'type'),
+                      'scale': f'x{self.identity.scale}' if self.identity.scale else None,
+                      'parameters': f'{self.parameters:,}'}
+        return '\n'.join(f'{key:<13} {value}' for key, value in facts.items() if value is not None)
+
+
+def inspect(source: str | os.PathLike[str], role: str) -> Contents:
+    """Look into a weight file.
+
+    Args:
+        source: a file, or one of ``weights.KNOWN``.
+        role: begins every message.
+
+    Raises:
+        UserError: there is no such file, it is damaged, holds no state dict, or NaN.
+    """
+    path, state = weights.load(source, role)
+    check_sums(path, role)
+    identity = weights.identify(state)
+    parameters = None
+    if identity is not None:
+        net = build_network(identity.network, role)
+        weights.load_into(net, state, path, role)  # proof that it is what it seems, and that its values are numbers
+        parameters = sum(parameter.numel() for parameter in net.parameters())
+    return Contents(path, inner_keys(path), state, identity, parameters)
+
+
+def check_sums(path: Path, role: str) -> None:
+    """Compare the checksums of what ``torch.save`` wrote: ``torch.load`` does not.
+
+    Raises:
+        UserError: one of them is wrong.
+    """
+    if not zipfile.is_zipfile(path):  # safetensors, or older than torch 1.6
+        return
+    try:
+        with zipfile.ZipFile(path) as archive:
+            damaged = archive.testzip()
+    except zipfile.BadZipFile as error:
+        damaged = str(error)
+    if damaged:
+        raise UserError(f'{role}: {path} is damaged: a wrong checksum ({damaged}); copy or download it again')
