@@ -17,9 +17,9 @@ from scipy.stats import ttest_1samp
 
 from sdakd_plugin.ablation import processes, report
 from sdakd_plugin.ablation.arms import built_in, read_arm, user_arm
+from sdakd_plugin.ablation.paired_difference import SAME, Difference, difference, time_to
 from sdakd_plugin.ablation.plan import all_arms, make_runs, plain, seeded
 from sdakd_plugin.ablation.results import Outcome, Results, average, directions
-from sdakd_plugin.ablation.statistics import SAME, Difference, difference, time_to
 from sdakd_plugin.checks.option_file import read_yaml
 from sdakd_plugin.checks.run import check
 from sdakd_plugin.cli import main

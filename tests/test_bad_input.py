@@ -223,12 +223,12 @@ def test_an_image_that_is_bad_only_when_it_is_read_is_named(options, photos, tmp
     """As of a set that is too large to be looked at whole, from the main process and from a worker."""
     from basicsr.data import build_dataset
 
-    from sdakd_plugin.data.named_errors import naming
+    from sdakd_plugin.data.named_errors import with_image_names
     shutil.copytree(photos, tmp_path / 'photos')
     bad = tmp_path / 'photos/HR/coffee.png'
     bad.write_bytes(bad.read_bytes()[:3000])
     block = {**options['datasets']['train'], 'dataroot_gt': str(tmp_path / 'photos/HR'), 'scale': 4, 'phase': 'train'}
-    dataset = naming(build_dataset)(block)
+    dataset = with_image_names(build_dataset)(block)
     assert isinstance(dataset, type(build_dataset(block))) and dataset.opt['name'] == 'photos'
     for workers in (0, 1):
         loader = torch.utils.data.DataLoader(dataset, batch_size=4, num_workers=workers)

@@ -20,9 +20,9 @@ from sdakd_plugin.data.cached_teacher_dataset import image_file
 from sdakd_plugin.data.published import completed
 from sdakd_plugin.errors import UserError
 from sdakd_plugin.options import TeacherOptions, parse
-from sdakd_plugin.teacher_cache.fill_cache import load_teacher, make, prepare
-from sdakd_plugin.teacher_cache.progress import progress
-from sdakd_plugin.teacher_cache.teacher_cache import TeacherCache, hash_weights, with_cache
+from sdakd_plugin.teacher_cache.cache import TeacherCache, hash_weights, with_cache
+from sdakd_plugin.teacher_cache.fill import load_teacher, make, prepare
+from sdakd_plugin.teacher_cache.progress_lines import progress
 from sdakd_plugin.weights.frozen import load_frozen
 from tests.conftest import TEACHER, UNET
 from tests.test_resume import check_exact, equal, losses

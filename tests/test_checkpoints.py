@@ -92,9 +92,9 @@ def test_a_failed_save_goes_elsewhere(checkpoints, tmp_path, monkeypatch, capfd)
     (tmp_path / 'elsewhere').mkdir()
     checkpoints.write(contents(2))
     checkpoints.write(contents(3))
-    refuge, = (tmp_path / 'elsewhere').iterdir()
-    assert kept(refuge) == [2, 3]
-    assert torch.load(refuge / 'training_states/3.state', weights_only=True)['iter'] == 3
+    fallback_folder, = (tmp_path / 'elsewhere').iterdir()
+    assert kept(fallback_folder) == [2, 3]
+    assert torch.load(fallback_folder / 'training_states/3.state', weights_only=True)['iter'] == 3
     assert torch.load(tmp_path / 'models/net_g_1.pth', weights_only=True)['params']['weight'].tolist() == [1, 1]
 
 
@@ -165,12 +165,12 @@ def test_the_summary_of_a_run_with_a_full_disk(stock, options):
     text = done.stdout + done.stderr
     assert done.returncode == 0 and 'Traceback' not in text, text
     assert 'enforce fail' not in text and 'no such file' not in text
-    refuge = Path(re.search(r'cannot be saved in \S+ \(No space left on device\); it is in (\S+)\. ', text)[1])
+    fallback_folder = Path(re.search(r'cannot be saved in \S+ \(No space left on device\); it is in (\S+)\. ', text)[1])
     student = re.search(r'^Student: (.*)$', text, re.MULTILINE)[1]
-    assert (stock.folder / student).samefile(refuge / 'models/net_g_latest.pth')
+    assert (stock.folder / student).samefile(fallback_folder / 'models/net_g_latest.pth')
     assert 'psnr' in done.stdout and 'Neither tables nor picture can be written in' in done.stdout
     assert 'No space left on device' in done.stdout.splitlines()[-2]
-    shutil.rmtree(refuge)
+    shutil.rmtree(fallback_folder)
 
 
 @pytest.mark.slow
@@ -183,9 +183,9 @@ def test_a_run_whose_disk_is_full(stock, options):
         (states / f'{name}.state').unlink()
     (states / '4.state').mkdir()  # the name is taken, and cannot be replaced by a file
     (states / '6.state').mkdir()
-    refuge = Path(tempfile.mkdtemp())  # the loader's workers have sockets there, whose paths must be short
-    log = stock.ok('sdakd train', options, '--auto_resume', env={'TMPDIR': str(refuge)})
+    fallback_folder = Path(tempfile.mkdtemp())  # the loader's workers have sockets there, whose paths must be short
+    log = stock.ok('sdakd train', options, '--auto_resume', env={'TMPDIR': str(fallback_folder)})
     assert log.count('The checkpoint cannot be saved in') == 2 and 'iter:       6' in log
-    saved, = refuge.glob('sdakd_checkpoints_*')
+    saved, = fallback_folder.glob('sdakd_checkpoints_*')
     assert {path.name for path in (saved / 'training_states').iterdir()} == {'4.state', '6.state'}
-    shutil.rmtree(refuge)
+    shutil.rmtree(fallback_folder)

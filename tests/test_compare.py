@@ -16,10 +16,10 @@ from sdakd_plugin import cli
 from sdakd_plugin.archs.gcfsr_arch import GCFSR
 from sdakd_plugin.data.sample_image_dataset import SampleImageDataset
 from sdakd_plugin.distillation.calling import super_resolve
-from sdakd_plugin.evaluation import compare, cost
+from sdakd_plugin.evaluation import cost, quality
+from sdakd_plugin.evaluation.challenge_score import challenge_score
 from sdakd_plugin.evaluation.comparison import Comparison
 from sdakd_plugin.evaluation.picture import side_by_side
-from sdakd_plugin.evaluation.score import challenge_score
 from sdakd_plugin.inference.model import load_model
 from sdakd_plugin.metrics import dists_metric
 from tests.test_iqa_metric import fresh, pyiqa  # noqa: F401
@@ -34,8 +34,8 @@ def dataset():
 
 
 def test_metrics_are_basicsrs_means_over_the_images(dataset):
-    metrics = compare.default_metrics(4)
-    results = compare.compare({'bicubic': compare.bicubic}, dataset, metrics, keep=4)
+    metrics = quality.default_metrics(4)
+    results = quality.compare({'bicubic': quality.bicubic}, dataset, metrics, keep=4)
     images, truths = results['bicubic'].images, results['GT'].images
     expected = [calculate_psnr(images[name], truths[name], 4, test_y_channel=True) for name in images]
     assert len(expected) == 4
@@ -46,17 +46,17 @@ def test_bicubic_is_the_benchmarks_baseline(shared):
     from basicsr.data import build_dataset
     block = {'name': 'Set5', 'type': 'PairedImageDataset', 'phase': 'val', 'scale': 4, 'io_backend': {'type': 'disk'},
              'dataroot_gt': str(shared / 'data/Set5/HR'), 'dataroot_lq': str(shared / 'data/Set5/LR_bicubic_x4')}
-    result = compare.compare({'bicubic': compare.bicubic}, build_dataset(block), compare.default_metrics(4))
+    result = quality.compare({'bicubic': quality.bicubic}, build_dataset(block), quality.default_metrics(4))
     assert result['bicubic'].metrics['psnr'] == pytest.approx(28.43, abs=0.01)
 
 
 def test_only_the_pictures_that_are_shown_are_kept(dataset):
-    results = compare.compare({'bicubic': compare.bicubic}, dataset, {}, keep=2)
+    results = quality.compare({'bicubic': quality.bicubic}, dataset, {}, keep=2)
     assert all(len(result.images) == 2 for result in results.values())
 
 
 def test_the_picture_has_a_column_a_method_and_a_row_an_image(dataset):
-    results = compare.compare({'bicubic': compare.bicubic}, dataset, {})
+    results = quality.compare({'bicubic': quality.bicubic}, dataset, {})
     sheet = side_by_side({name: results[name].images for name in ('LR', 'bicubic', 'GT')}, {'bicubic': 'psnr 1.00'})
     assert sheet.size == (3 * (256 + 6) + 6, 46 + 3 * (256 + 6))
 
@@ -69,7 +69,7 @@ def test_grey_images_are_shown_too():
         def __getitem__(self, index):
             return {'lq': torch.rand(1, 16, 16), 'gt': torch.rand(1, 64, 64), 'lq_path': 'a.png'}
 
-    results = compare.compare({}, Grey(), {})
+    results = quality.compare({}, Grey(), {})
     assert results['GT'].images['a'].shape == (64, 64, 3)
 
 
@@ -86,7 +86,7 @@ def test_bicubic_enlarges_to_the_size_that_is_wanted(size):
     """GCFSR's images have any scale; a ramp stays a ramp, whose ends are those of the size."""
     lq = torch.linspace(0, 1, size[1]).expand(1, 3, *size).contiguous()
     wanted = tuple(round(side * 64 / size[0]) for side in size)
-    sr = compare.bicubic(lq, wanted)
+    sr = quality.bicubic(lq, wanted)
     assert sr.shape == (1, 3, *wanted)
     expected = torch.nn.functional.interpolate(lq, wanted, mode='bicubic', align_corners=False)
     assert (sr - expected)[..., 8:-8].abs().max() < 0.02
@@ -98,7 +98,7 @@ def test_gcfsr_is_compared_and_counted_as_it_is_called():
     lq = torch.rand(1, 3, 16, 16)
     with torch.no_grad():
         expected = super_resolve(net, lq)
-    assert torch.equal(compare.network(net, torch.device('cpu'))(lq, (64, 64)), expected)
+    assert torch.equal(quality.network(net, torch.device('cpu'))(lq, (64, 64)), expected)
     found = cost.count(net, (3, 16, 16))
     assert found.parameters == sum(p.numel() for p in net.parameters()) and found.multiply_adds > found.parameters
     assert cost.seconds(net, lq, repeat=1) > 0
@@ -232,7 +232,7 @@ def test_dists_has_a_column(pair, models, vgg16, capsys):
     found = json.loads((pair / 'out/compare.json').read_text())
     assert found['metrics']['dists']['better'] == 'lower' and 'score' not in found['metrics']
     gt, lq = (cv2.imread(str(pair / kind / 'coffee.png')) for kind in ('HR', 'LR'))
-    enlarged = tensor2img([compare.bicubic(img2tensor(lq / np.float32(255)).unsqueeze(0), (192, 192))])
+    enlarged = tensor2img([quality.bicubic(img2tensor(lq / np.float32(255)).unsqueeze(0), (192, 192))])
     assert found['images']['coffee.png']['bicubic']['dists'] == pytest.approx(
         dists_metric.calculate_dists(enlarged, gt, backbone_path=str(vgg16)), abs=1e-5)
 

@@ -1,4 +1,4 @@
-"""Whole runs through stock ``basicsr/train.py`` and ``basicsr/test.py``, as a user starts them."""
+"""LoggedInteger runs through stock ``basicsr/train.py`` and ``basicsr/test.py``, as a user starts them."""
 import json
 import re
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 from basicsr.archs import build_network
 
-from sdakd_plugin.distillation.execution import Execution
+from sdakd_plugin.distillation.forward_pass import ForwardPass
 from sdakd_plugin.errors import UserError
 from tests.conftest import UNET
 from tests.test_gcfsr_training import run  # noqa: F401
@@ -73,9 +73,9 @@ def test_what_leaves_a_network_is_float32_but_inside_it_is_not():
                          'num_grow_ch': 4})
     seen = []
     net.conv_body.register_forward_hook(lambda module, inputs, output: seen.append(output.dtype))
-    execution = Execution(CPU, 'bfloat16', channels_last=True)
-    execution.prepare(net)
-    out = execution(lambda net, images: net(images), net, torch.rand(1, 3, 8, 8))
+    forward_pass = ForwardPass(CPU, 'bfloat16', channels_last=True)
+    forward_pass.prepare(net)
+    out = forward_pass(lambda net, images: net(images), net, torch.rand(1, 3, 8, 8))
     assert out.dtype is torch.float32 and seen == [torch.bfloat16]
     assert net.conv_first.weight.is_contiguous(memory_format=torch.channels_last)
 
@@ -87,9 +87,9 @@ def test_spectral_norm_stays_in_float32():
     other = copy.deepcopy(net)
     images = torch.rand(1, 3, 16, 16)
     net(images)
-    execution = Execution(CPU, 'bfloat16')
-    execution.prepare(other)
-    scores = execution(lambda net, images: net(images), other, images)
+    forward_pass = ForwardPass(CPU, 'bfloat16')
+    forward_pass.prepare(other)
+    scores = forward_pass(lambda net, images: net(images), other, images)
     assert scores.dtype is torch.float32
     vectors = {name: value for name, value in net.state_dict().items() if name.endswith(('_u', '_v'))}
     assert len(vectors) == 16

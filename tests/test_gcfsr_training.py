@@ -22,7 +22,7 @@ from sdakd_plugin.checks.run import check
 from sdakd_plugin.data.bicubic import resize
 from sdakd_plugin.data.scales import AtScale, ScaleDraw, at_scales, degrade
 from sdakd_plugin.distillation.calling import ImageToImage, score, super_resolve
-from sdakd_plugin.distillation.execution import Execution
+from sdakd_plugin.distillation.forward_pass import ForwardPass
 from sdakd_plugin.distillation.teacher import Teacher
 from sdakd_plugin.errors import UserError
 from sdakd_plugin.models.sdakd_model import SDAKDModel
@@ -363,7 +363,7 @@ class TestTeacher:
         state = net.state_dict()
         torch.save({key: state} if key else state, tmp_path / 'teacher.pth')
         teacher = Teacher(TeacherOptions(pretrain_network_g=str(tmp_path / 'teacher.pth')),
-                          Execution(torch.device('cpu')))
+                          ForwardPass(torch.device('cpu')))
         assert type(teacher.net_g) is type(net)
         lq = torch.rand(1, 3, 16, 16)
         answer = teacher.generate(lq, ['conv_body_down.0', 'style_convs.1'])

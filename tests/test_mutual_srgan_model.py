@@ -9,7 +9,7 @@ from basicsr.utils import set_random_seed
 
 from sdakd_plugin.checks.run import check
 from sdakd_plugin.distillation.discriminator import Batch, Player, backward
-from sdakd_plugin.distillation.mutual import make_mutual
+from sdakd_plugin.distillation.exchange import make_exchange
 from sdakd_plugin.errors import UserError
 from sdakd_plugin.options import parse
 from tests.conftest import UNET
@@ -104,7 +104,7 @@ def test_the_exchange_is_the_equation_and_gradients_stay_with_their_member(cohor
     options = parse(copy.deepcopy(cohort) | DEFAULTS)
     weights = (0.5, -1.0, 2.0)
     nets = [Scorer(weight) for weight in weights]
-    mutual = make_mutual(cohort['train']['mutual_opt'] | {'loss_weight': 0.3, 'temperature': 2.0}, options, nets,
+    mutual = make_exchange(cohort['train']['mutual_opt'] | {'loss_weight': 0.3, 'temperature': 2.0}, options, nets,
                          torch.device('cpu'))
     torch.manual_seed(0)
     images = [torch.rand(2, 3, 8, 8) for _ in range(4)]  # the truth, and each member's output

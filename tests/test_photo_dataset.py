@@ -23,7 +23,7 @@ from sdakd_plugin.data.published import KERNELS, SETTINGS, completed
 from sdakd_plugin.data.sample_image_dataset import bicubic_reduction
 from sdakd_plugin.errors import UserError
 from sdakd_plugin.options import DEGRADATION_KEYS, parse
-from sdakd_plugin.teacher_cache.teacher_cache import TeacherCache, with_cache
+from sdakd_plugin.teacher_cache.cache import TeacherCache, with_cache
 from sdakd_plugin.weights.frozen import load_frozen
 from tests.conftest import ROOT, TEACHER, UNET
 from tests.test_cache import fill, items, refused

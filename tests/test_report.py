@@ -12,8 +12,8 @@ from basicsr.archs.rrdbnet_arch import RRDBNet
 
 from sdakd_plugin import cli
 from sdakd_plugin.archs.gcfsr_arch import GCFSR
-from sdakd_plugin.evaluation import budget, cost, report, subjects
-from sdakd_plugin.evaluation.peak import peak_memory
+from sdakd_plugin.evaluation import budget, cost, cost_report, subjects
+from sdakd_plugin.evaluation.peak_memory import peak_memory
 
 SMALL = {'type': 'RRDBNet', 'num_in_ch': 3, 'num_out_ch': 3, 'num_feat': 8, 'num_block': 1, 'num_grow_ch': 4}
 LARGE = {**SMALL, 'num_feat': 64, 'num_grow_ch': 32}
@@ -83,10 +83,10 @@ def test_memory_grows_by_what_the_features_take():
 def test_without_fork_a_process_is_started_anew():
     """As on Windows, where the start method fork does not exist."""
     code = ('import multiprocessing.context as context, os\n'
-            'from sdakd_plugin.evaluation import peak\n'
+            'from sdakd_plugin.evaluation import peak_memory\n'
             'if __name__ == "__main__":\n'
             '    del os.fork, context._concrete_contexts["fork"]\n'
-            f'    (found,), = peak.main([{SMALL}], [16], "cpu", 1)\n'
+            f'    (found,), = peak_memory.main([{SMALL}], [16], "cpu", 1)\n'
             '    assert found > 0\n')
     done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
@@ -112,12 +112,12 @@ def test_passes_are_made_in_turns():
 def test_an_option_file_without_checkpoints_has_random_weights(options, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     unknown = [[None]] * 2  # as where the system is not Linux
-    monkeypatch.setattr(report, 'peak_memory', lambda networks, sizes, device: unknown)
+    monkeypatch.setattr(cost_report, 'peak_memory', lambda networks, sizes, device: unknown)
     (tmp_path / 'opt.yml').write_text(yaml.safe_dump(options))
     assert run('-opt', 'opt.yml', '--size', 16, '--repeat', 1) == 0
     lines = capsys.readouterr().out.splitlines()
     weights = next(line for line in lines if line.startswith('weights'))
-    assert weights.split('  ')[-1] == report.RANDOM and options['teacher']['pretrain_network_g'] in weights
+    assert weights.split('  ')[-1] == cost_report.RANDOM and options['teacher']['pretrain_network_g'] in weights
     assert next(line for line in lines if line.startswith('memory')).split() == ['memory,', '16x16']  # unknown: empty
 
 
@@ -161,7 +161,7 @@ def test_a_mistake_costs_one_line(arguments, message, capsys):
 
 def test_the_budget_of_efficiency(files, tmp_path, monkeypatch, capsys):
     """Four blocks of x4plus are small enough, but have too much to do. The teacher is not asked."""
-    monkeypatch.setattr(report, 'peak_memory', lambda networks, sizes, device: [[None]] * 3)  # takes seconds
+    monkeypatch.setattr(cost_report, 'peak_memory', lambda networks, sizes, device: [[None]] * 3)  # takes seconds
     four = {**LARGE, 'num_block': 4}
     torch.save({'params': build_network(four).state_dict()}, tmp_path / 'four.pth')
     assert run('--teacher', files / 'large.pth', '--student', files / 'small.pth', '--student', tmp_path / 'four.pth',

@@ -11,7 +11,7 @@ from torch import nn
 from sdakd_plugin.distillation.calling import super_resolve
 from sdakd_plugin.errors import UserError
 from sdakd_plugin.options import TeacherOptions, parse
-from sdakd_plugin.slimming.slimming import slim, spread, weights_from_teacher
+from sdakd_plugin.slimming.slim import slim, spread, weights_from_teacher
 from sdakd_plugin.slimming.wiring import FAMILIES
 from tests.conftest import STUDENT, UNET
 

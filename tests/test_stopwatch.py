@@ -6,7 +6,7 @@ import pytest
 import torch
 from basicsr.models.sr_model import SRModel
 
-from sdakd_plugin.models import milestones
+from sdakd_plugin.models import stage_validation
 from sdakd_plugin.resume import run_position, stopwatch
 from sdakd_plugin.resume.stopwatch import Stopwatch
 from tests.test_sdakd_model import build, steps
@@ -84,9 +84,9 @@ def test_validations_tell_the_seconds_of_training_without_their_own(options, tmp
     begun = time.perf_counter()
     for iteration in (1, 2):
         steps(model, iteration, iteration)
-        model.milestones.validate(iteration)
+        model.stage_validation.validate(iteration)
     total = time.perf_counter() - begun
-    entries = milestones.read(str(tmp_path / 'validations.json'))
+    entries = stage_validation.read(str(tmp_path / 'validations.json'))
     first, second = (entry['elapsed'] for entry in entries)
     assert 0 < first < second < total - 0.6
     assert model.training_state(0, 2).keys() == {'epoch', 'iter', 'optimizers', 'schedulers', 'connectors', 'stage',
@@ -116,5 +116,5 @@ def test_an_old_file_of_validations_is_read(options, tmp_path):
     torch.manual_seed(0)
     model = build(options)
     model.opt['val'] = options['val']
-    model.milestones.resume(4)
+    model.stage_validation.resume(4)
     assert model.best_metric_results['val']['psnr']['val'] == 30.0

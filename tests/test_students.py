@@ -35,7 +35,7 @@ def enlarged(name, lq):
 
 
 def bicubic(lq):
-    from sdakd_plugin.evaluation.compare import bicubic as enlarge
+    from sdakd_plugin.evaluation.quality import bicubic as enlarge
     tensor = img2tensor(lq.astype(np.float32) / 255, bgr2rgb=False)[None]
     return tensor2img([enlarge(tensor, (lq.shape[0] * 4, lq.shape[1] * 4))], rgb2bgr=False)
 

@@ -10,7 +10,7 @@ from torch import nn
 
 from sdakd_plugin.distillation.balance import Balance
 from sdakd_plugin.distillation.stages import Schedule
-from sdakd_plugin.distillation.updates import Updates, not_finite
+from sdakd_plugin.distillation.updates import OptimizerSteps, not_finite
 from sdakd_plugin.options import StageOptions
 from tests.conftest import UNET
 from tests.test_sdakd_model import batch, build, steps
@@ -160,7 +160,7 @@ def test_not_finite_names_each():
 
 
 def test_float16_lowers_its_scale_and_keeps_it(options):
-    updates = Updates(5, True, torch.device('cpu'))
+    updates = OptimizerSteps(5, True, torch.device('cpu'))
     model = build(options)
     stage = model.schedule.stages[0]
     net = nn.Linear(1, 1)
@@ -170,14 +170,14 @@ def test_float16_lowers_its_scale_and_keeps_it(options):
     updates.step(optimizer, {}, 1, stage)
     updates.end_iteration()
     assert net.weight.item() == before and updates.scaler.get_scale() == scale / 2
-    other = Updates(5, True, torch.device('cpu'))
+    other = OptimizerSteps(5, True, torch.device('cpu'))
     other.load_state(updates.state())
     assert other.scaler.get_scale() == scale / 2
 
 
 def test_float16_and_an_iteration_without_a_step():
     """On a GPU, where the flags of earlier steps may still be unread."""
-    updates = Updates(5, True, torch.device('meta'))  # any but the CPU
+    updates = OptimizerSteps(5, True, torch.device('meta'))  # any but the CPU
     updates.scaler = torch.amp.GradScaler('cpu', init_scale=4.0)
     stage = Schedule.of([StageOptions(name='all', iters=3, losses=['pixel'])]).at(1)
     net = nn.Linear(1, 1)

@@ -18,7 +18,7 @@ from sdakd_plugin.errors import UserError
 from sdakd_plugin.inference.images import image_files, read_image
 from sdakd_plugin.inference.model import load_model
 from sdakd_plugin.inference.upscale import Upscaler
-from sdakd_plugin.utils import memory
+from sdakd_plugin.utils import available_memory
 from tests.test_doors import lively
 
 CHANNELS = {'num_in_ch': 3, 'num_out_ch': 3}
@@ -219,7 +219,7 @@ def test_a_tile_that_fails_is_not_replaced_by_the_one_before(model, monkeypatch)
 
 def test_an_image_beyond_the_memory_is_refused_with_the_advice_to_tile(upscale, monkeypatch) -> None:
     cv2.imwrite('in.png', picture(240, 16, 3))
-    monkeypatch.setattr(memory, 'available', lambda: 6 << 20)
+    monkeypatch.setattr(available_memory, 'available', lambda: 6 << 20)
     code, _, errors = upscale('in.png', 'out.png')
     assert code == 1 and 'in.png: 16x240 pixels' in errors[0] and '--tile 256' in errors[0]
     assert os.listdir() == ['in.png']
@@ -228,7 +228,7 @@ def test_an_image_beyond_the_memory_is_refused_with_the_advice_to_tile(upscale, 
 
 def test_what_torch_cannot_allocate_is_one_line_too(model, monkeypatch) -> None:
     upscaler = Upscaler(load_model(model, '--model'), CPU)
-    monkeypatch.setattr(memory, 'available', lambda: None)
+    monkeypatch.setattr(available_memory, 'available', lambda: None)
     used = int(Path('/proc/self/statm').read_text().split()[0]) * resource.getpagesize()
     limits = resource.getrlimit(resource.RLIMIT_AS)
     resource.setrlimit(resource.RLIMIT_AS, (used + (64 << 20), limits[1]))

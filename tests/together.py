@@ -9,7 +9,7 @@ from basicsr.models import build_model
 from basicsr.utils import options as basicsr_options
 from torch import distributed
 
-from sdakd_plugin.resume.resume import load_resume_state
+from sdakd_plugin.resume.training_state import load_resume_state
 
 BATCH = 4  # images, of all processes together
 

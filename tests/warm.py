@@ -17,7 +17,7 @@ torch.set_num_threads(1)  # and no operation: a process that has started threads
 import basicsr  # noqa: E402, F401
 
 import sdakd_plugin.commands.basicsr  # noqa: E402
-import sdakd_plugin.evaluation.summary  # noqa: E402, F401
+import sdakd_plugin.evaluation.run_summary  # noqa: E402, F401
 from sdakd_plugin.cli import main  # noqa: E402
 
 

@@ -56,7 +56,7 @@ def generator_parts(model: Any) -> dict[str, Step]:
 
 
 def discriminator_parts(model: Any) -> dict[str, Step]:
-    run, net, gan, optimizer = model.execution, model.net_d, model.terms['gan'].loss, model.d_optimizers[0]
+    run, net, gan, optimizer = model.forward_pass, model.net_d, model.terms['gan'].loss, model.d_optimizers[0]
 
     def through() -> None:
         net.requires_grad_(False)

@@ -10,7 +10,7 @@ from benchmarks.step.plain import PlainLoop
 from benchmarks.step.setting import Setting
 from benchmarks.step.timing import Step
 from benchmarks.step.training import Training
-from sdakd_plugin.distillation.execution import Execution
+from sdakd_plugin.distillation.forward_pass import ForwardPass
 from sdakd_plugin.distillation.teacher import Teacher
 from sdakd_plugin.options import parse
 
@@ -131,7 +131,7 @@ def teacher_alone(opt: Options, setting: Setting) -> Step:
     """The teacher's pass to the last tapped layer, its features kept."""
     block = parse(opt).teacher
     assert block is not None
-    teacher = Teacher(block, Execution(setting.device, setting.amp_teacher, setting.channels_last))
+    teacher = Teacher(block, ForwardPass(setting.device, setting.amp_teacher, setting.channels_last))
     lq, layers = setting.images()['lq'], opt['train']['feature_opt']['layers']
     return lambda: floor.drop(teacher.generate(lq, layers, image=False))
 

@@ -6,8 +6,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from statistics import mean, stdev
 
+from sdakd_plugin.ablation.paired_difference import SAME, Difference, difference, time_to
 from sdakd_plugin.ablation.results import Outcome, Results
-from sdakd_plugin.ablation.statistics import SAME, Difference, difference, time_to
 from sdakd_plugin.evaluation.table import Row, cell, markdown
 from sdakd_plugin.weights.files import new_file
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from sdakd_plugin.ablation.plan import Run
 from sdakd_plugin.errors import UserError
-from sdakd_plugin.models import milestones
+from sdakd_plugin.models import stage_validation
 from sdakd_plugin.weights.files import new_file
 
 FILE = 'ablation.json'
@@ -110,10 +110,10 @@ class Results:
 
 def outcome_of(run: Run, machine: str) -> Outcome | None:
     """What a run has recorded, ``None`` if it is not finished."""
-    files = sorted(run.experiment.glob(f'{milestones.ALL}*.json'))
+    files = sorted(run.experiment.glob(f'{stage_validation.ALL}*.json'))
     if not files or not any(run.experiment.glob('models/net_g*_latest.pth')):
         return None
-    curve = average([milestones.read(str(path)) for path in files])
+    curve = average([stage_validation.read(str(path)) for path in files])
     if not curve or curve[-1]['iter'] != run.opt['train']['total_iter']:
         return None
     return Outcome(run.arm, run.seed, run.fingerprint, machine, curve)

@@ -23,8 +23,8 @@ from sdakd_plugin.data.whole_image_dataset import WholeImageDataset
 from sdakd_plugin.errors import UserError, nearest
 from sdakd_plugin.inference.images import read_image
 from sdakd_plugin.utils import random_state
+from sdakd_plugin.utils.available_memory import available
 from sdakd_plugin.utils.build import registered
-from sdakd_plugin.utils.memory import available
 
 DISK = {'type': 'disk'}
 # Of the images of a run, so many seconds' worth are looked at, evenly spread over each set: a header takes 0.1 ms, all

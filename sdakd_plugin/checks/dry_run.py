@@ -12,7 +12,7 @@ from basicsr.data import build_dataset
 from torch.utils.data import default_collate
 
 from sdakd_plugin.checks.run import quiet
-from sdakd_plugin.data.named_errors import naming
+from sdakd_plugin.data.named_errors import with_image_names
 from sdakd_plugin.distillation.stages import Schedule, Stage
 from sdakd_plugin.errors import UserError
 from sdakd_plugin.options import TrainOptions
@@ -75,7 +75,7 @@ def first_batch(opt: Mapping[str, Any]) -> dict[str, Any]:
     """The first images of the training set as a batch: two, or one where the batch of the run is odd, since the
     training-pair pool of the degradation holds whole batches."""
     block = deepcopy(opt['datasets']['train'])
-    dataset = naming(build_dataset)(block)
+    dataset = with_image_names(build_dataset)(block)
     count = 1 if block['batch_size_per_gpu'] % 2 else 2
     batch: dict[str, Any] = default_collate([dataset[index % len(dataset)] for index in range(count)])
     return batch

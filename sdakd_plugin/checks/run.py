@@ -18,19 +18,19 @@ from basicsr.utils import check_resume
 from basicsr.utils.logger import initialized_logger
 from basicsr.utils.registry import MODEL_REGISTRY
 
+from sdakd_plugin.checks.batch_memory import tally
 from sdakd_plugin.checks.data import check_datasets
 from sdakd_plugin.checks.keys import check_keys, check_targets
-from sdakd_plugin.checks.memory import tally
 from sdakd_plugin.checks.option_file import check_forced, check_keys_are_unique, is_ours, read_yaml
 from sdakd_plugin.data.published import completed
 from sdakd_plugin.distillation.rehearsal import rehearse
 from sdakd_plugin.errors import UserError
-from sdakd_plugin.models.repaired_model import check_device
+from sdakd_plugin.models.plugin_model import check_device
 from sdakd_plugin.options import Options, parse
 from sdakd_plugin.resume import run_position
-from sdakd_plugin.resume.resume import newest, read_state
-from sdakd_plugin.teacher_cache.fill_cache import fill
-from sdakd_plugin.teacher_cache.teacher_cache import TeacherCache, asks_for_cache, lacking, with_cache
+from sdakd_plugin.resume.training_state import newest, read_state
+from sdakd_plugin.teacher_cache.cache import TeacherCache, asks_for_cache, lacking, with_cache
+from sdakd_plugin.teacher_cache.fill import fill
 from sdakd_plugin.utils import random_state
 from sdakd_plugin.utils.random_state import undisturbed_rng
 

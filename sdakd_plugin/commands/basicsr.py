@@ -19,7 +19,7 @@ def train(arguments: Sequence[str]) -> None:
     opt = train_alone(arguments, os.getcwd())
     if opt['rank'] == 0 and opt.get('val'):
         from sdakd_plugin.checks.run import quiet
-        from sdakd_plugin.evaluation.summary import summarise
+        from sdakd_plugin.evaluation.run_summary import summarise
         from sdakd_plugin.resume import run_position
         print('Comparing bicubic, teacher and student ...', flush=True)
         checkpoints = getattr(run_position.current.model, 'checkpoints', None)  # models of BasicSR have none
@@ -46,10 +46,10 @@ def train_alone(arguments: Sequence[str], root: str) -> dict[str, Any]:
         Interrupted: by one of the signals.
     """
     stock = _stock('train', arguments)
-    from sdakd_plugin.data.named_errors import naming
+    from sdakd_plugin.data.named_errors import with_image_names
     from sdakd_plugin.resume import run_position
     from sdakd_plugin.resume.interruption import Interruption
-    from sdakd_plugin.resume.resume import load_resume_state
+    from sdakd_plugin.resume.training_state import load_resume_state
     seen: list[dict[str, Any]] = []
     interruption = Interruption(lambda: run_position.current.outlook())
     parse_options, build_model = stock.parse_options, stock.build_model
@@ -65,7 +65,8 @@ def train_alone(arguments: Sequence[str], root: str) -> dict[str, Any]:
         return model
 
     with replaced(stock, parse_options=remember, build_model=build, load_resume_state=load_resume_state,
-                  build_dataset=naming(stock.build_dataset), MessageLogger=message_logger(stock.MessageLogger)), \
+                  build_dataset=with_image_names(stock.build_dataset),
+                  MessageLogger=message_logger(stock.MessageLogger)), \
             interruption.watch():
         stock.train_pipeline(root)
     return seen[0]
@@ -95,8 +96,8 @@ def replaced(module: Any, **names: Any) -> Iterator[None]:
 def test(arguments: Sequence[str]) -> None:
     """Stock testing."""
     stock = _stock('test', arguments)
-    from sdakd_plugin.data.named_errors import naming
-    with replaced(stock, build_dataset=naming(stock.build_dataset)):
+    from sdakd_plugin.data.named_errors import with_image_names
+    with replaced(stock, build_dataset=with_image_names(stock.build_dataset)):
         stock.test_pipeline(os.getcwd())
 
 

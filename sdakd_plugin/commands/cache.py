@@ -13,8 +13,8 @@ from sdakd_plugin.data.cached_teacher_dataset import image_file
 from sdakd_plugin.data.published import completed
 from sdakd_plugin.errors import UserError
 from sdakd_plugin.options import parse
-from sdakd_plugin.teacher_cache.fill_cache import fill
-from sdakd_plugin.teacher_cache.teacher_cache import TeacherCache
+from sdakd_plugin.teacher_cache.cache import TeacherCache
+from sdakd_plugin.teacher_cache.fill import fill
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -16,7 +16,7 @@ from sdakd_plugin.checks.option_file import is_ours, read_yaml
 from sdakd_plugin.checks.run import check, quiet, read_options
 from sdakd_plugin.models.sdakd_model import gan_remark
 from sdakd_plugin.options import parse
-from sdakd_plugin.teacher_cache.teacher_cache import TeacherCache, asks_for_cache, lacking, with_cache
+from sdakd_plugin.teacher_cache.cache import TeacherCache, asks_for_cache, lacking, with_cache
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

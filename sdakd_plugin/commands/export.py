@@ -38,7 +38,7 @@ def run(arguments: argparse.Namespace) -> int:
         model = load_model(arguments.file, 'FILE')
         if any(path.exists() and path.samefile(model.path) for path in paths):
             raise UserError(f'--out: {model.path} is the file that is exported; name another')
-        exporter = import_module(f'sdakd_plugin.export.export_{arguments.format}')
+        exporter = import_module(f'sdakd_plugin.export.{arguments.format}')
         options = {'spandrel': True} if arguments.spandrel else {}
         exported = exporter.export(model, arguments.fp16, arguments.size, **options)
     for path, content in zip(paths, exported.files.values(), strict=True):

@@ -10,7 +10,7 @@ import basicsr  # noqa: F401  # first: it registers the plugin, whose modules ne
 
 from sdakd_plugin.commands.upscale import pick_device
 from sdakd_plugin.errors import UserError
-from sdakd_plugin.evaluation import budget, report, subjects
+from sdakd_plugin.evaluation import budget, cost_report, subjects
 from sdakd_plugin.evaluation.table import markdown, text
 
 
@@ -35,13 +35,13 @@ def run(arguments: argparse.Namespace) -> int:
     device = pick_device(arguments.device)
     found = _subjects(arguments)
     spent = _spent(arguments.budget, found)
-    entries = report.measure(found, arguments.size, arguments.repeat, device)
-    rows, notes = report.rows(entries), report.notes(entries, device)
+    entries = cost_report.measure(found, arguments.size, arguments.repeat, device)
+    rows, notes = cost_report.rows(entries), cost_report.notes(entries, device)
     if arguments.budget:
         notes += f'\n\n{budget.text(arguments.budget, spent)}'
     print(f'{text(rows)}\n\n{notes}')
     if arguments.json:
-        content = report.as_json(entries, device)
+        content = cost_report.as_json(entries, device)
         if arguments.budget:
             content['budget'] = budget.as_json(arguments.budget, spent)
         _write('--json', arguments.json, json.dumps(content, indent=2))

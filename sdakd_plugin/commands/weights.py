@@ -11,8 +11,8 @@ from sdakd_plugin.checks.run import quiet
 from sdakd_plugin.errors import UserError
 from sdakd_plugin.evaluation.table import text
 from sdakd_plugin.weights.catalogue import catalogue
+from sdakd_plugin.weights.contents import inspect
 from sdakd_plugin.weights.files import atomic_save, new_file
-from sdakd_plugin.weights.inspect import inspect
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

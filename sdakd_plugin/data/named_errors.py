@@ -12,7 +12,7 @@ from sdakd_plugin.utils.registries import full_name
 BuildDataset = Callable[[dict[str, Any]], Any]
 
 
-def naming(build_dataset: BuildDataset) -> BuildDataset:
+def with_image_names(build_dataset: BuildDataset) -> BuildDataset:
     """BasicSR's ``build_dataset``, whose data sets raise a UserError that names the image which cannot be read."""
     def build(opt: dict[str, Any]) -> Any:
         return named(build_dataset({**opt, 'type': full_name(DATASET_REGISTRY, opt['type'])}), opt['name'])

@@ -8,7 +8,7 @@ from basicsr.losses import build_loss as basicsr_build_loss
 from basicsr.utils.registry import LOSS_REGISTRY
 from torch import nn
 
-from sdakd_plugin.distillation.perceptual import vgg_at_hand
+from sdakd_plugin.distillation.perceptual import local_vgg
 from sdakd_plugin.utils.build import build
 
 
@@ -17,6 +17,6 @@ def build_loss(block: Mapping[str, Any], key: str) -> nn.Module:
     def constructor(block: dict[str, Any]) -> nn.Module:
         if block['type'] != 'PerceptualLoss':
             return basicsr_build_loss(block)
-        with vgg_at_hand(block.get('vgg_type', 'vgg19')):
+        with local_vgg(block.get('vgg_type', 'vgg19')):
             return basicsr_build_loss(block)
     return build(constructor, LOSS_REGISTRY, block, key)

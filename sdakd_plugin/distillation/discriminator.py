@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from sdakd_plugin.distillation.calling import score
-from sdakd_plugin.distillation.mutual import Mutual
-from sdakd_plugin.distillation.scored import Scored
+from sdakd_plugin.distillation.discriminator_output import DiscriminatorOutput
+from sdakd_plugin.distillation.exchange import Exchange
 from sdakd_plugin.distillation.taps import Taps
 from sdakd_plugin.distillation.teacher import Teacher
 
@@ -29,7 +29,7 @@ class FeatureDTerm:
         self.loss, self.teacher = loss, teacher
         self.student_layers, self.teacher_layers = tuple(layers), tuple(layers.values())
 
-    def __call__(self, scored: Scored) -> Tensor:
+    def __call__(self, scored: DiscriminatorOutput) -> Tensor:
         return self.loss(scored.features, self.teacher.discriminate(scored.images, self.teacher_layers))
 
 
@@ -41,14 +41,14 @@ class Player:
         net: the network.
         bare: what is inside its distributed wrapper.
         terms: its own further terms.
-        execution: how it scores images; as it is where left out.
+        forward_pass: how it scores images; as it is where left out.
         differentiate: accumulates the gradients of its loss.
     """
 
     net: nn.Module
     bare: nn.Module
     terms: Sequence[FeatureDTerm] = ()
-    execution: Callable[..., Tensor] = lambda call, net, images: call(net, images)
+    forward_pass: Callable[..., Tensor] = lambda call, net, images: call(net, images)
     differentiate: Callable[[Tensor], None] = Tensor.backward
 
 
@@ -61,7 +61,7 @@ class Batch(NamedTuple):
 
 
 def backward(players: Sequence[Player], gan_loss: nn.Module, batches: Sequence[Batch],
-             mutual: Mutual | None = None) -> list[Log]:
+             mutual: Exchange | None = None) -> list[Log]:
     """Accumulate the gradients of every player, batch after batch; for one player that is BasicSR's order.
 
     All players score a batch before any of them learns from it, and each learns before it sees the next batch.
@@ -89,14 +89,15 @@ def backward(players: Sequence[Player], gan_loss: nn.Module, batches: Sequence[B
     return logs
 
 
-def _score(player: Player, images: Tensor, layers: Sequence[str]) -> Scored:
+def _score(player: Player, images: Tensor, layers: Sequence[str]) -> DiscriminatorOutput:
     names = [*layers, *(layer for term in player.terms for layer in term.student_layers)]
     with Taps(player.bare, names) as taps:
-        scores = player.execution(score, player.net, images)
-    return Scored(images, scores, taps.features)
+        scores = player.forward_pass(score, player.net, images)
+    return DiscriminatorOutput(images, scores, taps.features)
 
 
-def _own_losses(player: Player, gan_loss: nn.Module, batch: Batch, scored: Scored, log: Log) -> list[Tensor]:
+def _own_losses(player: Player, gan_loss: nn.Module, batch: Batch, scored: DiscriminatorOutput,
+                log: Log) -> list[Tensor]:
     name = 'real' if batch.is_real else 'fake'
     loss = gan_loss(scored.scores, batch.is_real, is_disc=True)
     log[f'l_d_{name}'] = loss.detach()

@@ -13,7 +13,7 @@ from sdakd_plugin.losses.backbone import fetch, load_features, source
 
 
 @contextmanager
-def vgg_at_hand(vgg_type: str) -> Iterator[None]:
+def local_vgg(vgg_type: str) -> Iterator[None]:
     """Let BasicSR's ``VGGFeatureExtractor`` find the weights of a VGG inside the block.
 
     BasicSR loads ``experiments/pretrained_models/vgg19-dcbb9e9d.pth`` for every type; where that file is of another

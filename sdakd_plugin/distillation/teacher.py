@@ -8,14 +8,14 @@ import torch
 from torch import Tensor, nn
 
 from sdakd_plugin.distillation.calling import score, super_resolve
-from sdakd_plugin.distillation.execution import Execution
+from sdakd_plugin.distillation.forward_pass import ForwardPass
 from sdakd_plugin.distillation.taps import Taps
 from sdakd_plugin.errors import UserError
 from sdakd_plugin.options import TeacherOptions
 from sdakd_plugin.weights.frozen import load_frozen
 
 
-class Answer(NamedTuple):
+class TeacherOutput(NamedTuple):
     """What a teacher says of a batch: its image (n, c, H, W), if asked for, and the features by layer name."""
 
     sr: Tensor | None
@@ -27,14 +27,14 @@ class Teacher:
 
     Args:
         options: that block.
-        execution: where and how the networks run.
+        forward_pass: where and how the networks run.
 
     Raises:
         UserError: unknown network, weights that are missing, unreadable or made for another network.
     """
 
-    def __init__(self, options: TeacherOptions, execution: Execution) -> None:
-        self.execution = execution
+    def __init__(self, options: TeacherOptions, forward_pass: ForwardPass) -> None:
+        self.forward_pass = forward_pass
         self.net_g = self._ready(load_frozen(options.network_g, options.pretrain_network_g, options.param_key_g, 'g'))
         self.net_d: nn.Module | None = None
         if options.pretrain_network_d is not None:
@@ -44,11 +44,11 @@ class Teacher:
             raise UserError('teacher.pretrain_network_d: this key is missing; teacher.network_d needs its weights')
 
     def _ready(self, net: nn.Module) -> nn.Module:
-        return self.execution.prepare(net.to(self.execution.device))
+        return self.forward_pass.prepare(net.to(self.forward_pass.device))
 
     @torch.no_grad()
     def generate(self, lq: Tensor, layers: Iterable[str] = (), image: bool = True,
-                 lq_scale: Tensor | None = None) -> Answer:
+                 lq_scale: Tensor | None = None) -> TeacherOutput:
         """Super-resolve a batch.
 
         Args:
@@ -59,13 +59,13 @@ class Teacher:
         """
         sr = None
         with Taps(self.net_g, layers, stop=not image) as taps:
-            sr = self.execution(super_resolve, self.net_g, lq, lq_scale)
-        return Answer(sr, taps.features)
+            sr = self.forward_pass(super_resolve, self.net_g, lq, lq_scale)
+        return TeacherOutput(sr, taps.features)
 
     @torch.no_grad()
     def discriminate(self, images: Tensor, layers: Iterable[str]) -> dict[str, Tensor]:
         """Features of images (n, c, H, W), range 0..1, in the teacher's discriminator."""
         assert self.net_d is not None
         with Taps(self.net_d, layers, stop=True) as taps:
-            self.execution(score, self.net_d, images)
+            self.forward_pass(score, self.net_d, images)
         return taps.features

@@ -27,7 +27,7 @@ import torch
 from basicsr.losses.loss_util import get_refined_artifact_map
 from torch import Tensor, nn
 
-from sdakd_plugin.distillation.teacher import Answer
+from sdakd_plugin.distillation.teacher import TeacherOutput
 from sdakd_plugin.errors import UserError
 
 TARGETS = ('gt', 'teacher', 'both')
@@ -43,7 +43,7 @@ class GeneratorStep:
         lq, gt, sr: input, ground truth and student's image, (n, c, h, w), range 0..1.
         gt_usm: the sharpened ground truth, where an option asks for it.
         features: the student's, by layer name.
-        ask_teacher, ask_ema, ask_d: run the teacher, the averaged student and the discriminator.
+        run_teacher, run_ema, run_d: run the teacher, the averaged student and the discriminator.
     """
 
     lq: Tensor
@@ -51,13 +51,13 @@ class GeneratorStep:
     sr: Tensor
     gt_usm: Tensor | None
     features: dict[str, Tensor]
-    ask_teacher: Callable[[], Answer]
-    ask_ema: Callable[[], Tensor]
-    ask_d: Callable[[Tensor], Tensor]
+    run_teacher: Callable[[], TeacherOutput]
+    run_ema: Callable[[], Tensor]
+    run_d: Callable[[Tensor], Tensor]
 
     @cached_property
-    def teacher(self) -> Answer:
-        return self.ask_teacher()
+    def teacher(self) -> TeacherOutput:
+        return self.run_teacher()
 
 
 class Term(ABC):
@@ -117,7 +117,7 @@ class ArtifactTerm(Term):
     """LDL: the pixel loss where the student has artefacts that its moving average has not (Liang et al., CVPR 2022)."""
 
     def __call__(self, step: GeneratorStep) -> dict[str, Tensor]:
-        weight = get_refined_artifact_map(step.gt, step.sr, step.ask_ema(), 7)
+        weight = get_refined_artifact_map(step.gt, step.sr, step.run_ema(), 7)
         return {self.log_name: self.loss(torch.mul(weight, step.sr), torch.mul(weight, step.gt))}
 
 
@@ -125,7 +125,7 @@ class AdversarialTerm(Term):
     """The student against its discriminator."""
 
     def __call__(self, step: GeneratorStep) -> dict[str, Tensor]:
-        return {self.log_name: self.loss(step.ask_d(step.sr), True, is_disc=False)}
+        return {self.log_name: self.loss(step.run_d(step.sr), True, is_disc=False)}
 
 
 class FeatureTerm(Term):

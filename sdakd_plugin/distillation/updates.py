@@ -23,7 +23,7 @@ class Checked(NamedTuple):
     bad: Tensor
 
 
-class Updates:
+class OptimizerSteps:
     """Steps the optimizers of a model. A step whose loss or gradient is not finite is skipped and reported.
 
     A fused optimizer decides on the device whether it steps, so that nobody waits for a GPU; what was skipped is

@@ -13,9 +13,9 @@ from basicsr.utils import img2tensor, tensor2img
 from torch import Tensor
 
 from sdakd_plugin.errors import UserError
-from sdakd_plugin.evaluation import compare, cost
+from sdakd_plugin.evaluation import cost, quality
+from sdakd_plugin.evaluation.challenge_score import challenge_score
 from sdakd_plugin.evaluation.pairs import Pair, read_pair
-from sdakd_plugin.evaluation.score import challenge_score
 from sdakd_plugin.evaluation.table import Row
 from sdakd_plugin.inference.model import Model, load_model
 from sdakd_plugin.inference.upscale import Upscaler
@@ -41,7 +41,7 @@ class Comparison:
     """
 
     scale: int | None
-    metrics: compare.Metrics
+    metrics: quality.Metrics
     costs: dict[str, Values]
     networks: dict[str, str]
     machine: str
@@ -141,7 +141,7 @@ def metrics(crop_border: int, backbone: str | None, vgg: str | None = None,
         vgg: the file of DISTS' VGG16, ``None``: no DISTS.
         iqa: pyiqa's metric -> ``'higher'`` or ``'lower'``, what is better; its NIQE takes the place of BasicSR's.
     """
-    found = {name: {**block, 'better': 'higher'} for name, block in compare.default_metrics(crop_border).items()}
+    found = {name: {**block, 'better': 'higher'} for name, block in quality.default_metrics(crop_border).items()}
     if backbone is not None:
         found['lpips'] = {'type': 'calculate_lpips', 'crop_border': 0, 'net': 'alex',
                           'backbone_path': backbone, 'better': 'lower'}
@@ -164,13 +164,13 @@ def costs(models: Mapping[str, Model], device: torch.device, repeat: int = 3) ->
     return found
 
 
-def methods(models: Mapping[str, Model], device: torch.device, tile: int = 0) -> dict[str, compare.Method]:
+def methods(models: Mapping[str, Model], device: torch.device, tile: int = 0) -> dict[str, quality.Method]:
     """Bicubic and the models, which enlarge as ``sdakd upscale`` does."""
-    return {BICUBIC: compare.bicubic,
+    return {BICUBIC: quality.bicubic,
             **{name: _enlarger(Upscaler(model, device, tile)) for name, model in models.items()}}
 
 
-def run(pairs: Iterable[Pair], methods: Mapping[str, compare.Method], comparison: Comparison,
+def run(pairs: Iterable[Pair], methods: Mapping[str, quality.Method], comparison: Comparison,
         show: Callable[[str, dict[str, np.ndarray]], None], complain: Callable[[str], None]) -> None:
     """Fill a comparison, one image after the other; one that fails does not keep the others from it.
 
@@ -184,7 +184,7 @@ def run(pairs: Iterable[Pair], methods: Mapping[str, compare.Method], comparison
     for pair in pairs:
         try:
             lq, gt = read_pair(pair, comparison.scale)
-            found = compare.compare_image(methods, _tensor(lq), gt, comparison.metrics)
+            found = quality.compare_image(methods, _tensor(lq), gt, comparison.metrics)
         except (UserError, MemoryError, RuntimeError) as error:
             reason = str(error).strip().split('\n')[0]
             comparison.failed[pair.name] = reason if str(pair.gt) in reason else f'{pair.gt}: {reason}'
@@ -194,7 +194,7 @@ def run(pairs: Iterable[Pair], methods: Mapping[str, compare.Method], comparison
         show(pair.name, {'LQ': lq, **{name: outcome.image for name, outcome in found.items()}, 'GT': gt})
 
 
-def _enlarger(upscaler: Upscaler) -> compare.Method:
+def _enlarger(upscaler: Upscaler) -> quality.Method:
     return lambda lq, _size, _lq_scale: _tensor(upscaler.enlarge(tensor2img([lq])))
 
 

@@ -17,7 +17,7 @@ from sdakd_plugin.distillation.calling import ImageToImage
 from sdakd_plugin.errors import UserError
 from sdakd_plugin.inference.images import check_format, encode, image_files, keeps, read_image
 from sdakd_plugin.inference.model import Model
-from sdakd_plugin.utils import memory
+from sdakd_plugin.utils import available_memory
 from sdakd_plugin.weights.files import new_file
 
 TILE_PAD = 64  # pixels; the seams that remain are measured in docs/upscale.md
@@ -49,7 +49,7 @@ class Upscaler(RealESRGANer):
         self.tile_size, self.tile_pad = (-(-size // MULTIPLE) * MULTIPLE for size in (tile, tile_pad))
         self.pre_pad, self.mod_scale, self.half, self.device = 0, None, False, device
         self.model = _Network(model.net).to(device)
-        self.bytes_per_pixel = memory.bytes_per_pixel(self.model) if self.scale else 0.
+        self.bytes_per_pixel = available_memory.bytes_per_pixel(self.model) if self.scale else 0.
 
     def enlarge(self, image: np.ndarray) -> np.ndarray:
         """Enlarge (h, w) grey, (h, w, 3) BGR or (h, w, 4) BGRA, of uint8 or uint16; the result is of the same kind.
@@ -90,7 +90,7 @@ class Upscaler(RealESRGANer):
 
     def _check_memory(self, height: int, width: int) -> None:
         """Refuse what a CPU's memory cannot hold."""
-        available = memory.available() if self.device.type == 'cpu' else None
+        available = available_memory.available() if self.device.type == 'cpu' else None
         side = self.tile_size + 2 * self.tile_pad if self.tile_size else max(height, width)
         needed = self.bytes_per_pixel * min(height, side) * min(width, side)
         if available is not None and needed > available:

@@ -3,6 +3,6 @@ import basicsr  # noqa: F401 - first: it imports all of the plugin, in an order 
 
 from sdakd_plugin.models import (  # noqa: F401
     mutual_srgan_model,
-    repaired_model,
+    plugin_model,
     sdakd_model,
 )

@@ -11,10 +11,10 @@ from basicsr.utils import get_root_logger
 
 from sdakd_plugin import weights
 from sdakd_plugin.errors import UserError
-from sdakd_plugin.models import milestones
+from sdakd_plugin.models import stage_validation
 from sdakd_plugin.options import LoggerOptions
 from sdakd_plugin.resume.interruption import held_back
-from sdakd_plugin.resume.resume import read_state
+from sdakd_plugin.resume.training_state import read_state
 
 NETWORKS, STATES = 'models', 'training_states'  # BasicSR's folders of a run
 
@@ -31,8 +31,8 @@ class Checkpoints:
     def __init__(self, opt: Mapping[str, Any], kept: LoggerOptions, labels: Iterable[str]) -> None:
         self.path, self.kept, self.labels = opt['path'], kept, list(labels)
         self.metrics: Mapping[str, Any] = (opt.get('val') or {}).get('metrics') or {}
-        self.refuge: Path | None = None  # where they go while the run's folder takes none
-        self.fled = False  # whether the last one is there
+        self.fallback_folder: Path | None = None  # where they go while the run's folder takes none
+        self.in_fallback = False  # whether the last one is there
 
     def write(self, contents: Mapping[str, Any]) -> None:
         """Write the files of a checkpoint, each whole or not at all; or all of them elsewhere. A signal waits for it.
@@ -48,17 +48,17 @@ class Checkpoints:
 
     def folder(self, name: str) -> Path:
         """Where the last checkpoint's ``models`` or ``training_states`` are."""
-        return self.refuge / name if self.fled and self.refuge else Path(self.path[name])
+        return self.fallback_folder / name if self.in_fallback and self.fallback_folder else Path(self.path[name])
 
     def _write(self, contents: Mapping[str, Any]) -> None:
         try:
             for name, content in contents.items():
                 weights.atomic_save(content, self.file(name))
         except (OSError, RuntimeError) as error:
-            self.fled = True
-            self._flee(contents, error)
+            self.in_fallback = True
+            self._save_elsewhere(contents, error)
             return
-        self.fled = False
+        self.in_fallback = False
         if self.kept.keep_last is not None and (iteration := _iteration(contents)) is not None:
             self._thin_out(iteration)
 
@@ -67,22 +67,22 @@ class Checkpoints:
         folder, file = name.split('/')
         return Path(self.path[folder]) / file
 
-    def _flee(self, contents: Mapping[str, Any], error: Exception) -> None:
+    def _save_elsewhere(self, contents: Mapping[str, Any], error: Exception) -> None:
         """Write to a temporary folder what the run's folder did not take."""
         logger = get_root_logger()
         try:
-            self.refuge = self.refuge or Path(tempfile.mkdtemp(prefix='sdakd_checkpoints_'))
+            self.fallback_folder = self.fallback_folder or Path(tempfile.mkdtemp(prefix='sdakd_checkpoints_'))
             for name, content in contents.items():
-                (self.refuge / name).parent.mkdir(exist_ok=True)
-                weights.atomic_save(content, self.refuge / name)
+                (self.fallback_folder / name).parent.mkdir(exist_ok=True)
+                weights.atomic_save(content, self.fallback_folder / name)
         except (OSError, RuntimeError) as second:
             logger.error('Training stops: the checkpoint can be saved neither in '
                          f'{self.path[NETWORKS]} ({_reason(error)}) nor in '
-                         f'{self.refuge or tempfile.gettempdir()} ({_reason(second)}). The checkpoints before it are '
-                         'as they were.')
+                         f'{self.fallback_folder or tempfile.gettempdir()} ({_reason(second)}). The checkpoints '
+                         'before it are as they were.')
             raise SystemExit(1) from None
         logger.error(f'The checkpoint cannot be saved in {self.path[NETWORKS]} ({_reason(error)}); it is in '
-                     f'{self.refuge}. To go on from it, copy what is there into the folder of the run.')
+                     f'{self.fallback_folder}. To go on from it, copy what is there into the folder of the run.')
 
     def _thin_out(self, newest: int) -> None:
         """Remove the checkpoints that are neither among the last nor among the best; never before the newest is known
@@ -111,8 +111,8 @@ class Checkpoints:
         """The iterations of the best validations of each student, data set and metric, of those that were saved."""
         best: set[int] = set()
         for label in self.labels:
-            path = Path(self.path['experiments_root']) / milestones.file_name(label, milestones.ALL)
-            entries = [entry for entry in milestones.read(str(path)) if entry['iter'] in saved]
+            path = Path(self.path['experiments_root']) / stage_validation.file_name(label, stage_validation.ALL)
+            entries = [entry for entry in stage_validation.read(str(path)) if entry['iter'] in saved]
             for metric, block in self.metrics.items():
                 for dataset in {entry['dataset'] for entry in entries}:
                     values = {entry['iter']: entry['metrics'].get(metric) for entry in entries

@@ -15,9 +15,9 @@ from basicsr.utils.registry import MODEL_REGISTRY
 from torch import nn
 
 from sdakd_plugin.distillation.discriminator import Batch, backward
-from sdakd_plugin.distillation.mutual import make_mutual
+from sdakd_plugin.distillation.exchange import make_exchange
 from sdakd_plugin.distillation.stages import Schedule, Stage
-from sdakd_plugin.models.repaired_model import RepairedModel, check_device
+from sdakd_plugin.models.plugin_model import PluginModel, check_device
 from sdakd_plugin.models.sdakd_model import SDAKDModel
 from sdakd_plugin.options import MemberOptions, parse
 from sdakd_plugin.utils.random_state import undisturbed_rng
@@ -64,7 +64,7 @@ class Member(SDAKDModel):
 
 
 @MODEL_REGISTRY.register()
-class MutualSRGANModel(RepairedModel):
+class MutualSRGANModel(PluginModel):
     """K complete SRGANs in one run of stock BasicSR. Each is validated, and saved as ``net_g_NAME_*.pth`` and
     ``net_d_NAME_*.pth``; after each validation the log names the best.
 
@@ -101,7 +101,7 @@ class MutualSRGANModel(RepairedModel):
         discriminators = [member.get_bare_model(member.net_d) for member in self.members if member.net_d is not None]
         if 'mutual' in train.losses and discriminators:
             with undisturbed_rng():
-                self.mutual = make_mutual(self.opt['train']['mutual_opt'], self.options, discriminators, self.device)
+                self.mutual = make_exchange(self.opt['train']['mutual_opt'], self.options, discriminators, self.device)
             if self.mutual is not None:
                 self.mutual.distribute(self.model_to_device)
         for number, member in enumerate(self.members):
@@ -198,7 +198,7 @@ class MutualSRGANModel(RepairedModel):
     def resume_training(self, resume_state: dict[str, Any]) -> None:
         super().resume_training(resume_state)
         for member in self.members:
-            member.milestones.resume(resume_state['iter'])
+            member.stage_validation.resume(resume_state['iter'])
 
     @property
     def networks(self) -> dict[str, dict[str, nn.Module]]:

@@ -12,30 +12,30 @@ from torch import Tensor, nn
 from sdakd_plugin.data.degradation import OnlineDegradation, makes_lq
 from sdakd_plugin.data.scales import ScaleDraw
 from sdakd_plugin.distillation.balance import Balance
+from sdakd_plugin.distillation.batch_norm_statistics import BatchNormStatistics
 from sdakd_plugin.distillation.blocks import name_layers
 from sdakd_plugin.distillation.build_loss import build_loss
 from sdakd_plugin.distillation.calling import largest_scale, score, super_resolve
 from sdakd_plugin.distillation.discriminator import Batch, FeatureDTerm, Log, Player, backward
-from sdakd_plugin.distillation.execution import Execution
-from sdakd_plugin.distillation.mutual import Mutual, make_mutual
+from sdakd_plugin.distillation.exchange import Exchange, make_exchange
+from sdakd_plugin.distillation.forward_pass import ForwardPass
 from sdakd_plugin.distillation.r1 import R1
 from sdakd_plugin.distillation.rehearsal import rehearse
 from sdakd_plugin.distillation.stages import Schedule, Stage
-from sdakd_plugin.distillation.statistics import Statistics
 from sdakd_plugin.distillation.taps import Taps
-from sdakd_plugin.distillation.teacher import Answer, Teacher
+from sdakd_plugin.distillation.teacher import Teacher, TeacherOutput
 from sdakd_plugin.distillation.terms import GeneratorStep, Needs, Term, make_term
-from sdakd_plugin.distillation.updates import Updates
+from sdakd_plugin.distillation.updates import OptimizerSteps
 from sdakd_plugin.errors import UserError
-from sdakd_plugin.models.milestones import Milestones
-from sdakd_plugin.models.progress import Progress
-from sdakd_plugin.models.repaired_model import RepairedModel
+from sdakd_plugin.models.plugin_model import PluginModel
+from sdakd_plugin.models.progress_bar import Progress
+from sdakd_plugin.models.stage_validation import StageValidation
 from sdakd_plugin.options import Options
 from sdakd_plugin.utils.build import build_network
 from sdakd_plugin.utils.random_state import undisturbed_rng
 
 
-class Whole(int):
+class LoggedInteger(int):
     """A whole number that stays one in BasicSR's log, which formats every value as ``1.0000e+00``."""
 
     def __format__(self, spec: str) -> str:
@@ -43,7 +43,7 @@ class Whole(int):
 
 
 @MODEL_REGISTRY.register()
-class SDAKDModel(RepairedModel):
+class SDAKDModel(PluginModel):
     """Distils a student generator from a teacher in stages (SDAKD, arXiv 2510.03870).
 
     With one stage and no teacher it computes what BasicSR's ``SRGANModel`` and ``RealESRGANModel`` compute, number for
@@ -67,7 +67,7 @@ class SDAKDModel(RepairedModel):
         self.log: dict[str, Tensor] = {}
         r1 = train.r1_reg_weight, train.net_d_reg_every
         self.r1 = R1(r1[0], r1[1]) if r1[0] and r1[1] else None
-        self.updates = Updates(train.nonfinite_limit, self.execution.dtype is torch.float16, self.device,
+        self.updates = OptimizerSteps(train.nonfinite_limit, self.forward_pass.dtype is torch.float16, self.device,
                                self.label.replace('_', ' of '))
         self.init_ema(train.ema_decay)
         self.net_g.train()
@@ -81,17 +81,17 @@ class SDAKDModel(RepairedModel):
             self.mutual = self.init_mutual()
             self.init_degradation()
         trained = [net for net in (self.net_g, self.net_d, self.net_d_peer) if net is not None]
-        self.statistics = Statistics(trained)
+        self.statistics = BatchNormStatistics(trained)
         self.balance = Balance(self.terms['gan'].loss, train.collapse_after, self.device) if 'gan' in losses else None
         self.setup_optimizers()
         self.setup_schedulers()
         if not self.label and (remark := gan_remark(self.options)):
             get_root_logger().info(remark)
-        self.milestones = Milestones(self)
+        self.stage_validation = StageValidation(self)
         if train.reseed:  # what was built until here drew as many numbers as its networks have weights
             set_random_seed(self.opt['manual_seed'] + self.opt['rank'])
         if not self.opt['path'].get('resume_state'):
-            self.milestones.validate(0)
+            self.stage_validation.validate(0)
 
     def init_teacher(self) -> Teacher | None:
         """The teacher, unless there is none, or all that is asked of it are images that a cache holds."""
@@ -101,8 +101,8 @@ class SDAKDModel(RepairedModel):
         self.reads_cache = self.options.teacher.cache is not None
         if self.reads_cache and not train.losses.keys() & {'feature', 'feature_d'}:
             return None
-        execution = Execution(self.device, train.precision.teacher, train.channels_last)
-        return Teacher(self.options.teacher, execution)
+        forward_pass = ForwardPass(self.device, train.precision.teacher, train.channels_last)
+        return Teacher(self.options.teacher, forward_pass)
 
     def init_discriminator(self, label: str, needed: bool) -> nn.Module | None:
         """Build ``network_<label>`` if a stage trains it."""
@@ -155,11 +155,11 @@ class SDAKDModel(RepairedModel):
                 self.own_connectors[name] = holder.loss
                 holder.loss = self.model_to_device(holder.loss)
 
-    def init_mutual(self) -> Mutual | None:
+    def init_mutual(self) -> Exchange | None:
         if self.net_d is None or self.net_d_peer is None:
             return None
         nets = [self.get_bare_model(net) for net in (self.net_d, self.net_d_peer)]
-        mutual = make_mutual(self.opt['train']['mutual_opt'], self.options, nets, self.device)
+        mutual = make_exchange(self.opt['train']['mutual_opt'], self.options, nets, self.device)
         if mutual is not None:
             mutual.distribute(self.model_to_device)
         return mutual
@@ -253,7 +253,7 @@ class SDAKDModel(RepairedModel):
 
     def generate(self, net: nn.Module) -> Tensor:
         """A generator's images (n, c, H, W) of the batch."""
-        return self.execution(super_resolve, net, self.lq, self.lq_scale)
+        return self.forward_pass(super_resolve, net, self.lq, self.lq_scale)
 
     def train_generator(self, current_iter: int) -> None:
         """The generator's half of an iteration; ``output`` holds its images then."""
@@ -290,25 +290,25 @@ class SDAKDModel(RepairedModel):
         with Taps(self.get_bare_model(self.net_g), needs.student_layers) as taps:
             sr = self.generate(self.net_g)
 
-        def ask_teacher() -> Answer:
+        def run_teacher() -> TeacherOutput:
             kept = self.teacher_image
             if kept is not None and not needs.teacher_layers:
-                return Answer(kept, {})
+                return TeacherOutput(kept, {})
             assert self.teacher is not None
             wants_image = needs.teacher_image and kept is None
             answer = self.teacher.generate(self.lq, needs.teacher_layers, wants_image, self.lq_scale)
-            return answer if kept is None else Answer(kept, answer.features)
+            return answer if kept is None else TeacherOutput(kept, answer.features)
 
         @torch.no_grad()
-        def ask_ema() -> Tensor:
+        def run_ema() -> Tensor:
             return self.generate(self.net_g_ema)
 
-        def ask_d(images: Tensor) -> Tensor:
+        def run_d(images: Tensor) -> Tensor:
             assert self.net_d is not None
-            return self.execution(score, self.net_d, images)
+            return self.forward_pass(score, self.net_d, images)
 
-        return GeneratorStep(self.lq, self.gt, sr, getattr(self, 'gt_usm', None), taps.features, ask_teacher, ask_ema,
-                             ask_d)
+        return GeneratorStep(self.lq, self.gt, sr, getattr(self, 'gt_usm', None), taps.features, run_teacher, run_ema,
+                             run_d)
 
     def step_generator(self, step: GeneratorStep, current_iter: int) -> None:
         losses: Log = {}  # of this step alone: the log may hold the discriminators' already
@@ -362,7 +362,7 @@ class SDAKDModel(RepairedModel):
     def ready_players(self) -> list[Player]:
         """The discriminators, ready to accumulate gradients."""
         terms = [self.d_terms[loss] for loss in self.mode.losses if loss in self.d_terms]
-        players = [Player(net, self.get_bare_model(net), () if number else terms, self.execution,
+        players = [Player(net, self.get_bare_model(net), () if number else terms, self.forward_pass,
                           self.updates.backward)
                    for number, net in enumerate((self.net_d, self.net_d_peer)) if net is not None]
         for player, optimizer in zip(players, self.d_optimizers, strict=True):
@@ -380,7 +380,7 @@ class SDAKDModel(RepairedModel):
         self.updates.end_iteration()
         self.progress.update(current_iter)
         if current_iter == self.mode.last:
-            self.milestones.validate_stage(self.mode)
+            self.stage_validation.validate_stage(self.mode)
 
     def get_current_log(self) -> dict[str, float]:
         """The losses, each generator term's share in the total, and the stage's number.
@@ -394,19 +394,19 @@ class SDAKDModel(RepairedModel):
         terms = {key: abs(value) for key, value in log.items() if key.startswith('l_g_')}
         total = sum(terms.values()) or 1.0
         log.update({f'share_{key[4:]}': value / total for key, value in terms.items()})
-        log['stage'] = Whole(self.mode.number)
+        log['stage'] = LoggedInteger(self.mode.number)
         return log
 
     # ------------------------------------------------------------------------------------- validation and saving
 
     def nondist_validation(self, dataloader: Any, current_iter: Any, tb_logger: Any, save_img: bool) -> None:
         if self.is_train:
-            self.milestones.seen(dataloader)
+            self.stage_validation.seen(dataloader)
         super().nondist_validation(dataloader, current_iter, tb_logger, save_img)
 
     def validated(self, dataset: str, current_iter: Any) -> None:
         if self.is_train and self.opt['val'].get('metrics') is not None:
-            self.milestones.record(dataset, current_iter, self.metric_results)
+            self.stage_validation.record(dataset, current_iter, self.metric_results)
 
     def process_state(self) -> dict[str, Any]:
         pool = self.degradation.state() if isinstance(self.degradation, OnlineDegradation) else {}
@@ -430,7 +430,7 @@ class SDAKDModel(RepairedModel):
 
     def resume_training(self, resume_state: dict[str, Any]) -> None:
         super().resume_training(resume_state)
-        self.milestones.resume(resume_state['iter'])
+        self.stage_validation.resume(resume_state['iter'])
 
     @property
     def networks(self) -> dict[str, dict[str, nn.Module]]:

@@ -77,7 +77,7 @@ class RunPosition:
         """
         self.iteration += self.trained
         self.trained = False
-        batch = self._count(fetch() if self.interruption is None else self._heed(fetch))
+        batch = self._count(fetch() if self.interruption is None else self._fetch_or_stop(fetch))
         self.trained = batch is not None
         return batch
 
@@ -96,7 +96,7 @@ class RunPosition:
         self.consumed += batch is not None
         return batch
 
-    def _heed(self, fetch: Callable[[], Any]) -> Any:
+    def _fetch_or_stop(self, fetch: Callable[[], Any]) -> Any:
         """Fetch a batch; save the run and end it instead, if a signal came."""
         assert self.interruption is not None
         before, failure, batch = random_state.capture(), None, None

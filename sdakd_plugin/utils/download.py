@@ -28,12 +28,12 @@ def download(url: str, target: Path, hash_prefix: str | None = None) -> None:
     """
     print(f'Downloading {url} to {target.parent}', file=sys.stderr, flush=True)
     target.parent.mkdir(parents=True, exist_ok=True)
-    with _impatient():
+    with _time_limit():
         torch.hub.download_url_to_file(url, str(target), hash_prefix)
 
 
 @contextmanager
-def _impatient() -> Iterator[None]:
+def _time_limit() -> Iterator[None]:
     """A silent server ends in an error: torch's download sets no time limit of its own, and would wait for ever."""
     before = socket.getdefaulttimeout()
     socket.setdefaulttimeout(PATIENCE)

@@ -10,7 +10,7 @@ from torch.nn.modules.module import register_module_forward_hook, register_modul
 
 from sdakd_plugin.errors import UserError
 from sdakd_plugin.options import Options
-from sdakd_plugin.utils.memory import available
+from sdakd_plugin.utils.available_memory import available
 
 COPIES = 4  # a trained parameter, its gradient, and Adam's two moments
 MOST_TENSORS = 10_000  # x4plus has 702; a network of a billion blocks would take for ever to build

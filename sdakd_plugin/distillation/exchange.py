@@ -16,8 +16,8 @@ from torch import Tensor, nn
 from sdakd_plugin.distillation.blocks import name_layers
 from sdakd_plugin.distillation.build_loss import build_loss
 from sdakd_plugin.distillation.calling import score
+from sdakd_plugin.distillation.discriminator_output import DiscriminatorOutput
 from sdakd_plugin.distillation.rehearsal import blank_images, run_once
-from sdakd_plugin.distillation.scored import Scored
 from sdakd_plugin.errors import UserError
 from sdakd_plugin.losses.feature_alignment_loss import FeatureAlignmentLoss
 from sdakd_plugin.options import Options
@@ -26,7 +26,7 @@ KEY = 'train.mutual_opt'
 
 
 @dataclass
-class Mutual:
+class Exchange:
     """The exchange between discriminators.
 
     Attributes:
@@ -73,7 +73,7 @@ class Mutual:
         return {f'mutual_{learner}_{peer}': loss for (learner, peer), loss in self.losses.items()
                 if any(True for _ in loss.parameters())}
 
-    def __call__(self, learner: int, scored: Mapping[int, Scored]) -> Tensor:
+    def __call__(self, learner: int, scored: Mapping[int, DiscriminatorOutput]) -> Tensor:
         """The learner's sum over its peers; ``scored`` holds every player's view of the same images."""
         mine = scored[learner]
         total = torch.zeros((), device=mine.scores.device)
@@ -86,8 +86,8 @@ class Mutual:
         return total + 0 * mine.scores.sum() if self.of_features else total
 
 
-def make_mutual(block: Mapping[str, Any], options: Options, nets: Sequence[nn.Module],
-                device: torch.device) -> Mutual | None:
+def make_exchange(block: Mapping[str, Any], options: Options, nets: Sequence[nn.Module],
+                device: torch.device) -> Exchange | None:
     """Build the exchange of a cohort from ``train.mutual_opt``.
 
     Args:
@@ -114,7 +114,7 @@ def make_mutual(block: Mapping[str, Any], options: Options, nets: Sequence[nn.Mo
     if not any(getattr(loss, 'loss_weight', 1) for loss in losses.values()):
         return None
     assert options.train is not None
-    mutual = Mutual(losses, options.train.mutual_images)
+    mutual = Exchange(losses, options.train.mutual_images)
     seen = [run_once(score, net, images, mutual.layers(player), f'discriminator {player + 1}', f'{KEY}.layers')
             for player, net in enumerate(nets)]
     for (learner, peer), loss in losses.items():

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 
-class Statistics:
+class BatchNormStatistics:
     """The running means and variances of networks; ``mend`` puts those back that are no longer finite."""
 
     def __init__(self, nets: Iterable[nn.Module]) -> None:

@@ -13,7 +13,7 @@ from sdakd_plugin.errors import UserError
 Call = Callable[..., Tensor]
 
 
-class Execution:
+class ForwardPass:
     """Calls networks; what leaves them is float32.
 
     Args:

@@ -12,7 +12,7 @@ from torch import nn
 from sdakd_plugin import weights
 from sdakd_plugin.errors import UserError
 from sdakd_plugin.evaluation import cost
-from sdakd_plugin.evaluation.peak import peak_memory
+from sdakd_plugin.evaluation.peak_memory import peak_memory
 from sdakd_plugin.evaluation.subjects import TEACHER, Subject
 from sdakd_plugin.evaluation.table import Row, cell
 

@@ -19,7 +19,7 @@ from basicsr.utils.registry import DATASET_REGISTRY
 
 from sdakd_plugin import weights
 from sdakd_plugin.data.cached_teacher_dataset import PAIRED, image_file, image_name, lq_file, lq_folder
-from sdakd_plugin.data.named_errors import naming
+from sdakd_plugin.data.named_errors import with_image_names
 from sdakd_plugin.data.photo_dataset import PhotoDataset
 from sdakd_plugin.data.photographs import Photographs
 from sdakd_plugin.data.published import brings_kernels
@@ -84,7 +84,7 @@ class TeacherCache:
     def dataset(self) -> Any:
         """The data set, as BasicSR serves it whole: ``lq`` (c, h, w), prepared as for training."""
         whole = {**deepcopy(self.block), 'phase': 'val', 'scale': self.options.scale}
-        return naming(look_up(DATASET_REGISTRY, self.block['type']))(whole)
+        return with_image_names(look_up(DATASET_REGISTRY, self.block['type']))(whole)
 
     @property
     def lq_folder(self) -> str:
@@ -122,7 +122,7 @@ class TeacherCache:
             UserError: the weights cannot be read.
         """
         source = [self.teacher.pretrain_network_g, self.teacher.param_key_g]
-        if before is not None and before.source == source and not at_hand(self.teacher):
+        if before is not None and before.source == source and not weights_are_local(self.teacher):
             digest = before.recipe.get(WEIGHTS)  # trusted: with the weights gone there are no others either
         else:
             digest = hash_weights(self.teacher)
@@ -205,7 +205,7 @@ def hash_weights(teacher: TeacherOptions) -> str:
     return digest.hexdigest()
 
 
-def at_hand(teacher: TeacherOptions) -> bool:
+def weights_are_local(teacher: TeacherOptions) -> bool:
     """Whether the generator's weights are on this machine."""
     source = teacher.pretrain_network_g
     known = weights.KNOWN.get(source)

@@ -29,7 +29,7 @@ def file_name(label: str = '', kind: str = ENDS) -> str:
     return f'{kind}{label}.json'
 
 
-class Milestones:
+class StageValidation:
     """Validates the model at the ends of its stages, and keeps the metrics in ``experiments/NAME/stages.json``:
     a list of ``{iter, stage, dataset, metrics, elapsed}``, the first of them at iteration 0. ``validations.json`` has
     those of every validation. ``elapsed`` is the seconds of training until then, validations left out; files of earlier

@@ -13,8 +13,8 @@ from sdakd_plugin.errors import UserError
 from sdakd_plugin.inference.model import Model
 from sdakd_plugin.inference.upscale import Upscaler
 from sdakd_plugin.options import Options
-from sdakd_plugin.teacher_cache.progress import progress
-from sdakd_plugin.teacher_cache.teacher_cache import Manifest, TeacherCache, changed_images, difference
+from sdakd_plugin.teacher_cache.cache import Manifest, TeacherCache, changed_images, difference
+from sdakd_plugin.teacher_cache.progress_lines import progress
 from sdakd_plugin.weights.files import new_file, remove_temporary
 from sdakd_plugin.weights.frozen import load_frozen
 

@@ -4,7 +4,7 @@ from typing import NamedTuple
 from torch import Tensor
 
 
-class Scored(NamedTuple):
+class DiscriminatorOutput(NamedTuple):
     """Images (n, c, H, W), range 0..1, their scores (n, ...), and the features asked for, by layer name."""
 
     images: Tensor

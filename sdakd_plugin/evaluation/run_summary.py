@@ -15,14 +15,14 @@ from torch import nn
 
 from sdakd_plugin import weights
 from sdakd_plugin.data.scales import at_scales
-from sdakd_plugin.distillation.execution import Execution
+from sdakd_plugin.distillation.forward_pass import ForwardPass
 from sdakd_plugin.distillation.teacher import Teacher
-from sdakd_plugin.evaluation import compare, cost
+from sdakd_plugin.evaluation import cost, quality
 from sdakd_plugin.evaluation.picture import side_by_side
 from sdakd_plugin.evaluation.table import markdown
-from sdakd_plugin.models import milestones
+from sdakd_plugin.models import stage_validation
 from sdakd_plugin.options import parse
-from sdakd_plugin.teacher_cache.teacher_cache import at_hand
+from sdakd_plugin.teacher_cache.cache import weights_are_local
 from sdakd_plugin.utils.build import build_network
 
 Row = dict[str, Any]
@@ -48,10 +48,10 @@ def summarise(opt: Mapping[str, Any], models: Path) -> str:
     picture: Any = None
     for dataset in validation_sets(opt):
         name = dataset.opt['name']
-        metrics = (opt.get('val') or {}).get('metrics') or compare.default_metrics(_scale(dataset[0]))
-        methods = {'bicubic': compare.bicubic,
-                   **{name: compare.network(net, device) for name, net in nets.items()}}
-        results = compare.compare(methods, dataset, metrics)
+        metrics = (opt.get('val') or {}).get('metrics') or quality.default_metrics(_scale(dataset[0]))
+        methods = {'bicubic': quality.bicubic,
+                   **{name: quality.network(net, device) for name, net in nets.items()}}
+        results = quality.compare(methods, dataset, metrics)
         start = {student: start_metrics(root, name, label) for student, (label, _) in parse(opt).students.items()}
         rows = tables[name] = make_rows(results, nets, dataset, device, start)
         if picture is None:
@@ -81,8 +81,8 @@ def load_networks(opt: Mapping[str, Any], models: Path, device: torch.device) ->
     """The teacher, if there is one, and the students as they were saved last in the folder ``models``."""
     nets: dict[str, nn.Module] = {}
     options = parse(opt)
-    if options.teacher is not None and (options.teacher.cache is None or at_hand(options.teacher)):
-        nets['teacher'] = Teacher(options.teacher, Execution(device)).net_g
+    if options.teacher is not None and (options.teacher.cache is None or weights_are_local(options.teacher)):
+        nets['teacher'] = Teacher(options.teacher, ForwardPass(device)).net_g
     for name, (label, network) in options.students.items():
         path = student_file(models, label)
         student = build_network(network, 'network_g')
@@ -96,7 +96,7 @@ def student_file(models: Path, label: str) -> Path:
     return models / f'net_g{label}_latest.pth'
 
 
-def make_rows(results: Mapping[str, compare.Result], nets: Mapping[str, nn.Module], dataset: Any,
+def make_rows(results: Mapping[str, quality.Result], nets: Mapping[str, nn.Module], dataset: Any,
               device: torch.device, start: Mapping[str, Mapping[str, float]]) -> list[Row]:
     """One row a method: metrics, how near its images are to the teacher's, parameters, multiply-adds and seconds for
     the set's first image."""
@@ -112,7 +112,7 @@ def make_rows(results: Mapping[str, compare.Result], nets: Mapping[str, nn.Modul
     return rows
 
 
-def nearness(results: Mapping[str, compare.Result], method: str) -> dict[str, float]:
+def nearness(results: Mapping[str, quality.Result], method: str) -> dict[str, float]:
     """The PSNR on luma between a method's first images and the teacher's, where there is a teacher."""
     if 'teacher' not in results or method == 'teacher':
         return {}
@@ -124,7 +124,7 @@ def nearness(results: Mapping[str, compare.Result], method: str) -> dict[str, fl
 
 def start_metrics(root: Path, dataset: str, label: str) -> dict[str, float]:
     """The validation before the first iteration, if it was made."""
-    entries = milestones.read(str(root / milestones.file_name(label)))
+    entries = stage_validation.read(str(root / stage_validation.file_name(label)))
     return next((entry['metrics'] for entry in entries if (entry['iter'], entry['dataset']) == (0, dataset)), {})
 
 

@@ -19,14 +19,14 @@ from sdakd_plugin import weights
 from sdakd_plugin.data.published import completed
 from sdakd_plugin.data.scales import at_scales, check_out_size, check_scales
 from sdakd_plugin.distillation.calling import largest_scale, super_resolve
-from sdakd_plugin.distillation.execution import Execution
+from sdakd_plugin.distillation.forward_pass import ForwardPass
 from sdakd_plugin.distillation.stages import Schedule
 from sdakd_plugin.errors import UserError, nearest
 from sdakd_plugin.models.checkpoints import NETWORKS, STATES, Checkpoints
 from sdakd_plugin.models.learning_rate import check_periods, resumed
 from sdakd_plugin.options import parse
 from sdakd_plugin.resume import run_position
-from sdakd_plugin.slimming.slimming import weights_from_teacher
+from sdakd_plugin.slimming.slim import weights_from_teacher
 from sdakd_plugin.utils import processes
 from sdakd_plugin.utils.build import build_network
 from sdakd_plugin.utils.random_state import undisturbed_rng
@@ -35,7 +35,7 @@ FUSED = ('Adam', 'AdamW')  # torch's fused SGD fails where a connector's momentu
 IMPLEMENTATION = ('fused', 'foreach', 'capturable', 'differentiable')  # how an optimizer computes, not what
 
 
-class RepairedModel(SRModel):
+class PluginModel(SRModel):
     """The part of a model that any training in BasicSR needs; what is trained, subclasses say.
 
     Args:
@@ -65,13 +65,15 @@ class RepairedModel(SRModel):
             self.init_training_settings()
 
     @cached_property
-    def execution(self) -> Execution:
+    def forward_pass(self) -> ForwardPass:
         """How the student and the discriminators run."""
         train = self.options.train if self.is_train else None
-        return Execution(self.device, train.precision.student, train.channels_last) if train else Execution(self.device)
+        if train is None:
+            return ForwardPass(self.device)
+        return ForwardPass(self.device, train.precision.student, train.channels_last)
 
     def model_to_device(self, net: nn.Module) -> nn.Module:
-        self.execution.prepare(net)
+        self.forward_pass.prepare(net)
         if self.opt['dist'] and self.device.type == 'cpu':  # BasicSR's own asks CUDA for a device number
             return DistributedDataParallel(net.to(self.device))
         return super().model_to_device(net)
@@ -100,7 +102,8 @@ class RepairedModel(SRModel):
         """Make the averaged student as BasicSR does, which draws as many random numbers."""
         self.ema_decay = decay
         if decay > 0:
-            self.net_g_ema = self.execution.prepare(build_network(self.opt['network_g'], 'network_g').to(self.device))
+            net_g_ema = build_network(self.opt['network_g'], 'network_g').to(self.device)
+            self.net_g_ema = self.forward_pass.prepare(net_g_ema)
             self.net_g_ema.load_state_dict(self.get_bare_model(self.net_g).state_dict())
             self.load_pretrained(self.net_g_ema, 'g', 'params_ema')
             self.net_g_ema.eval()
