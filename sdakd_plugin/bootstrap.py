@@ -81,20 +81,12 @@ def register() -> None:
 
 
 def check_options_early() -> None:
-    """Let BasicSR's ``parse_options`` check the options of this plugin's models before it makes a folder.
+    """Let BasicSR's ``parse_options`` check the options of this plugin's models before it makes a folder. For every
+    other model the function does what it did."""
+    from sdakd_plugin.stock.parse_options import wrap
 
-    Stock ``train.py`` reads its data before it builds the model, so a model could complain about neither an empty
-    folder nor, in time, anything else. For every other model the function does what it did.
-    """
-    from functools import wraps
-
-    from basicsr.utils import options
-    stock = options.parse_options
-
-    @wraps(stock)
-    def parse_options(*args: Any, **kwargs: Any) -> Any:
+    def checked(parse_options: Any) -> Any:
         from sdakd_plugin.checks.run import checked  # not before: it may be what imports basicsr
-        return checked(stock)(*args, **kwargs)
+        return checked(parse_options)
 
-    for module in ('basicsr.utils.options', 'basicsr.train', 'basicsr.test'):  # each holds a name for it
-        sys.modules[module].parse_options = parse_options  # type: ignore[attr-defined]
+    wrap(checked)

@@ -223,7 +223,7 @@ def test_an_image_that_is_bad_only_when_it_is_read_is_named(options, photos, tmp
     """As of a set that is too large to be looked at whole, from the main process and from a worker."""
     from basicsr.data import build_dataset
 
-    from sdakd_plugin.data.named_errors import with_image_names
+    from sdakd_plugin.stock.named_errors import with_image_names
     shutil.copytree(photos, tmp_path / 'photos')
     bad = tmp_path / 'photos/HR/coffee.png'
     bad.write_bytes(bad.read_bytes()[:3000])

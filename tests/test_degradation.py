@@ -7,8 +7,9 @@ import torch
 from basicsr.data import build_dataset
 from basicsr.models.realesrgan_model import RealESRGANModel
 
-from sdakd_plugin.data.degradation import ContiguousJPEG, OnlineDegradation
+from sdakd_plugin.data.degradation import make_degradation
 from sdakd_plugin.options import parse
+from sdakd_plugin.stock.degradation import ContiguousJPEG
 
 KERNELS = {
     'blur_kernel_size': 21, 'kernel_list': ['iso', 'aniso'], 'kernel_prob': [0.5, 0.5], 'sinc_prob': 0.1,
@@ -68,7 +69,7 @@ def test_it_is_basicsrs_pipeline_number_for_number(options, photos, monkeypatch)
         expected.append((stock.lq, stock.gt, stock.gt_usm))
     monkeypatch.undo()
 
-    ours = OnlineDegradation(options, parse(options), torch.device('cpu'))
+    ours = make_degradation(options, parse(options), torch.device('cpu'))
     seed(1)
     for batch, (lq, gt, gt_usm) in zip(data, expected, strict=True):
         ours.feed_data(batch)
@@ -78,7 +79,7 @@ def test_it_is_basicsrs_pipeline_number_for_number(options, photos, monkeypatch)
 def test_the_pool_hands_out_what_came_before(options, photos):
     options = degradation_options(options, photos)
     seed(0)
-    ours = OnlineDegradation(options, parse(options), torch.device('cpu'))
+    ours = make_degradation(options, parse(options), torch.device('cpu'))
     seen = []
     for batch in batches(options, 3):
         ours.feed_data(batch)

@@ -8,7 +8,7 @@ from basicsr.models import build_model
 from basicsr.utils import set_random_seed
 
 from sdakd_plugin.checks.run import check
-from sdakd_plugin.distillation.discriminator import Batch, Player, backward
+from sdakd_plugin.distillation.discriminator import Batch, TrainedDiscriminator, backward
 from sdakd_plugin.distillation.exchange import make_exchange
 from sdakd_plugin.errors import UserError
 from sdakd_plugin.options import parse
@@ -82,7 +82,7 @@ def test_members_start_from_their_own_seeds_and_learn_from_each_other(cohort):
 
 
 def players(*nets):
-    return [Player(net, net) for net in nets]
+    return [TrainedDiscriminator(net, net) for net in nets]
 
 
 class Scorer(torch.nn.Module):

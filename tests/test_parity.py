@@ -8,7 +8,7 @@ from basicsr.data.data_sampler import EnlargedSampler
 from basicsr.models import build_model
 from basicsr.utils import set_random_seed
 
-from sdakd_plugin.data.degradation import ContiguousJPEG
+from sdakd_plugin.stock.degradation import ContiguousJPEG
 from tests.conftest import UNET
 from tests.test_degradation import degradation_options
 

@@ -16,7 +16,7 @@ from basicsr.utils.options import ordered_yaml
 from skimage import data
 
 from sdakd_plugin.checks.data import check_datasets
-from sdakd_plugin.data.degradation import OnlineDegradation
+from sdakd_plugin.data.degradation import make_degradation
 from sdakd_plugin.data.fixed_degradation import OneImage
 from sdakd_plugin.data.photo_dataset import PhotoDataset, reduced_window
 from sdakd_plugin.data.published import KERNELS, SETTINGS, completed
@@ -191,7 +191,7 @@ def test_images_of_the_mix_are_reduced_and_the_others_degraded(run, block):
     run['datasets']['train'].update(degradation='real', bicubic_prob=0.5)
     run['queue_size'] = 4
     opt = completed(run)
-    made = OnlineDegradation(opt, parse(opt), torch.device('cpu'))
+    made = make_degradation(opt, parse(opt), torch.device('cpu'))
     dataset = build_dataset({**opt['datasets']['train'], 'phase': 'train', 'scale': 4})
     seed(1)
     batch = torch.utils.data.default_collate([dataset[0], dataset[1]])

@@ -4,7 +4,7 @@ import re
 import pytest
 import torch
 
-from sdakd_plugin.data.degradation import OnlineDegradation
+from sdakd_plugin.data.degradation import make_degradation
 from sdakd_plugin.options import parse
 from tests.conftest import UNET
 from tests.test_degradation import batches, degradation_options, seed
@@ -94,10 +94,10 @@ def test_the_pool_and_noise_of_the_degradation(stock, options, photos):
 def test_a_pool_that_is_half_full_goes_on_with_a_larger_batch(options, photos):
     options = degradation_options(options, photos)
     seed(0)
-    before = OnlineDegradation(options, parse(options), torch.device('cpu'))
+    before = make_degradation(options, parse(options), torch.device('cpu'))
     before.feed_data(batches(options, 1)[0])  # two of four
     options['datasets']['train']['batch_size_per_gpu'] = 4
-    after = OnlineDegradation(options, parse(options), torch.device('cpu'))
+    after = make_degradation(options, parse(options), torch.device('cpu'))
     after.load_state(before.state())
     small = batches(options, 2)
     large = {key: torch.cat([batch[key] for batch in small]) for key in ('gt', 'kernel1', 'kernel2', 'sinc_kernel')}

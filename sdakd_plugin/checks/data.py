@@ -28,7 +28,7 @@ from sdakd_plugin.utils.build import registered
 
 DISK = {'type': 'disk'}
 # Of the images of a run, so many seconds' worth are looked at, evenly spread over each set: a header takes 0.1 ms, all
-# pixels of 480x320 about 5 ms. A bad image that is missed here costs one line in training (data/named_errors.py).
+# pixels of 480x320 about 5 ms. A bad image that is missed here costs one line in training (stock/named_errors.py).
 HEADERS, PIXELS = 4.0, 2.0
 LONGEST_EPOCH = 10**8  # images; BasicSR makes a list of them
 CROPPED = 400  # pixels, to which RealESRGANDataset crops or pads all images before gt_size counts

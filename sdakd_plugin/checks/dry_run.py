@@ -11,11 +11,11 @@ from typing import Any
 from basicsr.data import build_dataset
 from torch.utils.data import default_collate
 
-from sdakd_plugin.checks.run import quiet
-from sdakd_plugin.data.named_errors import with_image_names
 from sdakd_plugin.distillation.stages import Schedule, Stage
 from sdakd_plugin.errors import UserError
 from sdakd_plugin.options import TrainOptions
+from sdakd_plugin.stock.named_errors import with_image_names
+from sdakd_plugin.stock.silence import quiet
 
 
 @dataclass(frozen=True)

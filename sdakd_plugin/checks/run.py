@@ -1,21 +1,18 @@
 """Checks a whole run before anything is written: options, data, weights, and one forward pass of every network."""
 from __future__ import annotations
 
-import logging
 import os
 import sys
 from argparse import ArgumentParser
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, redirect_stdout
+from contextlib import contextmanager
 from copy import deepcopy
 from functools import wraps
-from io import StringIO
 from traceback import extract_tb
 from typing import Any
 
 import torch
 from basicsr.utils import check_resume
-from basicsr.utils.logger import initialized_logger
 from basicsr.utils.registry import MODEL_REGISTRY
 
 from sdakd_plugin.checks.batch_memory import tally
@@ -23,12 +20,14 @@ from sdakd_plugin.checks.data import check_datasets
 from sdakd_plugin.checks.keys import check_keys, check_targets
 from sdakd_plugin.checks.option_file import check_forced, check_keys_are_unique, is_ours, read_yaml
 from sdakd_plugin.data.published import completed
+from sdakd_plugin.distillation.calling import unwrap
 from sdakd_plugin.distillation.rehearsal import rehearse
 from sdakd_plugin.errors import UserError
 from sdakd_plugin.models.plugin_model import check_device
 from sdakd_plugin.options import Options, parse
-from sdakd_plugin.resume import run_position
+from sdakd_plugin.resume.run_position import RunPosition, begin
 from sdakd_plugin.resume.training_state import newest, read_state
+from sdakd_plugin.stock.silence import quiet
 from sdakd_plugin.teacher_cache.cache import TeacherCache, asks_for_cache, lacking, with_cache
 from sdakd_plugin.teacher_cache.fill import fill
 from sdakd_plugin.utils import random_state
@@ -69,10 +68,10 @@ def trial_model(opt: Mapping[str, Any], options: Options, num_gpu: int) -> Any:
     trial.update(num_gpu=num_gpu, dist=False, rank=0, world_size=1, is_train=options.is_train, val=None)
     state = resume_state(trial) if options.is_train else None
     with tally() as tallied, explained():
-        model = MODEL_REGISTRY.get(opt['model_type'])(trial)
+        model = MODEL_REGISTRY.get(opt['model_type'])(trial, RunPosition())
         if not options.is_train:  # in training, the model does it
-            for member in getattr(model, 'members', [model]):
-                rehearse(member.options, member.device, member.get_bare_model(member.net_g), None, None, {}, {})
+            for student in model.students:
+                rehearse(student.run.options, model.device, unwrap(student.net_g), None, None, {}, {})
     if options.is_train and options.num_gpu == 0:
         tallied.check_batch(options)
     if state is not None:
@@ -122,24 +121,6 @@ def _try_to_resume(model: Any, state: dict[str, Any], path: str) -> None:
         random_state.restore(before)
 
 
-@contextmanager
-def quiet() -> Iterator[None]:
-    """Keep BasicSR silent, and its logger unconfigured: the first real use decides where the log file goes.
-
-    Standard error stays as it is, so that a download shows its progress.
-    """
-    logger = logging.getLogger('basicsr')
-    before, initialized_logger['basicsr'] = dict(initialized_logger), True
-    logger.disabled = True
-    try:
-        with redirect_stdout(StringIO()):  # its registry prints a line for every name that it completes
-            yield
-    finally:
-        logger.disabled = False
-        initialized_logger.clear()
-        initialized_logger.update(before)
-
-
 def checked(parse_options: ParseOptions) -> ParseOptions:
     """BasicSR's ``parse_options``, which checks the options if they ask for one of this plugin's models.
 
@@ -152,7 +133,7 @@ def checked(parse_options: ParseOptions) -> ParseOptions:
             if is_ours(opt):
                 check({**opt, 'root_path': root_path})
                 if is_train:
-                    run_position.follow()
+                    begin()
                     make_cache(opt)
                 with quiet():
                     opt = with_cache(opt)

@@ -17,10 +17,11 @@ from sdakd_plugin.ablation.plan import Run, all_arms, check_unchanged, choose, m
 from sdakd_plugin.ablation.results import FILE, Outcome, Results, directions, outcome_of
 from sdakd_plugin.checks.keys import check_keys
 from sdakd_plugin.checks.option_file import check_keys_are_unique, is_ours, read_yaml
-from sdakd_plugin.checks.run import check, make_cache, quiet
+from sdakd_plugin.checks.run import check, make_cache
 from sdakd_plugin.errors import Interrupted, UserError
 from sdakd_plugin.evaluation.cost import machine
 from sdakd_plugin.options import AblateOptions, parse
+from sdakd_plugin.stock.silence import quiet
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -2,9 +2,7 @@
 from __future__ import annotations
 
 import os
-import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
@@ -18,11 +16,12 @@ def train(arguments: Sequence[str]) -> None:
     """
     opt = train_alone(arguments, os.getcwd())
     if opt['rank'] == 0 and opt.get('val'):
-        from sdakd_plugin.checks.run import quiet
         from sdakd_plugin.evaluation.run_summary import summarise
-        from sdakd_plugin.resume import run_position
+        from sdakd_plugin.resume.run_position import begun
+        from sdakd_plugin.stock.silence import quiet
         print('Comparing bicubic, teacher and student ...', flush=True)
-        checkpoints = getattr(run_position.current.model, 'checkpoints', None)  # models of BasicSR have none
+        position = begun()
+        checkpoints = getattr(position and position.model, 'checkpoints', None)  # models of BasicSR have none
         models = checkpoints.folder('models') if checkpoints else Path(opt['path']['models'])
         try:
             with quiet():
@@ -46,23 +45,27 @@ def train_alone(arguments: Sequence[str], root: str) -> dict[str, Any]:
         Interrupted: by one of the signals.
     """
     stock = _stock('train', arguments)
-    from sdakd_plugin.data.named_errors import with_image_names
-    from sdakd_plugin.resume import run_position
     from sdakd_plugin.resume.interruption import Interruption
+    from sdakd_plugin.resume.run_position import RunPosition, begun
     from sdakd_plugin.resume.training_state import load_resume_state
+    from sdakd_plugin.stock.named_errors import with_image_names
+    from sdakd_plugin.stock.pipelines import message_logger, replaced
     seen: list[dict[str, Any]] = []
-    interruption = Interruption(lambda: run_position.current.outlook())
+    position = RunPosition()  # of a model that is not this plugin's, or until the run begins
+    interruption = Interruption(lambda: position.outlook())
     parse_options, build_model = stock.parse_options, stock.build_model
 
     def remember(*args: Any, **kwargs: Any) -> Any:
+        nonlocal position
         opt, rest = parse_options(*args, **kwargs)
-        interruption.patient, run_position.current.interruption = opt['dist'], interruption
+        position = begun() or position
+        interruption.patient, position.interruption = opt['dist'], interruption
         seen.append(deepcopy(opt))
         return opt, rest
 
     def build(opt: dict[str, Any]) -> Any:
-        model = run_position.current.model = build_model(opt)
-        return model
+        position.model = build_model(opt)
+        return position.model
 
     with replaced(stock, parse_options=remember, build_model=build, load_resume_state=load_resume_state,
                   build_dataset=with_image_names(stock.build_dataset),
@@ -72,41 +75,19 @@ def train_alone(arguments: Sequence[str], root: str) -> dict[str, Any]:
     return seen[0]
 
 
-def message_logger(stock: type[Any]) -> Callable[..., Any]:
-    """BasicSR's ``MessageLogger``, which counts the iteration that has just ended as one to come, so that the last one
-    has a remaining time of -1 day, 23:59:56."""
-    def make(*args: Any, **kwargs: Any) -> Any:
-        logger = stock(*args, **kwargs)
-        logger.max_iters += 1
-        return logger
-    return make
-
-
-@contextmanager
-def replaced(module: Any, **names: Any) -> Iterator[None]:
-    """Let a module's names mean something else inside the block."""
-    before = {name: getattr(module, name) for name in names}
-    vars(module).update(names)
-    try:
-        yield
-    finally:
-        vars(module).update(before)
-
-
 def test(arguments: Sequence[str]) -> None:
     """Stock testing."""
     stock = _stock('test', arguments)
-    from sdakd_plugin.data.named_errors import with_image_names
+    from sdakd_plugin.stock.named_errors import with_image_names
+    from sdakd_plugin.stock.pipelines import replaced
     with replaced(stock, build_dataset=with_image_names(stock.build_dataset)):
         stock.test_pipeline(os.getcwd())
 
 
 def _stock(name: str, arguments: Sequence[str]) -> Any:
-    """BasicSR's ``train`` or ``test`` module, with the arguments where it looks for them."""
-    import basicsr  # noqa: F401
-
-    from sdakd_plugin.checks.run import read_yaml
-    sys.argv = [f'sdakd {name}', *arguments]
+    """BasicSR's ``train`` or ``test`` module, after a look at the option file."""
+    from sdakd_plugin.checks.option_file import read_yaml
+    from sdakd_plugin.stock.pipelines import module
     if '-opt' in arguments[:-1]:
         read_yaml(arguments[list(arguments).index('-opt') + 1])
-    return sys.modules[f'basicsr.{name}']
+    return module(name, arguments)

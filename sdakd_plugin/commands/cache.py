@@ -7,12 +7,12 @@ import basicsr  # noqa: F401  # first: it registers the plugin, whose modules ne
 
 from sdakd_plugin.checks.data import check_datasets
 from sdakd_plugin.checks.option_file import read_yaml
-from sdakd_plugin.checks.run import quiet
 from sdakd_plugin.commands.upscale import pick_device
 from sdakd_plugin.data.cached_teacher_dataset import image_file
 from sdakd_plugin.data.published import completed
 from sdakd_plugin.errors import UserError
 from sdakd_plugin.options import parse
+from sdakd_plugin.stock.silence import quiet
 from sdakd_plugin.teacher_cache.cache import TeacherCache
 from sdakd_plugin.teacher_cache.fill import fill
 

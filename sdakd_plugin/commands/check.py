@@ -13,9 +13,10 @@ from basicsr.utils.options import parse_options
 
 from sdakd_plugin.checks.dry_run import dry_run
 from sdakd_plugin.checks.option_file import is_ours, read_yaml
-from sdakd_plugin.checks.run import check, quiet, read_options
+from sdakd_plugin.checks.run import check, read_options
 from sdakd_plugin.models.sdakd_model import gan_remark
 from sdakd_plugin.options import parse
+from sdakd_plugin.stock.silence import quiet
 from sdakd_plugin.teacher_cache.cache import TeacherCache, asks_for_cache, lacking, with_cache
 
 

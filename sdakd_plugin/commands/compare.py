@@ -10,7 +10,6 @@ from pathlib import Path
 import basicsr  # noqa: F401  # first: it registers the plugin, whose modules need it whole
 from tqdm import tqdm
 
-from sdakd_plugin.checks.run import quiet
 from sdakd_plugin.commands.upscale import pick_device
 from sdakd_plugin.errors import UserError
 from sdakd_plugin.evaluation import comparison, cost, page
@@ -20,6 +19,7 @@ from sdakd_plugin.losses.backbone import cached_file, load_features, source
 from sdakd_plugin.metrics import dists_metric
 from sdakd_plugin.metrics.images import current_device
 from sdakd_plugin.metrics.iqa_metric import load_metric
+from sdakd_plugin.stock.silence import quiet
 from sdakd_plugin.weights.files import new_file
 
 FILES = ('compare.json', 'compare.md', 'compare.html')

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import basicsr  # noqa: F401  # first: it registers the plugin, whose modules need it whole
 
-from sdakd_plugin.checks.run import quiet
 from sdakd_plugin.errors import UserError
 from sdakd_plugin.export.exportable import TOLERANCE
 from sdakd_plugin.inference.model import load_model
+from sdakd_plugin.stock.silence import quiet
 from sdakd_plugin.weights import KNOWN
 from sdakd_plugin.weights.files import new_file
 

@@ -65,7 +65,8 @@ def _check(arguments: argparse.Namespace) -> None:
 
 
 def _subjects(arguments: argparse.Namespace) -> dict[str, subjects.Subject]:
-    from sdakd_plugin.checks.run import quiet, read_yaml
+    from sdakd_plugin.checks.run import read_yaml
+    from sdakd_plugin.stock.silence import quiet
     with quiet():
         if arguments.opt:
             return subjects.of_options(read_yaml(arguments.opt))

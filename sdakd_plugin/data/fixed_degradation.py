@@ -12,16 +12,10 @@ import cv2
 import numpy as np
 import torch
 from basicsr.data.realesrgan_dataset import RealESRGANDataset
-from basicsr.models.realesrgan_model import RealESRGANModel
-from basicsr.utils import img2tensor, tensor2img
-from basicsr.utils.img_process_util import usm_sharp
-from torch import Tensor
 
-from sdakd_plugin.data.degradation import ContiguousJPEG
 from sdakd_plugin.data.published import KERNELS, SETTINGS
 from sdakd_plugin.data.sample_image_dataset import bicubic_reduction
-
-LEAST = 400  # pixels of GT: Real-ESRGAN extends smaller ones; its blur cannot work on images that are smaller than it
+from sdakd_plugin.stock.degradation import PhotoDegradation
 
 
 class FixedDegradation:
@@ -44,7 +38,7 @@ class FixedDegradation:
         self.scale, self.seed, self.bicubic_prob = opt['scale'], seed, bicubic_prob
         self.recipe = {'type': 'real', 'seed': seed, 'bicubic_prob': bicubic_prob, **settings}
         self.kernels = kernel_source({**settings, 'use_hflip': False, 'use_rot': False}, OnePixel(), [''])
-        self.model = OneImage({**settings, 'scale': self.scale})
+        self.model = PhotoDegradation({**settings, 'scale': self.scale})
 
     def __call__(self, gt: np.ndarray, name: str, version: int = 0) -> np.ndarray:
         """Degrade an image.
@@ -62,31 +56,6 @@ class FixedDegradation:
                 return bicubic_reduction(gt, self.scale)
             kernels = {key: value[None] for key, value in self.kernels[0].items() if 'kernel' in key}
             return self.model.degrade(gt, kernels)
-
-
-class OneImage(RealESRGANModel):
-    """Calls ``RealESRGANModel.feed_data`` for one image, on the CPU; see ``OnlineDegradation``."""
-
-    def __init__(self, opt: dict[str, Any]) -> None:
-        self.opt, self.device, self.is_train = opt, torch.device('cpu'), True  # and no super().__init__()
-        self.jpeger = ContiguousJPEG(differentiable=False)
-
-    def degrade(self, gt: np.ndarray, kernels: Mapping[str, Tensor]) -> np.ndarray:
-        """As ``FixedDegradation``, with blur kernels (1, k, k)."""
-        height, width = gt.shape[:2]
-        scale = self.opt['scale']
-        side = -(-max(height, width, LEAST) // scale) * scale  # a square, since that is what BasicSR crops
-        square = cv2.copyMakeBorder(gt, 0, side - height, 0, side - width, cv2.BORDER_REFLECT_101)
-        self.opt['gt_size'] = side
-        self.feed_data({'gt': img2tensor(square / np.float32(255))[None], **kernels})
-        return tensor2img(self.lq)[:height // scale, :width // scale]
-
-    def usm_sharpener(self, image: Tensor) -> Tensor:
-        """BasicSR's own for NumPy, whose blur is separable: 50 times faster than its module on a CPU."""
-        return img2tensor(usm_sharp(image[0].permute(1, 2, 0).numpy()), bgr2rgb=False)[None]
-
-    def _dequeue_and_enqueue(self) -> None:
-        """There is no pool."""
 
 
 class OnePixel:

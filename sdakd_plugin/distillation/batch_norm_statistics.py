@@ -9,7 +9,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 
 class BatchNormStatistics:
-    """The running means and variances of networks; ``mend`` puts those back that are no longer finite."""
+    """The running means and variances of networks; ``restore`` puts those back that are no longer finite."""
 
     def __init__(self, nets: Iterable[nn.Module]) -> None:
         modules = [module for net in nets for module in net.modules() if isinstance(module, _BatchNorm)]
@@ -24,7 +24,7 @@ class BatchNormStatistics:
             kept.copy_(now)
 
     @torch.no_grad()
-    def mend(self) -> None:
+    def restore(self) -> None:
         """Put back what is not finite; nobody waits for the device."""
         for kept, now in zip(self.kept, self.now, strict=True):
             now.copy_(torch.where(now.isfinite(), now, kept))

@@ -34,7 +34,7 @@ class FeatureDTerm:
 
 
 @dataclass
-class Player:
+class TrainedDiscriminator:
     """A discriminator in training.
 
     Attributes:
@@ -53,56 +53,56 @@ class Player:
 
 
 class Batch(NamedTuple):
-    """Images (n, c, H, W), range 0..1, real or generated, and the players whose GAN loss they enter."""
+    """Images (n, c, H, W), range 0..1, real or generated, and the discriminators whose GAN loss they enter."""
 
     is_real: bool
     images: Tensor
     owners: Collection[int]
 
 
-def backward(players: Sequence[Player], gan_loss: nn.Module, batches: Sequence[Batch],
+def backward(discriminators: Sequence[TrainedDiscriminator], gan_loss: nn.Module, batches: Sequence[Batch],
              mutual: Exchange | None = None) -> list[Log]:
-    """Accumulate the gradients of every player, batch after batch; for one player that is BasicSR's order.
+    """Accumulate the gradients of every discriminator, batch after batch; for one alone that is BasicSR's order.
 
-    All players score a batch before any of them learns from it, and each learns before it sees the next batch.
+    All discriminators score a batch before any of them learns from it, and each learns before it sees the next batch.
 
     Args:
-        players: the discriminators.
+        discriminators: the discriminators.
         gan_loss: called with ``(scores, is_real, is_disc=True)``.
         batches: the real images and the generated ones, which carry no gradient.
-        mutual: the exchange between the players. It, like every further term, counts with its mean over the batches.
+        mutual: the exchange between them. It, like every further term, counts with its mean over the batches.
 
     Returns:
-        For each player its losses and mean scores by BasicSR's log keys.
+        For each discriminator its losses and mean scores by BasicSR's log keys.
     """
-    logs: list[Log] = [{} for _ in players]
+    logs: list[Log] = [{} for _ in discriminators]
     shared = sum(mutual.wants(batch.is_real) for batch in batches) if mutual else 0
     for batch in batches:
         exchange = mutual if mutual and mutual.wants(batch.is_real) else None
-        learners = range(len(players)) if exchange else sorted(batch.owners)
-        scored = {k: _score(players[k], batch.images, exchange.layers(k) if exchange else ()) for k in learners}
+        learners = range(len(discriminators)) if exchange else sorted(batch.owners)
+        scored = {k: _score(discriminators[k], batch.images, exchange.layers(k) if exchange else ()) for k in learners}
         for k in learners:
-            losses = _own_losses(players[k], gan_loss, batch, scored[k], logs[k]) if k in batch.owners else []
+            losses = _own_losses(discriminators[k], gan_loss, batch, scored[k], logs[k]) if k in batch.owners else []
             if exchange:
                 losses.append(_counted(logs[k], 'l_d_mutual', exchange(k, scored) / shared))
-            players[k].differentiate(sum(losses[1:], losses[0]))
+            discriminators[k].differentiate(sum(losses[1:], losses[0]))
     return logs
 
 
-def _score(player: Player, images: Tensor, layers: Sequence[str]) -> DiscriminatorOutput:
-    names = [*layers, *(layer for term in player.terms for layer in term.student_layers)]
-    with Taps(player.bare, names) as taps:
-        scores = player.forward_pass(score, player.net, images)
+def _score(discriminator: TrainedDiscriminator, images: Tensor, layers: Sequence[str]) -> DiscriminatorOutput:
+    names = [*layers, *(layer for term in discriminator.terms for layer in term.student_layers)]
+    with Taps(discriminator.bare, names) as taps:
+        scores = discriminator.forward_pass(score, discriminator.net, images)
     return DiscriminatorOutput(images, scores, taps.features)
 
 
-def _own_losses(player: Player, gan_loss: nn.Module, batch: Batch, scored: DiscriminatorOutput,
+def _own_losses(discriminator: TrainedDiscriminator, gan_loss: nn.Module, batch: Batch, scored: DiscriminatorOutput,
                 log: Log) -> list[Tensor]:
     name = 'real' if batch.is_real else 'fake'
     loss = gan_loss(scored.scores, batch.is_real, is_disc=True)
     log[f'l_d_{name}'] = loss.detach()
     log[f'out_d_{name}'] = torch.mean(scored.scores.detach())
-    return [loss, *(_counted(log, term.log_name, term(scored) / 2) for term in player.terms)]
+    return [loss, *(_counted(log, term.log_name, term(scored) / 2) for term in discriminator.terms)]
 
 
 def _counted(log: Log, key: str, value: Tensor) -> Tensor:

@@ -54,13 +54,13 @@ class Exchange:
     def wants(self, is_real: bool) -> bool:
         return self.images in ('both', 'real' if is_real else 'fake')
 
-    def layers(self, player: int) -> list[str]:
-        """The features that a player must show, as a learner and as a peer; none where scores are exchanged."""
+    def layers(self, discriminator: int) -> list[str]:
+        """The features that a discriminator must show, as a learner and as a peer; none where scores are exchanged."""
         names: dict[str, None] = {}
         for (learner, peer), loss in self.losses.items():
             if isinstance(loss, FeatureAlignmentLoss):
-                names.update(dict.fromkeys([*loss.layers] * (player == learner) +
-                                           [*loss.layers.values()] * (player == peer)))
+                names.update(dict.fromkeys([*loss.layers] * (discriminator == learner) +
+                                           [*loss.layers.values()] * (discriminator == peer)))
         return list(names)
 
     def of(self, learner: int) -> list[nn.Module]:
@@ -74,7 +74,7 @@ class Exchange:
                 if any(True for _ in loss.parameters())}
 
     def __call__(self, learner: int, scored: Mapping[int, DiscriminatorOutput]) -> Tensor:
-        """The learner's sum over its peers; ``scored`` holds every player's view of the same images."""
+        """The learner's sum over its peers; ``scored`` holds every discriminator's view of the same images."""
         mine = scored[learner]
         total = torch.zeros((), device=mine.scores.device)
         for (source, peer), loss in self._calls.items():
@@ -98,7 +98,7 @@ def make_exchange(block: Mapping[str, Any], options: Options, nets: Sequence[nn.
         device: where they are.
 
     Returns:
-        ``None`` for a weight of 0: then nothing is scored for the exchange, and the players are independent.
+        ``None`` for a weight of 0: then nothing is scored for the exchange, and the discriminators are independent.
 
     Raises:
         UserError: the discriminators' scores or features do not fit together.
@@ -115,8 +115,8 @@ def make_exchange(block: Mapping[str, Any], options: Options, nets: Sequence[nn.
         return None
     assert options.train is not None
     mutual = Exchange(losses, options.train.mutual_images)
-    seen = [run_once(score, net, images, mutual.layers(player), f'discriminator {player + 1}', f'{KEY}.layers')
-            for player, net in enumerate(nets)]
+    seen = [run_once(score, net, images, mutual.layers(number), f'discriminator {number + 1}', f'{KEY}.layers')
+            for number, net in enumerate(nets)]
     for (learner, peer), loss in losses.items():
         if isinstance(loss, FeatureAlignmentLoss):
             try:
@@ -124,7 +124,7 @@ def make_exchange(block: Mapping[str, Any], options: Options, nets: Sequence[nn.
             except UserError as error:
                 raise UserError(f'{KEY}.{error}') from None
         elif seen[learner][0].shape != seen[peer][0].shape:
-            shapes = ['x'.join(map(str, seen[player][0].shape[1:])) for player in (learner, peer)]
+            shapes = ['x'.join(map(str, seen[discriminator][0].shape[1:])) for discriminator in (learner, peer)]
             raise UserError(f'{KEY}: discriminator {learner + 1} gives scores of {shapes[0]}, {peer + 1} of '
                             f'{shapes[1]}; exchange features (FeatureAlignmentLoss), or use one family')
     return mutual

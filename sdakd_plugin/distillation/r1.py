@@ -7,7 +7,7 @@ from basicsr.losses.gan_loss import r1_penalty
 from torch import Tensor
 
 from sdakd_plugin.distillation.calling import as_input
-from sdakd_plugin.distillation.discriminator import Log, Player
+from sdakd_plugin.distillation.discriminator import Log, TrainedDiscriminator
 
 
 class R1:
@@ -24,30 +24,30 @@ class R1:
         self.weight, self.every = weight, every
         self.last: list[Tensor] = []  # for the log of the iterations between
 
-    def backward(self, players: Sequence[Player], real: Tensor, iteration: int) -> list[Log]:
+    def backward(self, discriminators: Sequence[TrainedDiscriminator], real: Tensor, iteration: int) -> list[Log]:
         """Accumulate the gradients where the penalty is due.
 
         Args:
-            players: the discriminators.
+            discriminators: the discriminators.
             real: images (n, c, H, W), range 0..1.
             iteration: of the run.
 
         Returns:
-            For each player the loss of this iteration by its log key, nothing where the penalty is not due.
+            For each discriminator the loss of this iteration by its log key, nothing where the penalty is not due.
         """
         if iteration % self.every:
-            return [{} for _ in players]
-        self.last = [self._step(player, real) for player in players]
-        return [self.log(number) for number in range(len(players))]
+            return [{} for _ in discriminators]
+        self.last = [self._step(discriminator, real) for discriminator in discriminators]
+        return [self.log(number) for number in range(len(discriminators))]
 
     def log(self, number: int) -> Log:
-        """``l_d_r1`` of a player, as of the last time it was due."""
+        """``l_d_r1`` of a discriminator, as of the last time it was due."""
         return {'l_d_r1': self.last[number]} if self.last else {}
 
-    def _step(self, player: Player, real: Tensor) -> Tensor:
-        images = as_input(player.bare, real.detach()).clone().requires_grad_()
-        scores = player.net(images)
+    def _step(self, discriminator: TrainedDiscriminator, real: Tensor) -> Tensor:
+        images = as_input(discriminator.bare, real.detach()).clone().requires_grad_()
+        scores = discriminator.net(images)
         # distributed training wants a gradient, be it zero, for the last bias too
         loss = self.weight / 2 * r1_penalty(scores, images) * self.every + 0 * scores.sum()
-        player.differentiate(loss)
+        discriminator.differentiate(loss)
         return loss.detach()

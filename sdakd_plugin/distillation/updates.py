@@ -42,6 +42,7 @@ class OptimizerSteps:
         self.unread: list[Checked] = []
         self.stepped = False  # whether this iteration had a step, taken or skipped
         self.in_a_row = self.last = 0  # iterations with a skipped step, and the last of them
+        self.too_many = 0  # how many in a row, as soon as the limit is reached
 
     def backward(self, loss: Tensor) -> None:
         """Accumulate the gradients of a loss."""
@@ -70,19 +71,33 @@ class OptimizerSteps:
         self.stepped = True
 
     def end_iteration(self) -> None:
-        """Adjust the scale of the gradients; on a CPU, report what was skipped."""
+        """Adjust the scale of the gradients; on a CPU, report what was skipped.
+
+        Raises:
+            SystemExit: as ``check``.
+        """
         if self.stepped and self.scaler.is_enabled():
             self.scaler.update()
         self.stepped = False
         if self.device.type == 'cpu':
             self.read()
+        self.check()
 
-    def read(self) -> None:
-        """Report what was skipped since the last time. Waits for the device.
+    def check(self) -> None:
+        """End the training where the steps of too many iterations in a row are known to be skipped.
 
         Raises:
-            SystemExit: too many iterations in a row.
+            SystemExit: it ends.
         """
+        if self.too_many:
+            get_root_logger().error(
+                f'Training stops: {self.too_many} iterations in a row were not finite. The checkpoints are as they '
+                'were; look at the data, lower the learning rate or the weight of that loss, and go on with '
+                '--auto_resume. The limit is train.nonfinite_limit.')
+            raise SystemExit(1)
+
+    def read(self) -> None:
+        """Report what was skipped since the last time. Waits for the device."""
         if not self.unread:
             return
         unread, self.unread = self.unread, []
@@ -97,14 +112,11 @@ class OptimizerSteps:
             self.in_a_row = self.in_a_row + 1 if checked.iteration == self.last + 1 else 1
             self.last = checked.iteration
         what = ', '.join(names if names == [GRADIENT] else names[:-1] if names[-1] == GRADIENT else names)
-        logger = get_root_logger()
-        logger.warning(f"Iteration {checked.iteration:,}{self.label}, stage '{checked.stage}': {what} not finite; the "
-                       f'step is skipped ({self.in_a_row} in a row, the limit is {self.limit}).')
+        get_root_logger().warning(
+            f"Iteration {checked.iteration:,}{self.label}, stage '{checked.stage}': {what} not finite; the step is "
+            f'skipped ({self.in_a_row} in a row, the limit is {self.limit}).')
         if self.in_a_row >= self.limit:
-            logger.error(f'Training stops: {self.in_a_row} iterations in a row were not finite. The checkpoints are as '
-                         'they were; look at the data, lower the learning rate or the weight of that loss, and go on '
-                         'with --auto_resume. The limit is train.nonfinite_limit.')
-            raise SystemExit(1)
+            self.too_many = self.in_a_row
 
     def state(self) -> dict[str, Any]:
         """For a training state."""

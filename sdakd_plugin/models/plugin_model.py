@@ -1,136 +1,160 @@
-"""BasicSR's ``SRModel`` without its traps: errors that name the key, safe weights, sure saving, validation anywhere."""
+"""BasicSR's contract with a model, over students that know nothing of BasicSR."""
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from functools import cached_property
-from inspect import signature
 from typing import Any
 
 import torch
-from basicsr.models.sr_model import SRModel
-from basicsr.utils import get_root_logger
+from basicsr.models.base_model import BaseModel
+from basicsr.utils import get_root_logger, set_random_seed
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
-from torch.utils.data import DataLoader
 
-from sdakd_plugin import weights
+from sdakd_plugin.data.degradation import make_degradation, makes_lq
 from sdakd_plugin.data.published import completed
-from sdakd_plugin.data.scales import at_scales, check_out_size, check_scales
-from sdakd_plugin.distillation.calling import largest_scale, super_resolve
+from sdakd_plugin.data.scales import ScaleDraw
+from sdakd_plugin.distillation.batch import TrainingBatch
+from sdakd_plugin.distillation.calling import unwrap
+from sdakd_plugin.distillation.exchange import Exchange, make_exchange
 from sdakd_plugin.distillation.forward_pass import ForwardPass
-from sdakd_plugin.distillation.stages import Schedule
-from sdakd_plugin.errors import UserError, nearest
+from sdakd_plugin.distillation.iteration import train_iteration
+from sdakd_plugin.distillation.stages import Schedule, Stage
+from sdakd_plugin.distillation.teacher import Teacher
+from sdakd_plugin.distillation.trainee import Trainee
+from sdakd_plugin.errors import UserError
+from sdakd_plugin.models import training_state
 from sdakd_plugin.models.checkpoints import NETWORKS, STATES, Checkpoints
 from sdakd_plugin.models.learning_rate import check_periods, resumed
+from sdakd_plugin.models.networks import Networks
+from sdakd_plugin.models.progress_bar import Progress
+from sdakd_plugin.models.stage_validation import StageValidation
+from sdakd_plugin.models.student import Student, StudentRun, build_generator, build_trainee
 from sdakd_plugin.options import parse
-from sdakd_plugin.resume import run_position
-from sdakd_plugin.slimming.slim import weights_from_teacher
+from sdakd_plugin.resume.run_position import RunPosition, begun, epoch_of
+from sdakd_plugin.stock.degradation import BatchDegradation
 from sdakd_plugin.utils import processes
-from sdakd_plugin.utils.build import build_network
 from sdakd_plugin.utils.random_state import undisturbed_rng
 
-FUSED = ('Adam', 'AdamW')  # torch's fused SGD fails where a connector's momentum begins later than the network's
-IMPLEMENTATION = ('fused', 'foreach', 'capturable', 'differentiable')  # how an optimizer computes, not what
+
+class LoggedInteger(int):
+    """A whole number that stays one in BasicSR's log, which formats every value as ``1.0000e+00``."""
+
+    def __format__(self, spec: str) -> str:
+        return str(int(self))
 
 
-class PluginModel(SRModel):
-    """The part of a model that any training in BasicSR needs; what is trained, subclasses say.
+class PluginModel(BaseModel):
+    """Students that train side by side on the same batches. Subclasses say which.
 
     Args:
         opt: BasicSR's options. They are not changed.
+        position: where the run is; left out, that of the run which was begun, or one of its own.
 
     Raises:
         UserError: one line for the first thing in the options, weights or devices that cannot work.
     """
 
-    schedule: Schedule
-    lq_scale: Tensor | None = None  # (n,), of each LQ image, where they have GT's size
-
-    def __init__(self, opt: Mapping[str, Any]) -> None:
+    def __init__(self, opt: Mapping[str, Any], position: RunPosition | None = None) -> None:
         opt = completed(opt)
         self.options = parse(opt)
-        self.validating = False
-        self.validated_at: dict[str, int] = {}  # the last iteration, by data set
-        self.resumed = 0  # the iteration from which the run went on
         check_device(self.options.num_gpu, self.options.dist)
-        super(SRModel, self).__init__(deepcopy(dict(opt)))  # not SRModel's: its errors name neither key nor file
-        self.net_g = self.model_to_device(build_network(self.opt['network_g'], 'network_g'))
-        check_out_size(self.options, getattr(self.get_bare_model(self.net_g), 'out_size', None))
-        check_scales(self.options, largest_scale(self.net_g))
-        self.print_network(self.net_g)
-        self.load_pretrained(self.net_g, 'g', 'params')
-        if self.is_train:
-            self.init_training_settings()
-
-    @cached_property
-    def forward_pass(self) -> ForwardPass:
-        """How the student and the discriminators run."""
+        super().__init__(deepcopy(dict(opt)))
+        self.position = position or begun() or RunPosition()
         train = self.options.train if self.is_train else None
-        if train is None:
-            return ForwardPass(self.device)
-        return ForwardPass(self.device, train.precision.student, train.channels_last)
+        self.forward_pass = ForwardPass(self.device, *((train.precision.student, train.channels_last) if train else ()))
+        if train is not None:
+            self.schedule = Schedule.from_train(train)
+        self.students = [self.build_student(run) for run in self.student_runs()]
+        self.stage_validation = StageValidation(self.opt, self.options.scales, self.students,
+                                                    self.schedule if train else None, self.position, self.device,
+                                                    self.validation)
+        if train is not None:
+            self.init_training()
+
+    def student_runs(self) -> list[StudentRun]:
+        """The options of each student."""
+        return [StudentRun('', self.opt, self.options)]
+
+    def build_student(self, run: StudentRun) -> Student:
+        """A student of the run, from the random numbers of its own seed where it has one."""
+        if run.seed is not None:
+            with undisturbed_rng():
+                torch.manual_seed(run.seed)
+                return self._build_student(run)
+        return self._build_student(run)
+
+    def _build_student(self, run: StudentRun) -> Student:
+        networks = Networks(run.opt, run.options, self.device, self.forward_pass, self.model_to_device)
+        student = Student(run, networks, build_generator(networks))
+        if self.is_train:
+            student.trainee = build_trainee(run, networks, student.net_g, self.schedule, lambda: self.teacher)
+        return student
 
     def model_to_device(self, net: nn.Module) -> nn.Module:
-        self.forward_pass.prepare(net)
         if self.opt['dist'] and self.device.type == 'cpu':  # BasicSR's own asks CUDA for a device number
             return DistributedDataParallel(net.to(self.device))
         return super().model_to_device(net)
 
-    def load_pretrained(self, net: nn.Module, label: str, param_key: str) -> None:
-        """Load ``path.pretrain_network_<label>``, if any: a file of any common shape, a known name, or, for the
-        generator, the word ``teacher``: what fits of the teacher's weights."""
-        path_opt = self.opt['path']
-        source = path_opt.get(f'pretrain_network_{label}')
-        if source is None:
-            return
-        role = f'path.pretrain_network_{label}'
-        bare = self.get_bare_model(net)
-        if label == 'g' and source == 'teacher':
-            state = weights_from_teacher(bare, self.opt['network_g'], self.options.teacher, role)
-            weights.load_into(bare, state, 'the teacher', role)
-            get_root_logger().info(f'{role}: the student starts from its teacher')
-            return
-        if param_key == 'params':
-            param_key = path_opt.get(f'param_key_{label}', param_key)
-        path, state = weights.load(source, role, param_key)
-        weights.load_into(bare, state, path, role, path_opt.get(f'strict_load_{label}', True))
-        get_root_logger().info(f'Loaded {role}: {path}')
+    # ------------------------------------------------------------------------------------------------------ training
 
-    def init_ema(self, decay: float) -> None:
-        """Make the averaged student as BasicSR does, which draws as many random numbers."""
-        self.ema_decay = decay
-        if decay > 0:
-            net_g_ema = build_network(self.opt['network_g'], 'network_g').to(self.device)
-            self.net_g_ema = self.forward_pass.prepare(net_g_ema)
-            self.net_g_ema.load_state_dict(self.get_bare_model(self.net_g).state_dict())
-            self.load_pretrained(self.net_g_ema, 'g', 'params_ema')
-            self.net_g_ema.eval()
-
-    def make_optimizer(self, key: str, modules: Iterable[nn.Module]) -> torch.optim.Optimizer:
-        """Any optimizer of torch, as ``train.<key>`` says, for the trainable parameters of ``modules``."""
-        parameters = [parameter for module in modules for parameter in module.parameters() if parameter.requires_grad]
-        block = dict(self.opt['train'][key])
-        kind = block.pop('type', None)
-        known = [name for name in dir(torch.optim) if isinstance(getattr(torch.optim, name), type)]
-        if kind not in known:
-            raise UserError(f"train.{key}.type: there is no optimizer '{kind}'" + nearest(kind, known))
-        if 'betas' in signature(getattr(torch.optim, kind)).parameters:
-            block = {**self.regularised_betas(key), **block}
-        if self.device.type == 'cuda' and kind in FUSED and not {'fused', 'foreach'} & set(block):
-            block['fused'] = True  # decides on the device whether it steps: distillation/updates.py
-        try:
-            return getattr(torch.optim, kind)(parameters, **block)
-        except (TypeError, ValueError) as error:
-            raise UserError(f'train.{key}: {error}') from error
-
-    def regularised_betas(self, key: str) -> dict[str, Any]:
-        """The betas of Adam for a network that is regularised only now and then (StyleGAN2, appendix B)."""
+    def init_training(self) -> None:
+        """Build what all students share, and their optimizers, once it is known what they exchange."""
         train = self.options.train
         assert train is not None
-        every = train.net_g_reg_every if key == 'optim_g' else train.net_d_reg_every
-        return {} if every is None else {'betas': (0.0, 0.99 ** (every / (every + 1)))}
+        self.stage: Stage | None = None
+        with undisturbed_rng():
+            self.exchange = self.make_exchange()
+            self.degradation = self.make_degradation()
+        first = 0  # number of the student's first discriminator
+        for student, trainee in zip(self.students, self.trainees, strict=True):
+            exchanged = [self.exchange.of(first + number) if self.exchange else []
+                         for number in range(len(trainee.discriminators))]
+            trainee.make_optimizers(student.networks.optimizer, exchanged)
+            first += len(trainee.discriminators)
+            self.optimizers += trainee.optimizers
+        self.setup_schedulers()
+        if train.reseed:  # what was built until here drew as many numbers as its networks have weights
+            set_random_seed(self.opt['manual_seed'] + self.opt['rank'])
+        if not self.opt['path'].get('resume_state'):
+            self.stage_validation.validate(0)
+
+    @cached_property
+    def trainees(self) -> list[Trainee]:
+        """What trains, of each student."""
+        return [student.trainee for student in self.students if student.trainee is not None]
+
+    @cached_property
+    def teacher(self) -> Teacher | None:
+        """The teacher, unless there is none, or all that is asked of it are images that a cache holds."""
+        options, train = self.options.teacher, self.options.train
+        if options is None or train is None:
+            return None
+        if options.cache is not None and not train.losses.keys() & {'feature', 'feature_d'}:
+            return None
+        return Teacher(options, ForwardPass(self.device, train.precision.teacher, train.channels_last))
+
+    def make_exchange(self) -> Exchange | None:
+        """What the discriminators of the run learn from each other; ``None`` for nothing."""
+        train = self.options.train
+        discriminators = [unwrap(net) for trainee in self.trainees for net in trainee.discriminators]
+        if train is None or 'mutual' not in train.losses or not discriminators:
+            return None
+        exchange = make_exchange(self.opt['train']['mutual_opt'], self.options, discriminators, self.device)
+        if exchange is not None:
+            exchange.distribute(self.model_to_device)
+        return exchange
+
+    def make_degradation(self) -> BatchDegradation | ScaleDraw | None:
+        """What makes the LQ images of a batch, where the data set does not."""
+        options = self.options
+        if options.scales is not None:
+            return ScaleDraw(options.scales, self.device)
+        if makes_lq(options) or options.l1_gt_usm or options.percep_gt_usm or options.gan_gt_usm:
+            return make_degradation(self.opt, options, self.device)
+        return None
 
     def setup_schedulers(self) -> None:
         assert self.options.train is not None
@@ -141,205 +165,193 @@ class PluginModel(SRModel):
             raise UserError(f'train.scheduler: {error}') from error
 
     def update_learning_rate(self, current_iter: int, warmup_iter: int = -1) -> None:
-        run_position.current.stopwatch.start()  # an iteration begins with this
+        """Begin an iteration, of which this is BasicSR's first call: validate if a stage has just ended, step BasicSR's
+        schedulers, and where the stage has a rate of its own, scale it as the scheduler scales."""
+        self.position.stopwatch.start()
+        self.stage_validation.end_stage_before(current_iter)
+        groups = [group for optimizer in self.optimizers for group in optimizer.param_groups]
+        for group in groups:  # the schedulers go on from the rate that they set last
+            group['lr'] = group.pop('scheduled_lr', group['lr'])
         with warnings.catch_warnings():  # torch wonders about a discriminator that waits for its stage
             warnings.filterwarnings('ignore', 'Detected call of `lr_scheduler.step', UserWarning)
             super().update_learning_rate(current_iter, warmup_iter)
+        stage = self.schedule.at(current_iter)
+        for trainee in self.trainees:
+            scale_rates([trainee.optimizer_g], stage.options.lr_g)
+            scale_rates(trainee.d_optimizers, stage.options.lr_d)
 
     @torch.no_grad()
-    def model_ema(self, decay: float = 0.999) -> None:
-        """BasicSR's moving average, in two operations instead of two for each tensor, and with the buffers, so that
-        BatchNorm's statistics follow."""
-        net_g = self.get_bare_model(self.net_g)
-        ema: list[Tensor] = list(self.net_g_ema.parameters())
-        current: list[Tensor] = list(net_g.parameters())
-        torch._foreach_mul_(ema, decay)
-        torch._foreach_add_(ema, current, alpha=1 - decay)
-        for averaged, buffer in zip(self.net_g_ema.buffers(), net_g.buffers(), strict=True):
-            averaged.copy_(buffer)
-
     def feed_data(self, data: Mapping[str, Any]) -> None:
-        super().feed_data(data)
-        self.lq_scale = data.get('lq_scale')
+        """Take a batch: paired images, or the ground truth, with or without blur kernels, to make the input from."""
+        # BasicSR's own transfers wait; the loader's memory is pinned
+        data = {key: value.to(self.device, non_blocking=True) if isinstance(value, Tensor) else value
+                for key, value in data.items()}
+        source: Any = self.degradation
+        if source is not None:
+            source.feed_data(data)
+            lq, gt, gt_usm = source.lq, source.gt, source.gt_usm
+            lq_scale = getattr(source, 'lq_scale', None)
+        else:
+            lq, gt, gt_usm, lq_scale = data['lq'], data['gt'], None, data.get('lq_scale')
+        teacher = self.options.teacher
+        self.batch = TrainingBatch(lq, gt, gt_usm if self.options.gan_gt_usm else gt, gt_usm, lq_scale,
+                                   data['teacher'] if teacher is not None and teacher.cache is not None else None)
 
-    def test(self) -> None:
-        """Super-resolve ``lq`` with the averaged student where there is one; never through a distributed wrapper,
-        for only the first process validates."""
-        net = self.net_g_ema if hasattr(self, 'net_g_ema') else self.get_bare_model(self.net_g)
-        training = net.training
-        net.eval()
-        with torch.no_grad():
-            self.output = super_resolve(net, self.lq, self.lq_scale)
-        net.train(training)
+    def optimize_parameters(self, current_iter: int) -> None:
+        """Train on the batch of ``feed_data``."""
+        assert self.options.train is not None
+        self.enter(self.schedule.at(current_iter), current_iter)
+        train_iteration(self.trainees, self.batch, self.teacher, self.exchange, current_iter, self.schedule,
+                        self.options.train)
+        self.progress.update(current_iter)
 
-    def print_network(self, net: nn.Module) -> None:
-        """Log a line about a network; BasicSR's hundreds of lines about its layers push all else out of sight."""
-        bare = self.get_bare_model(net)
-        parameters = sum(parameter.numel() for parameter in bare.parameters())
-        get_root_logger().info(f'Network: {type(bare).__name__}, with parameters: {parameters:,d}')
+    def enter(self, stage: Stage, current_iter: int) -> None:
+        """Show that a stage begins, or goes on after resuming."""
+        if stage is self.stage:
+            return
+        if self.stage is None:
+            self.progress = Progress(self.schedule.stages[-1].last, current_iter - 1, self.opt['rank'] == 0)
+        self.stage = stage
+        self.progress.describe(f'stage {stage.number}/{len(self.schedule.stages)} {stage.name}')
+        get_root_logger().info(
+            f"Stage {stage.number} of {len(self.schedule.stages)}, '{stage.name}': iterations {stage.first:,} to "
+            f"{stage.last:,}; losses {', '.join(stage.losses)}; discriminator {'on' if stage.trains_d else 'off'}.")
+
+    def get_current_log(self) -> dict[str, float]:
+        """The losses, each generator term's share in the total, and the stage's number; for a student with a name, its
+        suffix ends the keys.
+
+        The only place where values are read back from the device, so only iterations that print wait for it.
+        """
+        found: dict[str, float] = {}
+        for trainee in self.trainees:
+            trainee.steps.read()
+            if trainee.balance is not None and (advice := trainee.balance.report()) and self.opt['rank'] == 0:
+                get_root_logger().warning(f"The discriminator{trainee.suffix.replace('_', ' of ')} {advice}.")
+            log = dict(self.reduce_loss_dict(trainee.log)) if trainee.log else {}  # the same on all processes
+            log.update(shares(log))
+            found.update({f'{key}{trainee.suffix}': value for key, value in log.items()})
+        assert self.stage is not None
+        return {**found, 'stage': LoggedInteger(self.stage.number)}
+
+    # ---------------------------------------------------------------------------------------------------- validation
 
     def validation(self, dataloader: Any, current_iter: Any, tb_logger: Any, save_img: bool = False) -> None:
-        """BasicSR's, unless its loop has just validated these weights: at its end it does so again."""
-        if (number := self.due(dataloader, current_iter)) is not None:
-            super().validation(dataloader, number, tb_logger, save_img)
+        """BasicSR's validation of each student, on the first process while the others wait, on the CPU: a timeout of
+        the GPUs' backend would end the run."""
+        iteration = self.stage_validation.due(dataloader, current_iter)
+        if iteration is None:
+            return
+        if self.opt['rank'] == 0:
+            # a loader draws a seed for its workers
+            with undisturbed_rng(), self.position.stopwatch.paused():
+                self.stage_validation.run(dataloader, iteration, tb_logger, save_img)
+            if self.opt['val'].get('metrics') is not None:
+                self.after_validation(dataloader.dataset.opt['name'])
+        if self.opt['dist']:
+            processes.wait()
 
-    def due(self, dataloader: Any, current_iter: Any) -> Any:
-        """The iteration of a validation, ``None`` where it has been made.
+    def after_validation(self, dataset: str) -> None:
+        """Called when all students' metrics of a data set are there."""
 
-        Behind the last iteration BasicSR's loop counts on, by one or, at the end of an epoch, by two.
-        """
-        if not self.is_train:  # then it is a name
-            return current_iter
-        assert self.options.train is not None
-        name, last = dataloader.dataset.opt['name'], max(self.options.train.total_iter, self.resumed)
-        if current_iter > last and self.validated_at.get(name) == last:
-            return None
-        self.validated_at[name] = min(current_iter, last)
-        return self.validated_at[name]
-
-    def nondist_validation(self, dataloader: Any, current_iter: Any, tb_logger: Any, save_img: bool) -> None:
-        self.validating = True  # batches are taken as they are: no degradation
-        # a loader draws a seed for its workers
-        with undisturbed_rng(), run_position.current.stopwatch.paused():
-            self._validate(dataloader, current_iter, tb_logger, save_img)
-
-    def _validate(self, dataloader: Any, current_iter: Any, tb_logger: Any, save_img: bool) -> None:
-        try:
-            views = at_scales(dataloader.dataset, self.options.scales)
-            for view in views:
-                loader = dataloader if view is dataloader.dataset else DataLoader(view)
-                super().nondist_validation(loader, current_iter, tb_logger, save_img)
-                self.validated(view.opt['name'], current_iter)
-        finally:
-            self.validating = False
-
-    def dist_validation(self, dataloader: Any, current_iter: Any, tb_logger: Any, save_img: bool) -> None:
-        """On the first process; the others wait, on the CPU, or a timeout of the GPUs' backend would end the run."""
-        super().dist_validation(dataloader, current_iter, tb_logger, save_img)
-        processes.wait()
-
-    def validated(self, dataset: str, current_iter: Any) -> None:
-        """Called when ``metric_results`` of a data set is there."""
-
-    # ------------------------------------------------------------------------------------------------------ saving
+    # -------------------------------------------------------------------------------------------- saving and resuming
 
     @property
     def networks(self) -> dict[str, dict[str, nn.Module]]:
         """What is saved: for each file's name the networks by their key in it."""
-        raise NotImplementedError
+        return {label: nets for trainee in self.trainees for label, nets in trainee.networks.items()}
 
     @property
-    def labels(self) -> list[str]:
-        """The ends of the students' file names."""
-        return ['']
+    def connectors(self) -> dict[str, nn.Module]:
+        """The losses with parameters of their own, by name."""
+        own = {f'{name}{trainee.suffix}': loss for trainee in self.trainees
+               for name, loss in trainee.connectors.items()}
+        return {**own, **(self.exchange.connectors if self.exchange else {})}
 
     @cached_property
     def checkpoints(self) -> Checkpoints:
-        return Checkpoints(self.opt, self.options.logger, self.labels)
+        """Where checkpoints go."""
+        return Checkpoints(self.opt, self.options.logger, [student.run.suffix for student in self.students])
 
     def save(self, epoch: int, current_iter: int) -> None:
         """Save BasicSR's networks and training state; on every process, as each has a part in the state."""
         number = 'latest' if current_iter == -1 else str(current_iter)
         contents: dict[str, Any] = {}
         for label, nets in self.networks.items():
-            content = {key: plain_state(self.get_bare_model(net)) for key, net in nets.items()}
-            contents[f'{NETWORKS}/{label}_{number}.pth'] = content
+            contents[f'{NETWORKS}/{label}_{number}.pth'] = {key: training_state.plain(unwrap(net))
+                                                            for key, net in nets.items()}
         if current_iter != -1:
+            for trainee in self.trainees:  # before anything of a run that must stop is written
+                trainee.steps.read()
+                trainee.steps.check()
             contents[f'{STATES}/{number}.state'] = self.training_state(epoch, current_iter)
         if self.opt['rank'] == 0:
             self.checkpoints.write(contents)
             if current_iter != -1:
-                run_position.current.stopwatch.save(self.opt['path'].get('experiments_root'), current_iter)
+                self.position.stopwatch.save(self.opt['path'].get('experiments_root'), current_iter)
 
     def training_state(self, epoch: int, current_iter: int) -> dict[str, Any]:
-        """BasicSR's training state, plus all that a resumed run needs to go on as if it had not been stopped."""
+        """BasicSR's training state, plus what ``training_state.py`` adds to it."""
+        process = training_state.capture_process(self.position, self.trainees, self.degradation)
         return {'epoch': epoch, 'iter': current_iter,
                 'optimizers': [optimizer.state_dict() for optimizer in self.optimizers],
                 'schedulers': [scheduler.state_dict() for scheduler in self.schedulers],
                 'connectors': {name: loss.state_dict() for name, loss in self.connectors.items()},
-                'stage': self.schedule.at(current_iter).name, 'data': self.data_options(),
-                'processes': processes.gathered(self.process_state())}
-
-    def process_state(self) -> dict[str, Any]:
-        """What each process has for itself: its random numbers, and its place in the epoch."""
-        return {'random': run_position.current.state()}
-
-    def load_process_state(self, state: Mapping[str, Any], same_data: bool) -> None:
-        """Put it back; without the place in the epoch where the data differ."""
-        run_position.current.load_state(state['random'], same_data)
-
-    def load_common_state(self, state: Mapping[str, Any]) -> None:
-        """Put back that part of a process's state in which all processes must agree."""
-
-    def data_options(self) -> dict[str, Any]:
-        """What decides which images a batch holds."""
-        block = self.opt['datasets'].get('train', {})
-        keys = ('type', 'batch_size_per_gpu', 'num_worker_per_gpu', 'dataset_enlarge_ratio')
-        return {'world_size': self.opt['world_size'], **{key: block.get(key) for key in keys}}
+                'stage': self.schedule.at(current_iter).name, 'data': training_state.data_options(self.opt),
+                'processes': processes.gathered(process)}
 
     def resume_training(self, resume_state: dict[str, Any]) -> None:
         """Go on from a training state. Where the data are other ones than before, its epoch is corrected.
 
         Raises:
-            UserError: the state belongs to a run with other networks or losses, its iteration was in another stage or
-                behind other milestones of the learning rate, or it lies behind the end.
+            UserError: as ``training_state.check``; or the option file has another schedule of the learning rate for
+                the iterations that were trained.
         """
-        if len(resume_state['optimizers']) != len(self.optimizers) \
-                or set(resume_state.get('connectors', {})) != set(self.connectors):
-            raise UserError('path.resume_state: the state is of a run with other networks or losses')
-        iteration, stage, last = resume_state['iter'], resume_state.get('stage'), self.schedule.stages[-1].last
-        if iteration > last:
-            raise UserError(f'path.resume_state: is of iteration {iteration}, but train.total_iter is {last}; '
-                            'make the schedule longer, or go on from an earlier state')
-        if stage not in (None, self.schedule.at(iteration).name):
-            raise UserError(f"train.stages: iteration {iteration} of the run was in the stage '{stage}', and would now "
-                            f"be in '{self.schedule.at(iteration).name}'; change only stages that have not begun")
-        states = [as_built(state, optimizer)
-                  for state, optimizer in zip(resume_state['optimizers'], self.optimizers, strict=True)]
+        iteration, connectors = resume_state['iter'], self.connectors
+        training_state.check(resume_state, len(self.optimizers), connectors, self.schedule)
+        optimizers = [training_state.as_built(state, optimizer)
+                      for state, optimizer in zip(resume_state['optimizers'], self.optimizers, strict=True)]
         schedulers = resumed(self.schedulers, resume_state['schedulers'], iteration)
-        super().resume_training({**resume_state, 'optimizers': states, 'schedulers': schedulers})
-        self.resumed = iteration
-        run_position.current.stopwatch.resume(self.opt['path'].get('experiments_root'), iteration)
-        for name, loss in self.connectors.items():
+        super().resume_training({**resume_state, 'optimizers': optimizers, 'schedulers': schedulers})
+        for name, loss in connectors.items():
             loss.load_state_dict(resume_state['connectors'][name])
-        was, now = resume_state.get('data'), self.data_options()
+        self.position.stopwatch.resume(self.opt['path'].get('experiments_root'), iteration)
+        same_data = self.check_data(resume_state)
+        self.position.start(resume_state)
+        states = resume_state.get('processes', [])
+        if self.opt['rank'] < len(states):
+            training_state.restore_process(states[self.opt['rank']], self.position, self.trainees, self.degradation,
+                                           self.device, same_data)
+        elif states:  # a new process: its random numbers go on from its seed
+            training_state.restore_counts(states[0], self.trainees, self.device, is_new=True)
+        self.stage_validation.resume(iteration)
+
+    def check_data(self, resume_state: dict[str, Any]) -> bool:
+        """Whether the batches are those of the run that was stopped; if not, say so, and correct the epoch with which
+        BasicSR's loop begins."""
+        was, now = resume_state.get('data'), training_state.data_options(self.opt)
         if was != now:
-            get_root_logger().warning(other_data(was or {}, now))
-            resume_state['epoch'] = run_position.epoch_of(iteration, self.opt)  # where BasicSR's loop begins
+            get_root_logger().warning(training_state.other_data(was or {}, now))
+            resume_state['epoch'] = epoch_of(resume_state['iter'], self.opt)
         elif self.opt['datasets']['train'].get('persistent_workers') and now['num_worker_per_gpu']:
             get_root_logger().warning('datasets.train.persistent_workers: the random numbers of such workers are in no '
                                       'training state; images may be augmented otherwise than without the stop.')
-        run_position.current.start(resume_state)
-        processes_before = resume_state.get('processes', [])
-        if self.opt['rank'] < len(processes_before):
-            self.load_process_state(processes_before[self.opt['rank']], was == now)
-        elif processes_before:  # a new process: its random numbers go on from its seed
-            self.load_common_state(processes_before[0])
-
-    @property
-    def connectors(self) -> dict[str, nn.Module]:
-        """The losses with parameters of their own, by name."""
-        return {}
+        return bool(was == now)
 
 
-def plain_state(net: nn.Module) -> dict[str, Tensor]:
-    """A network's tensors on the CPU, in the usual order of memory whatever the training used."""
-    return {name: tensor.cpu().contiguous() for name, tensor in net.state_dict().items()}
+def scale_rates(optimizers: Sequence[torch.optim.Optimizer], rate: float | None) -> None:
+    """Give optimizers a stage's learning rate, scaled as the scheduler has scaled the option file's."""
+    for group in (group for optimizer in optimizers for group in optimizer.param_groups):
+        if rate is not None:
+            group['scheduled_lr'] = group['lr']
+            group['lr'] = rate * group['lr'] / group['initial_lr']
 
 
-def as_built(state: Mapping[str, Any], optimizer: torch.optim.Optimizer) -> dict[str, Any]:
-    """An optimizer's state, to be computed with as this optimizer was built: another machine, or stock BasicSR, may
-    have saved it with another implementation, such as none that is fused."""
-    own = {key: optimizer.defaults[key] for key in IMPLEMENTATION if key in optimizer.defaults}
-    return {**state, 'param_groups': [{**group, **own} for group in state['param_groups']]}
-
-
-def other_data(was: Mapping[str, Any], now: Mapping[str, Any]) -> str:
-    """What it means to go on with other ``data_options`` than before."""
-    changes = ', '.join(f'{key} {was.get(key)} before and {now[key]} now' for key in now if was.get(key) != now[key])
-    return (f'Resuming with other data, workers or processes than before ({changes}): weights, optimizers, learning '
-            'rates and stages go on. The epoch begins anew, a process that was not there before draws its random '
-            'numbers from its seed and fills its own pool, and the run is not the one that it would have been.')
+def shares(log: Mapping[str, float]) -> dict[str, float]:
+    """Each generator term's share in the sum of all, by its name."""
+    terms = {key: abs(value) for key, value in log.items() if key.startswith('l_g_')}
+    total = sum(terms.values()) or 1.0
+    return {f'share_{key[4:]}': value / total for key, value in terms.items()}
 
 
 def check_device(num_gpu: int | str, dist: bool) -> None:

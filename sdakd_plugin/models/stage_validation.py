@@ -1,25 +1,25 @@
-"""Validation at the start of training and after each stage, wherever BasicSR's ``val_freq`` falls."""
+"""Validation of a run's students: when BasicSR asks, at the start of training and at the end of each stage."""
 from __future__ import annotations
 
 import json
 import math
 import os
-from collections.abc import Collection, Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from typing import Any
 from weakref import WeakValueDictionary
 
+import torch
 from basicsr.data import build_dataloader, build_dataset
 from basicsr.utils import get_root_logger
+from torch.utils.data import DataLoader
 
 from sdakd_plugin.data.scales import at_scales
-from sdakd_plugin.distillation.stages import Stage
-from sdakd_plugin.resume import run_position
+from sdakd_plugin.distillation.stages import Schedule
+from sdakd_plugin.models.student import Student
+from sdakd_plugin.resume.run_position import RunPosition
+from sdakd_plugin.stock.validation import StudentValidation
 from sdakd_plugin.utils import processes
 from sdakd_plugin.utils.random_state import undisturbed_rng
-
-if TYPE_CHECKING:
-    from sdakd_plugin.models.sdakd_model import SDAKDModel
-
 
 ALL, ENDS = 'validations', 'stages'
 
@@ -30,15 +30,57 @@ def file_name(label: str = '', kind: str = ENDS) -> str:
 
 
 class StageValidation:
-    """Validates the model at the ends of its stages, and keeps the metrics in ``experiments/NAME/stages.json``:
-    a list of ``{iter, stage, dataset, metrics, elapsed}``, the first of them at iteration 0. ``validations.json`` has
-    those of every validation. ``elapsed`` is the seconds of training until then, validations left out; files of earlier
-    versions lack it.
+    """Validates the students of a run, also at its start and at the ends of its stages.
+
+    The metrics are in ``experiments/NAME/validations.json``: a list of ``{iter, stage, dataset, metrics, elapsed}``.
+    ``elapsed`` is the seconds of training until then, validations left out; files of earlier versions lack it.
+    ``stages.json`` has the entries of the start, at iteration 0, and of the ends of stages.
+
+    Args:
+        opt: BasicSR's options.
+        scales: of the run, where it has several.
+        students: what is validated.
+        schedule: the stages; ``None`` in testing.
+        position: where the run is.
+        validate: the model's ``validation``, called with a loader, the iteration, ``None`` and whether images are
+            saved.
     """
 
-    def __init__(self, model: SDAKDModel) -> None:
-        self.model, self.opt = model, model.opt
+    def __init__(self, opt: Mapping[str, Any], scales: Sequence[int] | None, students: Sequence[Student],
+                 schedule: Schedule | None, position: RunPosition, device: torch.device,
+                 validate: Callable[[Any, int, None, bool], None]) -> None:
+        self.opt, self.scales, self.schedule, self.position = opt, scales, schedule, position
+        self._validate = validate
+        self.suffixes = [student.run.suffix for student in students]
+        self.validations = [StudentValidation(student.run.opt, device, student.run.name, student.super_resolve)
+                            for student in students]
+        self.resumed = 0  # the iteration from which the run went on
+        self._validated: dict[str, int] = {}  # the last iteration, by data set
         self._of_the_loop: WeakValueDictionary[str, Any] = WeakValueDictionary()  # BasicSR's own loaders, by data set
+
+    def due(self, dataloader: Any, current_iter: Any) -> Any:
+        """The iteration of a validation, ``None`` where it has been made.
+
+        After the last iteration BasicSR's loop counts on, by one or, at the end of an epoch, by two, and validates.
+        """
+        if self.schedule is None:  # in testing it is a name
+            return current_iter
+        name, last = dataloader.dataset.opt['name'], max(self.schedule.stages[-1].last, self.resumed)
+        if current_iter > last and self._validated.get(name) == last:
+            return None
+        self._validated[name] = min(current_iter, last)
+        return self._validated[name]
+
+    def run(self, dataloader: Any, iteration: Any, tb_logger: Any, save_img: bool) -> None:
+        """Validate all students, and keep their metrics."""
+        if self.schedule is not None:
+            self._of_the_loop[dataloader.dataset.opt['name']] = dataloader
+        for validation, suffix in zip(self.validations, self.suffixes, strict=True):
+            for view in at_scales(dataloader.dataset, self.scales):
+                loader = dataloader if view is dataloader.dataset else DataLoader(view)
+                validation.nondist_validation(loader, iteration, tb_logger, save_img)
+                if self.schedule is not None and self.opt['val'].get('metrics') is not None:
+                    self._record(view.opt['name'], iteration, validation.metric_results, suffix, self.schedule)
 
     def validate(self, iteration: int, done: Collection[str] = ()) -> None:
         """Run BasicSR's validation now, without drawing from the random numbers of training.
@@ -50,19 +92,35 @@ class StageValidation:
         if not self.opt.get('val'):
             return
         with undisturbed_rng():
-            for loader in self.loaders():
-                views = at_scales(loader.dataset, self.model.options.scales) if done else ()
+            for loader in self._loaders():
+                views = at_scales(loader.dataset, self.scales) if done else ()
                 if not views or any(view.opt['name'] not in done for view in views):
-                    self.model.validation(loader, iteration, None, self.opt['val'].get('save_img', False))
+                    self._validate(loader, iteration, None, self.opt['val'].get('save_img', False))
 
-    def validate_stage(self, stage: Stage) -> None:
-        """Validate at the end of a stage, unless BasicSR is about to do so itself."""
-        is_last = stage is self.model.schedule.stages[-1]
-        if self.opt.get('val') and not is_last and stage.last % self.opt['val']['val_freq']:
-            get_root_logger().info(f"End of stage '{stage.name}'.")
-            self.validate(stage.last)
+    def end_stage_before(self, iteration: int) -> None:
+        """Validate where a stage has ended just before an iteration, unless BasicSR has done so itself."""
+        assert self.schedule is not None
+        stage = self.schedule.at(iteration - 1)
+        if iteration == 1 or iteration - 1 != stage.last or not self.opt.get('val') \
+                or stage is self.schedule.stages[-1] or stage.last % self.opt['val']['val_freq'] == 0:
+            return
+        done = [self._done(suffix, stage.last) for suffix in self.suffixes]
+        get_root_logger().info(f"End of stage '{stage.name}'.")
+        self.validate(stage.last, set.intersection(*done))
 
-    def loaders(self) -> Iterator[Any]:
+    def resume(self, iteration: int) -> None:
+        """Tell the best results up to an iteration, and validate if the run was stopped before it could."""
+        self.resumed = iteration
+        if not self.opt.get('val'):
+            return
+        for validation, suffix in zip(self.validations, self.suffixes, strict=True):
+            for entry in self._known(suffix):
+                if entry['iter'] <= iteration:
+                    validation.set_best(entry['dataset'], entry['metrics'], entry['iter'])
+        if iteration % self.opt['val']['val_freq'] == 0:
+            self.validate(iteration, set.intersection(*(self._done(suffix, iteration) for suffix in self.suffixes)))
+
+    def _loaders(self) -> Iterator[Any]:
         """The validation loaders, one after the other: those of BasicSR's loop, once it has validated with them, else
         new ones, which nobody keeps. A process may open an LMDB only once at a time."""
         for phase, block in self.opt['datasets'].items():
@@ -71,43 +129,32 @@ class StageValidation:
                 yield loader if loader is not None else build_dataloader(
                     build_dataset(block), block, num_gpu=self.opt['num_gpu'], dist=self.opt['dist'])
 
-    def seen(self, loader: Any) -> None:
-        """Take note of a loader that is validated with. It is kept by its owner alone."""
-        self._of_the_loop[loader.dataset.opt['name']] = loader
+    def _done(self, suffix: str, iteration: int) -> set[str]:
+        """The data sets of which a student's metrics of an iteration are known."""
+        return {entry['dataset'] for entry in self._known(suffix) if entry['iter'] == iteration}
 
-    def resume(self, iteration: int) -> None:
-        """Tell the model its best results up to an iteration, and validate if the run was stopped before it could."""
-        if not self.opt.get('val'):
-            return
-        known = processes.from_first(read(self._path(ALL)))  # the file changes as soon as the first one validates
-        entries = [entry for entry in known if entry['iter'] <= iteration]
-        for entry in entries:
-            self.model._initialize_best_metric_results(entry['dataset'])
-            for metric, value in entry['metrics'].items():
-                if value is not None and metric in self.model.best_metric_results[entry['dataset']]:
-                    self.model._update_best_metric_result(entry['dataset'], metric, value, entry['iter'])
-        if iteration % self.opt['val']['val_freq'] == 0:
-            self.validate(iteration, {entry['dataset'] for entry in entries if entry['iter'] == iteration})
+    def _known(self, suffix: str) -> list[dict[str, Any]]:
+        """A student's validations; the file changes as soon as the first process validates."""
+        return processes.from_first(read(self._path(ALL, suffix)))
 
-    def record(self, dataset: str, iteration: int, metrics: Mapping[str, float]) -> None:
+    def _record(self, dataset: str, iteration: int, metrics: Mapping[str, float], suffix: str,
+                schedule: Schedule) -> None:
         """Keep the metrics of a validation, those of the start and of the ends of stages once more by themselves."""
-        schedule = self.model.schedule
-        seconds = run_position.current.stopwatch.seconds
+        seconds = self.position.stopwatch.seconds
         ends = {0: 'start', **{stage.last: stage.name for stage in schedule.stages}}
-        iteration = min(iteration, schedule.stages[-1].last)  # BasicSR's last validation comes one later
         entry = {'iter': iteration, 'stage': ends.get(iteration, schedule.at(iteration).name), 'dataset': dataset,
                  'metrics': {name: float(value) if math.isfinite(value) else None for name, value in metrics.items()},
                  'elapsed': seconds if seconds is None else round(seconds, 3)}
         try:
-            add(self._path(ALL), entry)
+            add(self._path(ALL, suffix), entry)
             if iteration in ends:
-                add(self._path(ENDS), entry)
-        except OSError as error:  # such as a full disk, from which checkpoints flee
-            get_root_logger().error(f'The metrics of this validation cannot be kept in {self._path(ALL)}: '
+                add(self._path(ENDS, suffix), entry)
+        except OSError as error:  # such as a full disk, where checkpoints are saved elsewhere
+            get_root_logger().error(f'The metrics of this validation cannot be kept in {self._path(ALL, suffix)}: '
                                     f'{error.strerror}')
 
-    def _path(self, kind: str) -> str:
-        return os.path.join(self.opt['path']['experiments_root'], file_name(self.model.label, kind))
+    def _path(self, kind: str, suffix: str) -> str:
+        return os.path.join(self.opt['path']['experiments_root'], file_name(suffix, kind))
 
 
 def add(path: str, entry: dict[str, Any]) -> None:

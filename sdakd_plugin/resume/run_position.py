@@ -8,13 +8,12 @@ from copy import deepcopy
 from typing import Any
 
 from basicsr.data import build_dataset
-from basicsr.data.prefetch_dataloader import CPUPrefetcher, CUDAPrefetcher, PrefetchDataLoader
 from basicsr.utils import get_root_logger
-from torch.utils.data import DataLoader
 
 from sdakd_plugin.errors import Interrupted
 from sdakd_plugin.resume.interruption import Interruption
 from sdakd_plugin.resume.stopwatch import Stopwatch
+from sdakd_plugin.stock import loop
 from sdakd_plugin.utils import processes, random_state
 
 
@@ -130,44 +129,17 @@ class RunPosition:
         raise Interrupted(number)
 
 
-current = RunPosition()  # a process trains one run
+def begin() -> RunPosition:
+    """Begin a run: BasicSR's loop, which trains one run at a time, tells its position from now on."""
+    position = RunPosition()
+    loop.follow(position)
+    return position
 
 
-def follow() -> None:
-    """Begin a run: from now on BasicSR's loop tells ``current`` where it is, through its prefetchers, and draws its
-    random numbers in one order only."""
-    global current
-    current = RunPosition()
-    for kind in (CPUPrefetcher, CUDAPrefetcher):
-        if not hasattr(kind, 'followed'):
-            kind.followed = True
-            _follow(kind)
-    if not hasattr(PrefetchDataLoader, 'followed'):
-        PrefetchDataLoader.followed = True
-        _load_in_turn()
-
-
-def _load_in_turn() -> None:
-    """Without workers ``prefetch_mode: cpu`` reads images in a thread, which draws from the random numbers of training
-    whenever it gets to it. Such a loader then reads when it is asked."""
-    stock_iter = PrefetchDataLoader.__iter__
-
-    def __iter__(self: Any) -> Any:
-        return stock_iter(self) if self.num_workers else DataLoader.__iter__(self)
-
-    PrefetchDataLoader.__iter__ = __iter__
-
-
-def _follow(kind: type[Any]) -> None:
-    stock_reset, stock_next = kind.reset, kind.next
-
-    def reset(self: Any) -> None:
-        current.begin_epoch(lambda: stock_reset(self), lambda: stock_next(self))
-
-    def next(self: Any) -> Any:
-        return current.next_batch(lambda: stock_next(self))
-
-    kind.reset, kind.next = reset, next
+def begun() -> RunPosition | None:
+    """The position of the run that was begun last."""
+    position: RunPosition | None = loop.listener()
+    return position
 
 
 def epoch_of(iteration: int, opt: Mapping[str, Any]) -> int:

@@ -19,13 +19,13 @@ from basicsr.utils.registry import DATASET_REGISTRY
 
 from sdakd_plugin import weights
 from sdakd_plugin.data.cached_teacher_dataset import PAIRED, image_file, image_name, lq_file, lq_folder
-from sdakd_plugin.data.named_errors import with_image_names
 from sdakd_plugin.data.photo_dataset import PhotoDataset
 from sdakd_plugin.data.photographs import Photographs
 from sdakd_plugin.data.published import brings_kernels
 from sdakd_plugin.data.sample_image_dataset import SampleImageDataset
 from sdakd_plugin.errors import UserError
 from sdakd_plugin.options import Options, TeacherOptions, parse
+from sdakd_plugin.stock.named_errors import with_image_names
 from sdakd_plugin.utils.registries import look_up
 from sdakd_plugin.weights.catalogue import where
 from sdakd_plugin.weights.files import new_file

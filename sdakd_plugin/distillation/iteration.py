@@ -1,0 +1,80 @@
+"""One training iteration of K students: SDAKD, LPIPS distillation and plain SRGAN for one, a cohort for several."""
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import Tensor
+
+from sdakd_plugin.distillation.batch import TeacherPass, TrainingBatch
+from sdakd_plugin.distillation.discriminator import Batch, backward
+from sdakd_plugin.distillation.exchange import Exchange
+from sdakd_plugin.distillation.stages import Schedule, Stage
+from sdakd_plugin.distillation.teacher import Teacher
+from sdakd_plugin.distillation.trainee import Trainee
+from sdakd_plugin.options import TrainOptions
+
+
+def train_iteration(trainees: Sequence[Trainee], batch: TrainingBatch, teacher: Teacher | None,
+                    exchange: Exchange | None, iteration: int, schedule: Schedule, train: TrainOptions) -> None:
+    """Train all students on one batch: first the generators, then the discriminators on what those made.
+
+    With ``train.d_first`` it is the other way round, on images of a forward pass of their own.
+
+    Args:
+        trainees: the students; each keeps its losses in its ``log``.
+        batch: the images.
+        teacher: ``None`` where there is none, or a cache answers.
+        exchange: what the discriminators learn from each other, in stages that name ``mutual``.
+        iteration: of the run, from 1.
+        schedule: the stages.
+        train: the options of training.
+    """
+    stage = schedule.at(iteration)
+    for trainee in trainees:
+        trainee.begin_iteration(iteration, stage)
+    if stage.trains_d and train.d_first:
+        fakes = [trainee.sample(batch) for trainee in trainees]
+        train_discriminators(trainees, batch, fakes, exchange, iteration, stage)
+    fakes = train_generators(trainees, batch, teacher, iteration, stage, schedule.generator_steps(iteration, train))
+    if stage.trains_d and not train.d_first:
+        train_discriminators(trainees, batch, fakes, exchange, iteration, stage)
+    for trainee in trainees:
+        trainee.steps.end_iteration()
+
+
+def train_generators(trainees: Sequence[Trainee], batch: TrainingBatch, teacher: Teacher | None, iteration: int,
+                     stage: Stage, steps: bool) -> list[Tensor]:
+    """Train each student; the teacher's outputs are gone afterwards.
+
+    Returns:
+        The students' images, (n, c, H, W) each, without gradients.
+    """
+    teacher_pass = TeacherPass(teacher, batch)
+    return [trainee.train_generator(batch, teacher_pass, iteration, stage, steps) for trainee in trainees]
+
+
+def train_discriminators(trainees: Sequence[Trainee], batch: TrainingBatch, fakes: Sequence[Tensor],
+                         exchange: Exchange | None, iteration: int, stage: Stage) -> None:
+    """Train all discriminators: on the real images, and each on the images of its own student. Where the stage names
+    ``mutual``, they score all images, and learn from each other's scores or features.
+
+    Args:
+        trainees: the students.
+        batch: the images.
+        fakes: each student's images, (n, c, H, W), without gradients.
+        exchange: what they learn from each other.
+        iteration: of the run.
+        stage: its stage.
+    """
+    ready = [trainee.ready_discriminators(stage) for trainee in trainees]
+    discriminators = [each for own in ready for each in own]
+    owner = [number for number, own in enumerate(ready) for _ in own]  # the student of each discriminator
+    batches = [Batch(True, batch.real, range(len(discriminators)))]
+    batches += [Batch(False, fake, [index for index, of in enumerate(owner) if of == number])
+                for number, fake in enumerate(fakes)]
+    gan_loss = trainees[0].objective.gan_loss
+    assert gan_loss is not None
+    logs = backward(discriminators, gan_loss, batches, exchange if 'mutual' in stage.losses else None)
+    for number, (trainee, own) in enumerate(zip(trainees, ready, strict=True)):
+        own_logs = [log for log, of in zip(logs, owner, strict=True) if of == number]
+        trainee.step_discriminators(own, own_logs, batch.real, iteration, stage)

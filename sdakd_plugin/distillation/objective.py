@@ -1,0 +1,49 @@
+"""What a student and its discriminators are trained for."""
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from torch import nn
+
+from sdakd_plugin.distillation.discriminator import FeatureDTerm
+from sdakd_plugin.distillation.stages import Stage
+from sdakd_plugin.distillation.terms import Needs, Term
+
+
+@dataclass(frozen=True)
+class Objective:
+    """The losses by the names that stages use.
+
+    Attributes:
+        terms: the generator's.
+        d_terms: the discriminators' besides the GAN loss.
+        gan_loss: the discriminators', called with ``(scores, is_real, is_disc=True)``; ``None`` where none trains.
+    """
+
+    terms: Mapping[str, Term]
+    d_terms: Mapping[str, FeatureDTerm]
+    gan_loss: nn.Module | None
+    _needs: dict[str, Needs] = field(default_factory=dict, init=False, repr=False)
+
+    def needs(self, stage: Stage) -> Needs:
+        """The generator's terms of a stage, and what they ask of the networks."""
+        if stage.name not in self._needs:
+            self._needs[stage.name] = Needs.of(self.terms[loss] for loss in stage.losses if loss in self.terms)
+        return self._needs[stage.name]
+
+    def discriminator_terms(self, stage: Stage) -> list[FeatureDTerm]:
+        """The discriminators' terms of a stage."""
+        return [self.d_terms[loss] for loss in stage.losses if loss in self.d_terms]
+
+    def connectors(self) -> dict[str, nn.Module]:
+        """The losses with parameters of their own, by name."""
+        holders: dict[str, Term | FeatureDTerm] = {**self.terms, **self.d_terms}
+        return {name: holder.loss for name, holder in holders.items()
+                if any(parameter.requires_grad for parameter in holder.loss.parameters())}
+
+    def distribute(self, wrap: Callable[[nn.Module], nn.Module]) -> None:
+        """Wrap the losses that have parameters, so that processes share their gradients."""
+        for name in self.connectors():
+            holder: Term | FeatureDTerm = self.terms.get(name) or self.d_terms[name]
+            holder.loss = wrap(holder.loss)

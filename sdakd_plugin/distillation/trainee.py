@@ -1,0 +1,221 @@
+"""One student and all that trains with it."""
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from sdakd_plugin.distillation.balance import Balance
+from sdakd_plugin.distillation.batch import TeacherPass, TrainingBatch
+from sdakd_plugin.distillation.batch_norm_statistics import BatchNormStatistics
+from sdakd_plugin.distillation.calling import score, super_resolve, unwrap
+from sdakd_plugin.distillation.discriminator import Log, TrainedDiscriminator
+from sdakd_plugin.distillation.forward_pass import ForwardPass
+from sdakd_plugin.distillation.objective import Objective
+from sdakd_plugin.distillation.r1 import R1
+from sdakd_plugin.distillation.stages import Stage
+from sdakd_plugin.distillation.taps import Taps
+from sdakd_plugin.distillation.terms import GeneratorStep
+from sdakd_plugin.distillation.updates import OptimizerSteps
+
+MakeOptimizer = Callable[[str, Sequence[nn.Module]], torch.optim.Optimizer]
+"""Called with ``'optim_g'`` or ``'optim_d'`` and the modules whose parameters the optimizer trains."""
+
+
+class Trainee:
+    """A student with its discriminators, losses, optimizers, moving average and state. It knows nothing of BasicSR.
+
+    Args:
+        suffix: ends the names of its files and log entries; empty for the only student of a run.
+        net_g: the student, perhaps in a distributed wrapper.
+        net_g_ema: its moving average; ``None`` for none.
+        ema_decay: the average's decay.
+        discriminators: those of the student: none, one, or one with a peer.
+        objective: the losses.
+        forward_pass: how student and discriminators run.
+        steps: steps the optimizers.
+        r1: regularises the discriminators; ``None`` for not at all.
+        balance: watches the first discriminator; ``None`` where none trains.
+    """
+
+    optimizer_g: torch.optim.Optimizer
+    d_optimizers: list[torch.optim.Optimizer]
+
+    def __init__(self, suffix: str, net_g: nn.Module, net_g_ema: nn.Module | None, ema_decay: float,
+                 discriminators: Sequence[nn.Module], objective: Objective, forward_pass: ForwardPass,
+                 steps: OptimizerSteps, r1: R1 | None = None, balance: Balance | None = None) -> None:
+        self.suffix, self.net_g, self.net_g_ema, self.ema_decay = suffix, net_g, net_g_ema, ema_decay
+        self.discriminators, self.objective, self.forward_pass = list(discriminators), objective, forward_pass
+        self.steps, self.r1, self.balance = steps, r1, balance
+        self.statistics = BatchNormStatistics([net_g, *discriminators])
+        self.connectors = objective.connectors()
+        self.log: Log = {}
+
+    def make_optimizers(self, make: MakeOptimizer, exchanged: Sequence[Sequence[nn.Module]]) -> None:
+        """Make the optimizers. Connectors train beside the network whose features they transform.
+
+        Args:
+            make: builds one.
+            exchanged: for each discriminator the losses with which it learns from its peers.
+        """
+        beside_g = [loss for name, loss in self.connectors.items() if name in self.objective.terms]
+        beside_d = [loss for name, loss in self.connectors.items() if name in self.objective.d_terms]
+        self.optimizer_g = make('optim_g', [self.net_g, *beside_g])
+        self.d_optimizers = [make('optim_d', [net, *(() if number else beside_d), *exchanged[number]])
+                             for number, net in enumerate(self.discriminators)]
+
+    @property
+    def optimizers(self) -> list[torch.optim.Optimizer]:
+        """The student's, then those of its discriminators."""
+        return [self.optimizer_g, *self.d_optimizers]
+
+    @property
+    def networks(self) -> dict[str, dict[str, nn.Module]]:
+        """What is saved: for each file's name the networks by their key in it."""
+        averaged = {} if self.net_g_ema is None else {'params_ema': self.net_g_ema}
+        names = [f'{name}{self.suffix}' for name in ('net_d', 'net_d_peer')]
+        return {f'net_g{self.suffix}': {'params': self.net_g, **averaged},
+                **{name: {'params': net} for name, net in zip(names, self.discriminators, strict=False)}}
+
+    # ------------------------------------------------------------------------------------------ parts of an iteration
+
+    def begin_iteration(self, iteration: int, stage: Stage) -> None:
+        """Forget what was logged, and, where a stage begins that asks for it, the optimizers' moments."""
+        if iteration == stage.first and stage.options.optimizer == 'reset':
+            for optimizer in self.optimizers:
+                optimizer.state.clear()
+        self.statistics.keep()
+        self.log = {}
+
+    @torch.no_grad()
+    def sample(self, batch: TrainingBatch) -> Tensor:
+        """The student's images (n, c, H, W) for the discriminators, from a forward pass of their own."""
+        return self._generate(self.net_g, batch)
+
+    def train_generator(self, batch: TrainingBatch, teacher: TeacherPass, iteration: int, stage: Stage,
+                        steps: bool) -> Tensor:
+        """Train the student on a batch, and update its moving average.
+
+        Args:
+            batch: the images.
+            teacher: runs the teacher, where a term of the stage asks for it.
+            iteration: of the run.
+            stage: its stage.
+            steps: whether the student is trained; where it is not, as while the discriminators have a head start, its
+                images are made and its moving average goes on, as in BasicSR.
+
+        Returns:
+            The student's images (n, c, H, W), without gradients.
+        """
+        step = self._forward(batch, teacher, stage)
+        if steps:
+            self._step_generator(step, iteration, stage)
+        self.statistics.restore()  # after the backward pass, to which they belong
+        if self.net_g_ema is not None:
+            self.update_average()
+        return step.sr.detach()
+
+    def ready_discriminators(self, stage: Stage) -> list[TrainedDiscriminator]:
+        """The discriminators, ready to accumulate gradients."""
+        terms = self.objective.discriminator_terms(stage)
+        for net, optimizer in zip(self.discriminators, self.d_optimizers, strict=True):
+            net.requires_grad_(True)
+            optimizer.zero_grad()
+        return [TrainedDiscriminator(net, unwrap(net), () if number else terms, self.forward_pass, self.steps.backward)
+                for number, net in enumerate(self.discriminators)]
+
+    def step_discriminators(self, discriminators: Sequence[TrainedDiscriminator], logs: Sequence[Log], real: Tensor,
+                            iteration: int, stage: Stage) -> None:
+        """Regularise the discriminators, whose gradients are complete but for that, and step them.
+
+        Args:
+            discriminators: as ``ready_discriminators`` gave them.
+            logs: their losses, which go into the log.
+            real: the real images (n, c, H, W), range 0..1.
+            iteration: of the run.
+            stage: its stage.
+        """
+        losses = [{key: value for key, value in log.items() if key.startswith('l_')} for log in logs]
+        if self.r1 is not None:
+            for own, due in zip(losses, self.r1.backward(discriminators, real, iteration), strict=True):
+                own.update(due)
+        for number, (log, optimizer) in enumerate(zip(logs, self.d_optimizers, strict=True)):
+            self.steps.step(optimizer, losses[number], iteration, stage)
+            if self.r1 is not None:
+                log.update(self.r1.log(number))
+            self.log.update({f"{key}{'_peer' * number}": value for key, value in log.items()})
+        self.statistics.restore()
+        if self.balance is not None:
+            self.balance.watch(logs[0])
+
+    def _generate(self, net: nn.Module, batch: TrainingBatch) -> Tensor:
+        return self.forward_pass(super_resolve, net, batch.lq, batch.lq_scale)
+
+    def _forward(self, batch: TrainingBatch, teacher: TeacherPass, stage: Stage) -> GeneratorStep:
+        """Run the student, and prepare what the stage's terms may ask for."""
+        needs = self.objective.needs(stage)
+        for net in self.discriminators[:1]:  # the peer scores nothing here
+            net.requires_grad_(False)
+        self.optimizer_g.zero_grad()
+        with Taps(unwrap(self.net_g), needs.student_layers) as taps:
+            sr = self._generate(self.net_g, batch)
+
+        @torch.no_grad()
+        def run_ema() -> Tensor:
+            assert self.net_g_ema is not None
+            return self._generate(self.net_g_ema, batch)
+
+        return GeneratorStep(batch.lq, batch.gt, sr, batch.gt_usm, taps.features,
+                             run_teacher=lambda: teacher(needs.teacher_layers, needs.teacher_image), run_ema=run_ema,
+                             run_d=lambda images: self.forward_pass(score, self.discriminators[0], images))
+
+    def _step_generator(self, step: GeneratorStep, iteration: int, stage: Stage) -> None:
+        losses: Log = {}  # of this step alone: the log may hold the discriminators' already
+        total: Tensor | float = 0.0
+        terms = self.objective.needs(stage).terms
+        for term in terms:
+            for key, value in term(step).items():
+                losses[key] = value.detach()
+                total = total + value
+        if not isinstance(total, Tensor) or not any(term.uses_image for term in terms):
+            # distributed training wants a gradient, be it zero, for the layers behind the features too
+            total = total + 0 * step.sr.sum()
+        self.steps.backward(total)
+        self.steps.step(self.optimizer_g, losses, iteration, stage)
+        self.log.update(losses)
+
+    @torch.no_grad()
+    def update_average(self) -> None:
+        """BasicSR's moving average, in two operations instead of two for each tensor, and with the buffers, so that
+        BatchNorm's statistics follow."""
+        assert self.net_g_ema is not None
+        net_g = unwrap(self.net_g)
+        averages: list[Tensor] = list(self.net_g_ema.parameters())
+        current: list[Tensor] = list(net_g.parameters())
+        torch._foreach_mul_(averages, self.ema_decay)
+        torch._foreach_add_(averages, current, alpha=1 - self.ema_decay)
+        for averaged, buffer in zip(self.net_g_ema.buffers(), net_g.buffers(), strict=True):
+            averaged.copy_(buffer)
+
+    # ------------------------------------------------------------------------------------------------ training state
+
+    def state(self) -> dict[str, Any]:
+        """What a training state must hold of it in each process, besides networks, optimizers and connectors."""
+        return {'r1': [value.cpu() for value in self.r1.last] if self.r1 else [], 'updates': self.steps.state(),
+                'balance': self.balance.state() if self.balance else {}}
+
+    def load_state(self, state: Mapping[str, Any], device: torch.device, is_new: bool = False) -> None:
+        """Go on from there.
+
+        Args:
+            state: what ``state`` gave.
+            device: where the losses are.
+            is_new: whether this process was not there when it was saved; then it takes only what all must agree on.
+        """
+        if self.r1 is not None:  # whether it is in the log
+            self.r1.last = [value.to(device) for value in state['r1']]
+        self.steps.load_state(state['updates'])
+        if self.balance is not None and not is_new:
+            self.balance.load_state(state['balance'])

@@ -1,0 +1,131 @@
+"""The networks of a run: built from its options, loaded, distributed; in the order in which BasicSR builds them."""
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from inspect import signature
+from typing import Any
+
+import torch
+from basicsr.utils import get_root_logger
+from torch import nn
+
+from sdakd_plugin import weights
+from sdakd_plugin.distillation.calling import unwrap
+from sdakd_plugin.distillation.forward_pass import ForwardPass
+from sdakd_plugin.errors import UserError, nearest
+from sdakd_plugin.options import Options
+from sdakd_plugin.slimming.slim import weights_from_teacher
+from sdakd_plugin.utils.build import build_network
+
+FUSED = ('Adam', 'AdamW')  # torch's fused SGD fails where a connector's momentum begins later than the network's
+
+
+class Networks:
+    """Builds the networks and optimizers of one student.
+
+    Args:
+        opt: its options as BasicSR has them.
+        options: the same, checked.
+        device: where the networks are.
+        forward_pass: how they run.
+        wrap: moves a network to the device, and wraps it where several processes train.
+    """
+
+    def __init__(self, opt: Mapping[str, Any], options: Options, device: torch.device, forward_pass: ForwardPass,
+                 wrap: Callable[[nn.Module], nn.Module]) -> None:
+        self.opt, self.options, self.device, self.forward_pass = opt, options, device, forward_pass
+        self._wrap = wrap
+
+    def distributed(self, net: nn.Module) -> nn.Module:
+        """A network on the device, in its order of memory, wrapped where several processes train."""
+        return self._wrap(self.forward_pass.prepare(net))
+
+    def generator(self) -> nn.Module:
+        """The student."""
+        net = self.distributed(build_network(self.opt['network_g'], 'network_g'))
+        log_size(net)
+        self.load(net, 'g', 'params')
+        return net
+
+    def average(self, net_g: nn.Module) -> nn.Module:
+        """The moving average of the student; it draws as many random numbers as BasicSR's."""
+        net = self.forward_pass.prepare(build_network(self.opt['network_g'], 'network_g').to(self.device))
+        net.load_state_dict(unwrap(net_g).state_dict())
+        self.load(net, 'g', 'params_ema')
+        return net.eval()
+
+    def discriminator(self, label: str, needed: bool) -> nn.Module | None:
+        """The discriminator ``network_<label>``, if a stage trains it.
+
+        Raises:
+            UserError: its options are missing.
+        """
+        key = f'network_{label}'
+        if not needed:
+            if self.opt.get(key) is not None:
+                get_root_logger().warning(f'{key}: no stage trains it, so it is not built.')
+            return None
+        for name, holder in ((key, self.opt), ('optim_d', self.opt['train']), ('gan_opt', self.opt['train'])):
+            if holder.get(name) is None:
+                raise UserError(f"{'' if holder is self.opt else 'train.'}{name}: this key is missing; a stage trains "
+                                'the discriminator')
+        net = self.distributed(build_network(self.opt[key], key))
+        log_size(net)
+        self.load(net, label, 'params')
+        return net.train()
+
+    def load(self, net: nn.Module, label: str, param_key: str) -> None:
+        """Load ``path.pretrain_network_<label>``, if any: a file of any common shape, a known name, or, for the
+        generator, the word ``teacher``: what fits of the teacher's weights."""
+        path_opt = self.opt['path']
+        source = path_opt.get(f'pretrain_network_{label}')
+        if source is None:
+            return
+        role = f'path.pretrain_network_{label}'
+        bare = unwrap(net)
+        if label == 'g' and source == 'teacher':
+            state = weights_from_teacher(bare, self.opt['network_g'], self.options.teacher, role)
+            weights.load_into(bare, state, 'the teacher', role)
+            get_root_logger().info(f'{role}: the student starts from its teacher')
+            return
+        if param_key == 'params':
+            param_key = path_opt.get(f'param_key_{label}', param_key)
+        path, state = weights.load(source, role, param_key)
+        weights.load_into(bare, state, path, role, path_opt.get(f'strict_load_{label}', True))
+        get_root_logger().info(f'Loaded {role}: {path}')
+
+    def optimizer(self, key: str, modules: Sequence[nn.Module]) -> torch.optim.Optimizer:
+        """Any optimizer of torch, as ``train.<key>`` says, for the trainable parameters of ``modules``.
+
+        Raises:
+            UserError: torch has no such optimizer, or it refuses its options.
+        """
+        parameters = [parameter for module in modules for parameter in module.parameters() if parameter.requires_grad]
+        block = dict(self.opt['train'][key])
+        kind = block.pop('type', None)
+        known = [name for name in dir(torch.optim) if isinstance(getattr(torch.optim, name), type)]
+        if kind not in known:
+            raise UserError(f"train.{key}.type: there is no optimizer '{kind}'" + nearest(kind, known))
+        if 'betas' in signature(getattr(torch.optim, kind)).parameters:
+            block = {**self._regularised_betas(key), **block}
+        if self.device.type == 'cuda' and kind in FUSED and not {'fused', 'foreach'} & set(block):
+            block['fused'] = True  # decides on the device whether it steps: distillation/updates.py
+        try:
+            optimizer: torch.optim.Optimizer = getattr(torch.optim, kind)(parameters, **block)
+        except (TypeError, ValueError) as error:
+            raise UserError(f'train.{key}: {error}') from error
+        return optimizer
+
+    def _regularised_betas(self, key: str) -> dict[str, Any]:
+        """The betas of Adam for a network that is regularised only now and then (StyleGAN2, appendix B)."""
+        train = self.options.train
+        assert train is not None
+        every = train.net_g_reg_every if key == 'optim_g' else train.net_d_reg_every
+        return {} if every is None else {'betas': (0.0, 0.99 ** (every / (every + 1)))}
+
+
+def log_size(net: nn.Module) -> None:
+    """Log a line about a network; BasicSR's hundreds of lines about its layers push all else out of sight."""
+    bare = unwrap(net)
+    parameters = sum(parameter.numel() for parameter in bare.parameters())
+    get_root_logger().info(f'Network: {type(bare).__name__}, with parameters: {parameters:,d}')

@@ -1,0 +1,162 @@
+"""One student of a run, as it is built from the option file: in testing its generator alone, in training a trainee."""
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from sdakd_plugin.data.scales import check_out_size, check_scales
+from sdakd_plugin.distillation.balance import Balance
+from sdakd_plugin.distillation.blocks import name_layers
+from sdakd_plugin.distillation.build_loss import build_loss
+from sdakd_plugin.distillation.calling import largest_scale, super_resolve, unwrap
+from sdakd_plugin.distillation.discriminator import FeatureDTerm
+from sdakd_plugin.distillation.objective import Objective
+from sdakd_plugin.distillation.r1 import R1
+from sdakd_plugin.distillation.rehearsal import rehearse
+from sdakd_plugin.distillation.stages import Schedule
+from sdakd_plugin.distillation.teacher import Teacher
+from sdakd_plugin.distillation.terms import make_term
+from sdakd_plugin.distillation.trainee import Trainee
+from sdakd_plugin.distillation.updates import OptimizerSteps
+from sdakd_plugin.errors import UserError
+from sdakd_plugin.models.networks import Networks
+from sdakd_plugin.options import Options
+from sdakd_plugin.utils.random_state import undisturbed_rng
+
+USM_KEYS = ('l1_gt_usm', 'percep_gt_usm', 'gan_gt_usm')
+
+
+@dataclass(frozen=True)
+class StudentRun:
+    """The options of one student. Attributes: name (empty for the only one of a run); opt, as BasicSR has them;
+    options, the same, checked; seed, of its first weights (``None``: as BasicSR draws them)."""
+
+    name: str
+    opt: Mapping[str, Any]
+    options: Options
+    seed: int | None = None
+
+    @property
+    def suffix(self) -> str:
+        """The end of its file names."""
+        return f'_{self.name}' if self.name else ''
+
+
+@dataclass
+class Student:
+    """Attributes: run, its options; networks, which builds them; net_g, the generator; trainee, ``None`` in testing."""
+
+    run: StudentRun
+    networks: Networks
+    net_g: nn.Module
+    trainee: Trainee | None = None
+
+    @torch.no_grad()
+    def super_resolve(self, lq: Tensor, lq_scale: Tensor | None) -> Tensor:
+        """Call the moving average where there is one; never a distributed wrapper, for only the first process
+        validates."""
+        average = self.trainee.net_g_ema if self.trainee else None
+        net = unwrap(self.net_g) if average is None else average
+        training = net.training
+        net.eval()
+        image = super_resolve(net, lq, lq_scale)
+        net.train(training)
+        return image
+
+
+def build_generator(networks: Networks) -> nn.Module:
+    """The generator of a student.
+
+    Raises:
+        UserError: it cannot be built or loaded, or does not fit the scales of the run.
+    """
+    net_g = networks.generator()
+    check_out_size(networks.options, getattr(unwrap(net_g), 'out_size', None))
+    check_scales(networks.options, largest_scale(net_g))
+    return net_g
+
+
+def build_trainee(run: StudentRun, networks: Networks, net_g: nn.Module, schedule: Schedule,
+                  get_teacher: Callable[[], Teacher | None]) -> Trainee:
+    """All that trains with a student but its optimizers, in BasicSR's order: it decides which random numbers each
+    network gets. What BasicSR does not have draws none of them.
+
+    Args:
+        run: the student's options.
+        networks: builds its networks.
+        net_g: the generator.
+        schedule: the stages.
+        get_teacher: builds the teacher, or gives the one that is there; ``None`` for none.
+
+    Raises:
+        UserError: the options ask for what cannot work together.
+    """
+    train, device = run.options.train, networks.device
+    assert train is not None
+    net_g_ema = networks.average(net_g) if train.ema_decay > 0 else None
+    net_g.train()
+    net_d = networks.discriminator('d', any(stage.trains_d for stage in schedule.stages))
+    losses = {name: build_loss(block, f'train.{name}_opt').to(device)
+              for name, block in train.losses.items() if name != 'mutual'}
+    with undisturbed_rng():
+        peer = networks.discriminator('d_peer', 'mutual' in train.losses)
+        teacher = get_teacher()
+        bare_g, bare_d = unwrap(net_g), None if net_d is None else unwrap(net_d)
+        objective = make_objective(losses, bare_g, bare_d, teacher,
+                                   {key: getattr(run.options, key) for key in USM_KEYS})
+        check_objective(objective, run.options, net_g, net_g_ema is not None)
+        rehearse(run.options, device, bare_g, bare_d, teacher, objective.terms, objective.d_terms)
+    reg = train.r1_reg_weight, train.net_d_reg_every
+    gan_loss = objective.gan_loss
+    trainee = Trainee(
+        run.suffix, net_g, net_g_ema, train.ema_decay, [net for net in (net_d, peer) if net is not None], objective,
+        networks.forward_pass,
+        OptimizerSteps(train.nonfinite_limit, networks.forward_pass.dtype is torch.float16, device,
+                       f' of {run.name}' if run.name else ''),
+        R1(reg[0], reg[1]) if reg[0] and reg[1] else None,
+        None if gan_loss is None else Balance(gan_loss, train.collapse_after, device))
+    objective.distribute(networks.distributed)
+    return trainee
+
+
+def make_objective(losses: Mapping[str, nn.Module], net_g: nn.Module, net_d: nn.Module | None,
+                   teacher: Teacher | None, usm: Mapping[str, bool]) -> Objective:
+    """Wire the losses to what they compare.
+
+    Args:
+        losses: by the names that stages use.
+        net_g, net_d: the student's networks, not wrapped.
+        teacher: the frozen networks, if any.
+        usm: for each of Real-ESRGAN's options ``*_gt_usm`` whether the ground truth is sharpened.
+
+    Raises:
+        UserError: a loss needs what is not there.
+    """
+    if 'feature' in losses and teacher is not None:
+        name_layers(losses['feature'], net_g, teacher.net_g, 'train.feature_opt.layers')
+    terms = {name: make_term(name, loss, usm) for name, loss in losses.items() if name != 'feature_d'}
+    d_terms: dict[str, FeatureDTerm] = {}
+    if 'feature_d' in losses:
+        if teacher is None or teacher.net_d is None:
+            raise UserError('train.feature_d_opt: needs teacher.network_d and teacher.pretrain_network_d')
+        loss = losses['feature_d']
+        if net_d is not None:
+            name_layers(loss, net_d, teacher.net_d, 'train.feature_d_opt.layers')
+        d_terms['feature_d'] = FeatureDTerm(loss, loss.layers, teacher)  # type: ignore[arg-type]
+    return Objective(terms, d_terms, losses.get('gan'))
+
+
+def check_objective(objective: Objective, options: Options, net_g: nn.Module, averaged: bool) -> None:
+    """Raise a UserError where a term asks for what the run has not: a teacher, a moving average, another range."""
+    for name, term in objective.terms.items():
+        if term.needs_teacher and options.teacher is None:
+            raise UserError(f'train.{name}_opt: compares with the teacher, but the block teacher is missing')
+        if name == 'ldl' and not averaged:
+            raise UserError('train.ldl_opt: needs train.ema_decay above 0')
+        if getattr(term.loss, 'range_norm', False) and largest_scale(net_g):
+            raise UserError(f'train.{name}_opt.range_norm: is for images of -1..1, but losses see images of 0..1 '
+                            'here, those of GCFSR too; leave it out')

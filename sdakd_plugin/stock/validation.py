@@ -1,0 +1,50 @@
+"""BasicSR's validation of one student, apart from the model that trains it."""
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from basicsr.models.sr_model import SRModel
+from torch import Tensor
+
+
+class StudentValidation(SRModel):
+    """Calls ``SRModel.nondist_validation`` without building a network: it holds only the attributes which that reads,
+    its images among them, so that those of training stay as they are.
+
+    Args:
+        opt: the options of the student's run.
+        device: where it runs.
+        name: the student's, in the log and for TensorBoard; empty for the only one of a run.
+        super_resolve: called with ``lq``, (n, c, h, w), range 0..1, and ``lq_scale``, (n,) or ``None``; gives the
+            image (n, c, H, W).
+
+    After a validation ``metric_results`` holds the metrics, ``best_metric_results`` the best of each data set.
+    """
+
+    def __init__(self, opt: Mapping[str, Any], device: torch.device, name: str,
+                 super_resolve: Callable[[Tensor, Tensor | None], Tensor]) -> None:
+        # no super().__init__(): there is a network already
+        self.opt, self.device, self.name, self.super_resolve = opt, device, name, super_resolve
+
+    def feed_data(self, data: Mapping[str, Any]) -> None:
+        super().feed_data(data)
+        self.lq_scale = data.get('lq_scale')
+
+    def test(self) -> None:
+        self.output = self.super_resolve(self.lq, self.lq_scale)
+
+    def set_best(self, dataset: str, metrics: Mapping[str, float | None], iteration: int) -> None:
+        """Take note of an earlier validation."""
+        self._initialize_best_metric_results(dataset)
+        for metric, value in metrics.items():
+            if value is not None and metric in self.best_metric_results[dataset]:
+                self._update_best_metric_result(dataset, metric, value, iteration)
+
+    def _log_validation_metric_values(self, current_iter: Any, dataset_name: str, tb_logger: Any) -> None:
+        if self.name:
+            named = f'{dataset_name}/{self.name}'
+            self.best_metric_results[named] = self.best_metric_results[dataset_name]
+            dataset_name = named
+        super()._log_validation_metric_values(current_iter, dataset_name, tb_logger)
