@@ -26,10 +26,10 @@ from sdakd_plugin.cli import main
 from sdakd_plugin.distillation.stages import Schedule
 from sdakd_plugin.errors import UserError
 from sdakd_plugin.options import AblateOptions, parse
-from tests.conftest import UNET
-from tests.test_sdakd_model import build
+from tests.helpers.networks import UNET
+from tests.helpers.paths import ROOT
+from tests.helpers.training import build
 
-ROOT = Path(__file__).resolve().parent.parent
 FILES = sorted(path.name for path in (ROOT / 'options').glob('*.yml'))
 
 

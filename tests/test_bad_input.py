@@ -1,5 +1,4 @@
 """A user's mistake costs one line that names the key, before anything is written."""
-import copy
 import logging
 import random
 import re
@@ -16,32 +15,7 @@ from sdakd_plugin.checks.keys import check_types
 from sdakd_plugin.checks.option_file import check_forced
 from sdakd_plugin.checks.run import check, read_yaml
 from sdakd_plugin.errors import UserError
-
-
-def change(options, path, value):
-    """A copy of the options with the value at ``a.b.0.c`` replaced; ``...`` removes the key."""
-    options = copy.deepcopy(options)
-    *parents, last = [int(part) if part.isdigit() else part for part in path.split('/')]
-    holder = options
-    for part in parents:
-        holder = holder[part]
-    if value is ...:
-        del holder[last]
-    else:
-        holder[last] = value
-    return options
-
-
-def complaint(options):
-    """What the check says; it must be one line, and must leave the options and the random numbers alone."""
-    before, state = copy.deepcopy(options), torch.get_rng_state()
-    with pytest.raises(UserError) as caught:
-        check(options)
-    assert options == before
-    assert torch.equal(state, torch.get_rng_state())
-    message = str(caught.value)
-    assert '\n' not in message
-    return message
+from tests.helpers.mistakes import change, complaint
 
 
 def test_the_options_of_these_tests_are_fine(options):
@@ -156,7 +130,7 @@ def test_a_pair_that_does_not_fit_the_scale(options, photos, tmp_path):
 
 
 def test_a_pool_that_does_not_fit_the_batch(options, photos):
-    from tests.test_degradation import degradation_options
+    from tests.helpers.degradation import degradation_options
     options = degradation_options(options, photos)
     options['queue_size'] = 5
     assert complaint(options) == 'queue_size: 5 is not a multiple of the batch size 2; use 6'

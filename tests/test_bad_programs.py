@@ -19,8 +19,8 @@ import yaml
 from basicsr.archs import build_network
 from PIL import Image
 
-from tests.conftest import STUDENT, TEACHER
-from tests.test_bad_input import change
+from tests.helpers.mistakes import change
+from tests.helpers.networks import STUDENT, TEACHER
 
 pytestmark = pytest.mark.long  # a minute and a half in all
 LIMIT = 15  # seconds
@@ -201,19 +201,19 @@ def test_a_batch_that_only_the_features_make_too_large(bad):
 
 
 def test_a_pool_beyond_the_memory(bad, photos):
-    from tests.test_degradation import degradation_options
+    from tests.helpers.degradation import degradation_options
     bad.options = {**degradation_options(bad.options, photos), 'queue_size': 10**8}
     bad.options_fail('queue_size: 100000000 images of')
 
 
 def test_a_crop_that_the_degradation_cannot_cut(bad, photos):
-    from tests.test_degradation import degradation_options
+    from tests.helpers.degradation import degradation_options
     bad.options = {**degradation_options(bad.options, photos), 'gt_size': 512}
     bad.options_fail('gt_size: 512 is more than 400')
 
 
 def test_probabilities_that_are_too_few(bad, photos):
-    from tests.test_degradation import degradation_options
+    from tests.helpers.degradation import degradation_options
     bad.options = {**degradation_options(bad.options, photos), 'resize_prob': [0.5, 0.5]}
     bad.options_fail('resize_prob: list should have at least 3 items')
 

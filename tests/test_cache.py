@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from basicsr.data import build_dataset
 
 from sdakd_plugin.checks.run import make_cache
 from sdakd_plugin.cli import main
@@ -24,8 +23,9 @@ from sdakd_plugin.teacher_cache.cache import TeacherCache, hash_weights, with_ca
 from sdakd_plugin.teacher_cache.fill import load_teacher, make, prepare
 from sdakd_plugin.teacher_cache.progress_lines import progress
 from sdakd_plugin.weights.frozen import load_frozen
-from tests.conftest import TEACHER, UNET
-from tests.test_resume import check_exact, equal, losses
+from tests.helpers.caching import fill, items, refused
+from tests.helpers.exact_resume import check_exact, equal, losses
+from tests.helpers.networks import TEACHER, UNET
 
 NAMES = ('astronaut', 'chelsea', 'coffee', 'rocket')
 
@@ -44,31 +44,6 @@ def run(options, photos, small_teacher, tmp_path):
         del options['train'][loss]
     del options['val'], options['datasets']['val'], options['network_d']
     return options
-
-
-def fill(opt):
-    """What ``sdakd cache`` does, in this process; the options as training gets them."""
-    opt = {**opt, 'is_train': True, 'datasets': {'train': {**opt['datasets']['train'], 'phase': 'train', 'scale': 4}}}
-    cache = TeacherCache(parse(opt))
-    teacher = load_teacher(cache, torch.device('cpu'), 0)
-    for name in prepare(cache):
-        make(cache, teacher, name)
-    return opt
-
-
-def items(block, count=40):
-    """Items as one worker of BasicSR's loader makes them."""
-    dataset = build_dataset(block)
-    random.seed(5)
-    return [dataset[index % len(dataset)] for index in range(count)]
-
-
-def refused(opt, *parts):
-    with pytest.raises(UserError) as found:
-        with_cache(opt)
-    message = str(found.value)
-    assert message.startswith('teacher.cache: ') and all(part in message for part in parts), message
-    return message
 
 
 # ------------------------------------------------------------------------------------------------------- the data set

@@ -5,7 +5,7 @@ from basicsr.archs import build_network
 from basicsr.models.swinir_model import SwinIRModel
 
 from sdakd_plugin.distillation.calling import super_resolve
-from tests.test_sdakd_model import build
+from tests.helpers.training import build
 
 SWINIR = {'type': 'SwinIR', 'upscale': 4, 'img_size': 16, 'window_size': 8, 'embed_dim': 8, 'depths': [2],
           'num_heads': [2], 'mlp_ratio': 2, 'upsampler': 'pixelshuffledirect', 'resi_connection': '1conv',

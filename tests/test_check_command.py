@@ -3,7 +3,6 @@ from __future__ import annotations
 
 import re
 from importlib.util import find_spec
-from pathlib import Path
 
 import pytest
 import torch
@@ -11,11 +10,9 @@ from basicsr.utils.registry import LOSS_REGISTRY
 
 from sdakd_plugin.checks.dry_run import dry_run
 from sdakd_plugin.errors import UserError
-from tests.conftest import TEACHER
-from tests.test_mutual_srgan_model import cohort  # noqa: F401
-from tests.test_sdakd_model import build
-
-ROOT = Path(__file__).resolve().parent.parent
+from tests.helpers.networks import TEACHER
+from tests.helpers.paths import ROOT
+from tests.helpers.training import build
 
 
 @LOSS_REGISTRY.register()
@@ -79,14 +76,14 @@ def test_a_stage_in_which_nothing_trains_is_refused(options, block):
 
 
 def test_the_degradation_with_a_pool_and_an_odd_batch(fine, options, photos):
-    from tests.test_degradation import degradation_options
+    from tests.helpers.degradation import degradation_options
     options = degradation_options(options, photos)
     options['datasets']['train'].update(batch_size_per_gpu=3)
     options['queue_size'] = 9
     assert len(fine(options)) == 4
 
 
-def test_a_cohort(fine, cohort):  # noqa: F811
+def test_a_cohort(fine, cohort):
     title, *stages = fine(cohort)
     assert title.startswith('Training run: ')
     assert {'l_g_pix_a', 'l_g_pix_b'} <= set(losses(stages[0]))

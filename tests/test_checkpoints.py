@@ -161,7 +161,7 @@ def test_torch_does_not_hide_why_a_file_cannot_be_written(tmp_path, monkeypatch)
 
 @pytest.mark.slow
 def test_the_summary_of_a_run_with_a_full_disk(stock, options):
-    done = stock.run('sdakd train', options, function='tests.test_checkpoints:with_full_disk')
+    done = stock.run('sdakd train', options, function=f'{__name__}:with_full_disk')
     text = done.stdout + done.stderr
     assert done.returncode == 0 and 'Traceback' not in text, text
     assert 'enforce fail' not in text and 'no such file' not in text

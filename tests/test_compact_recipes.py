@@ -1,12 +1,11 @@
 """The option files for compact students, made small: from a folder of photographs to stock testing."""
 import re
-from pathlib import Path
 
 import pytest
 import yaml
 from basicsr.utils.options import ordered_yaml
 
-ROOT = Path(__file__).resolve().parent.parent
+from tests.helpers.paths import ROOT
 
 
 def read(name):

@@ -22,7 +22,6 @@ from sdakd_plugin.evaluation.comparison import Comparison
 from sdakd_plugin.evaluation.picture import side_by_side
 from sdakd_plugin.inference.model import load_model
 from sdakd_plugin.metrics import dists_metric
-from tests.test_iqa_metric import fresh, pyiqa  # noqa: F401
 
 COMPACT = {'type': 'SRVGGNetCompact', 'num_in_ch': 3, 'num_out_ch': 3, 'num_feat': 8, 'num_conv': 2, 'upscale': 4}
 
@@ -256,7 +255,7 @@ def test_dists_without_its_package_costs_one_line(pair, models, vgg16, capsys, m
     assert 'No DISTS: it needs dists-pytorch (pip install "sdakd-plugin[dists]")' in capsys.readouterr().out
 
 
-def test_pyiqas_metrics_have_columns(pair, models, pyiqa, capsys):  # noqa: F811
+def test_pyiqas_metrics_have_columns(pair, models, pyiqa, capsys):
     a = models / 'a/net_g_latest.pth'
     assert run('--gt', pair / 'HR/coffee.png', '--model', a, '--iqa', 'musiq, niqe', '--out', pair / 'out') == 0
     found = json.loads((pair / 'out/compare.json').read_text())
@@ -272,13 +271,13 @@ def test_pyiqas_metrics_have_columns(pair, models, pyiqa, capsys):  # noqa: F811
     ('musik', "--iqa: pyiqa has no metric 'musik' without a reference; did you mean 'musiq'?"),
     ('musiq,musiq', '--iqa: musiq is given twice'),
 ])
-def test_a_wrong_metric_of_pyiqas_costs_one_line(pair, models, pyiqa, capsys, names, message):  # noqa: F811
+def test_a_wrong_metric_of_pyiqas_costs_one_line(pair, models, pyiqa, capsys, names, message):
     assert run('--gt', pair / 'HR', '--model', models / 'a/net_g_latest.pth', '--iqa', names, '--out', pair / 'o') == 1
     error = capsys.readouterr().err
     assert message in error and error.startswith('error: ') and error.count('\n') == 1
 
 
-def test_a_metric_whose_weights_cannot_be_had_is_named(pair, models, pyiqa, capsys):  # noqa: F811
+def test_a_metric_whose_weights_cannot_be_had_is_named(pair, models, pyiqa, capsys):
     pyiqa.fault = OSError('no route to host')
     a = models / 'a/net_g_latest.pth'
     assert run('--gt', pair / 'HR', '--model', a, '--iqa', 'maniqa', '--out', pair / 'o') == 1

@@ -14,9 +14,9 @@ import pytest
 import torch
 import yaml
 
-from tests.conftest import ROOT, UNET
-from tests.test_gcfsr_training import run  # noqa: F401
-from tests.test_resume import check_exact, equal, losses
+from tests.helpers.exact_resume import check_exact, equal, losses
+from tests.helpers.networks import UNET
+from tests.helpers.paths import ROOT
 
 pytestmark = pytest.mark.slow
 
@@ -27,7 +27,7 @@ RUN = 'experiments/run'
 # ------------------------------------------------------------------------------------------------------- gradients
 
 def trained(warm, folder, options, shares, fixed_noise=False):
-    """What ``tests/together.py`` saves, for each process."""
+    """What ``tests/helpers/together.py`` saves, for each process."""
     options = copy.deepcopy(options)
     options.pop('val')
     for key in ('optim_g', 'optim_d'):  # far from dividing a gradient by its own size: that would enlarge rounding
@@ -35,7 +35,7 @@ def trained(warm, folder, options, shares, fixed_noise=False):
     order, result = folder / 'order.pkl', folder / 'result'
     order.write_bytes(pickle.dumps({'options': options, 'shares': shares, 'fixed_noise': fixed_noise}))
     arguments = [str(order), str(result)]
-    warm.start(folder, arguments, processes=len(shares), function='tests.together:train_on_shares')
+    warm.start(folder, arguments, processes=len(shares), function='tests.helpers.together:train_on_shares')
     done = warm.wait(folder, arguments)
     assert set(warm.codes) == {0}, done.stderr
     return [torch.load(f'{result}.{rank}', weights_only=True) for rank in range(len(shares))]
@@ -82,18 +82,18 @@ def test_iterations_of_the_discriminator_alone(warm, options, tmp_path):
     assert check_shares(warm, tmp_path, options) == {'feature', 'net_d', 'net_g'}
 
 
-def test_gcfsr_with_r1(warm, run, tmp_path):  # noqa: F811
-    assert check_shares(warm, tmp_path, run, fixed_noise=True) == {'feature', 'net_d', 'net_g'}
+def test_gcfsr_with_r1(warm, gcfsr_run, tmp_path):
+    assert check_shares(warm, tmp_path, gcfsr_run, fixed_noise=True) == {'feature', 'net_d', 'net_g'}
 
 
-def test_a_minibatch_standard_deviation_is_that_of_each_process(warm, run, tmp_path):  # noqa: F811
+def test_a_minibatch_standard_deviation_is_that_of_each_process(warm, gcfsr_run, tmp_path):
     """StyleGAN2 takes it of groups of images, here the first and third, second and fourth: within a process alike."""
     family = {'type': 'StyleGAN2Discriminator', 'out_size': 64, 'narrow': 1 / 16, 'stddev_group': 2}
-    run['network_d'] = {'type': 'StudentDiscriminator', 'teacher': family, 'width': 0.5}
-    run['train'].update(total_iter=2, stages=[{'name': 'all', 'iters': 2, 'losses': ['pixel', 'feature', 'gan']}])
-    check_shares(warm, tmp_path, run, [[0, 2], [1, 3]], fixed_noise=True)
+    gcfsr_run['network_d'] = {'type': 'StudentDiscriminator', 'teacher': family, 'width': 0.5}
+    gcfsr_run['train'].update(total_iter=2, stages=[{'name': 'all', 'iters': 2, 'losses': ['pixel', 'feature', 'gan']}])
+    check_shares(warm, tmp_path, gcfsr_run, [[0, 2], [1, 3]], fixed_noise=True)
     with pytest.raises(AssertionError):
-        check_shares(warm, tmp_path, run, HALVES, fixed_noise=True)
+        check_shares(warm, tmp_path, gcfsr_run, HALVES, fixed_noise=True)
 
 
 def test_batchnorm_normalises_by_each_processes_part(warm, options, tmp_path):
@@ -230,7 +230,7 @@ def test_a_signal_to_any_process_stops_all_after_the_same_iteration(stock, whole
 @pytest.mark.long
 def test_torchrun_passes_a_signal_on(stock, whole):
     command = [sys.executable, '-u', '-m', 'torch.distributed.run', '--standalone', '--nproc_per_node=2',
-               str(ROOT / 'tests/launched.py'), 'train', '-opt', 'opt.yml', '--launcher', 'pytorch']
+               str(ROOT / 'tests/helpers/launched.py'), 'train', '-opt', 'opt.yml', '--launcher', 'pytorch']
     process = subprocess.Popen(command, cwd=stock.folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
                                env={**os.environ, 'OMP_NUM_THREADS': '1', 'PYTHONPATH': str(ROOT)})
     lines = []

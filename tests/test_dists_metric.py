@@ -1,6 +1,5 @@
 """DISTS: the package's own numbers, one backbone, clear errors, and a run that keeps its best by it."""
 import json
-import os
 import sys
 from pathlib import Path
 from urllib.error import URLError
@@ -17,8 +16,8 @@ from sdakd_plugin.metrics import dists_metric
 from sdakd_plugin.metrics.dists_metric import build_dists, calculate_dists
 from sdakd_plugin.models.checkpoints import Checkpoints
 from sdakd_plugin.options import LoggerOptions
+from tests.helpers.paths import SHARED
 
-SHARED = Path(os.environ.get('SDAKD_SHARED') or Path(__file__).resolve().parents[2] / 'shared')
 REAL, EXAMPLES = SHARED / 'weights/vgg16-features.fp16.pth', SHARED / 'fixtures/lpips'
 DISTS_pt = pytest.importorskip('DISTS_pytorch.DISTS_pt')
 

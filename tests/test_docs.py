@@ -1,15 +1,14 @@
 """What the documentation and the option files promise."""
 import re
 import runpy
-from pathlib import Path
 
 import pytest
 import yaml
 from basicsr.utils.options import ordered_yaml
 
 from sdakd_plugin.options import parse
+from tests.helpers.paths import ROOT
 
-ROOT = Path(__file__).resolve().parent.parent
 FILES = sorted(ROOT.glob('options/**/*.yml'))
 
 

@@ -12,8 +12,9 @@ from basicsr.archs import build_network
 from realesrgan import RealESRGANer
 from torch import nn
 
-from tests.conftest import Stock
-from tests.test_degradation import degradation_options
+from tests.helpers.degradation import degradation_options
+from tests.helpers.networks import lively
+from tests.helpers.programs import Stock
 
 CHANNELS = {'num_in_ch': 3, 'num_out_ch': 3}
 HALF = {'type': 'RRDBNet', **CHANNELS, 'num_feat': 32, 'num_block': 2, 'num_grow_ch': 32}
@@ -21,18 +22,6 @@ QUARTER = {**HALF, 'num_feat': 16}
 COMPACT = {'type': 'SRVGGNetCompact', **CHANNELS, 'num_feat': 32, 'num_conv': 4, 'upscale': 4, 'act_type': 'prelu'}
 MSR = {'type': 'MSRResNet', **CHANNELS, 'num_feat': 16, 'num_block': 2, 'upscale': 4}
 SRGAN = {'type': 'SRGANGenerator', **CHANNELS, 'num_feat': 8, 'num_block': 2, 'upscale': 4}
-
-
-@torch.no_grad()
-def lively(network: dict) -> nn.Module:
-    """A random network whose images are not all but black: their mean is 0.5, their deviation 0.2."""
-    torch.manual_seed(0)
-    net = build_network(dict(network)).eval()
-    if network['type'] == 'RRDBNet':
-        deviation = net(torch.rand(1, network['num_in_ch'], 16, 16)).std()
-        net.conv_last.weight *= 0.2 / deviation
-        net.conv_last.bias.fill_(0.5)
-    return net.requires_grad_(False)
 
 
 def saved(network: dict, path: Path) -> nn.Module:

@@ -14,8 +14,8 @@ import torch
 from torchvision.models import get_model
 
 from sdakd_plugin.weights import KNOWN
-from tests import fresh
-from tests.conftest import ROOT
+from tests.helpers import fresh
+from tests.helpers.paths import ROOT
 
 FETCHED = [name for name, known in KNOWN.items() if not known.packaged]
 
@@ -117,7 +117,7 @@ LOSSES = [
 @pytest.mark.parametrize(('name', 'block'), LOSSES)
 def test_a_backbone_is_downloaded_once_before_training(stock, options, files, server, name, block):
     urls = addresses(stock.folder, files, server.server_port)
-    text = stock.ok('sdakd train', with_loss(options, block), function='tests.fresh:main')
+    text = stock.ok('sdakd train', with_loss(options, block), function='tests.helpers.fresh:main')
     assert server.asked == [files[name][0]]
     assert f'Downloading {urls[name]} to {stock.folder}/home/torch/hub/checkpoints\n' in text
     assert '100%' in text and text.index('100%') < text.index('Start training')
@@ -132,12 +132,12 @@ def test_the_check_downloads_what_the_run_needs(stock, options, files, server):
     options['teacher'] = {'pretrain_network_g': 'realesr-general-x4v3'}
     options['train']['teacher_pixel_opt'] = {'type': 'L1Loss'}
     options['train']['stages'][0]['losses'].append('teacher_pixel')
-    text = stock.ok('sdakd check', options, function='tests.fresh:main')
+    text = stock.ok('sdakd check', options, function='tests.helpers.fresh:main')
     for name in ('vgg19', 'alexnet', 'realesr-general-x4v3'):
         assert f'Downloading {urls[name]} to ' in text
     assert 'is fine' in text and len(server.asked) == 3
     assert not (stock.folder / 'experiments').exists()
-    assert 'Downloading' not in stock.ok('sdakd train', options, function='tests.fresh:main')
+    assert 'Downloading' not in stock.ok('sdakd train', options, function='tests.helpers.fresh:main')
     assert len(server.asked) == 3
 
 
@@ -145,7 +145,7 @@ def test_the_check_downloads_what_the_run_needs(stock, options, files, server):
 @pytest.mark.parametrize(('name', 'block'), LOSSES)
 def test_without_a_connection_one_line_names_address_and_places(stock, options, files, name, block):
     urls = addresses(stock.folder, files, 9)  # a port that refuses
-    done = stock.run('sdakd train', with_loss(options, block), function='tests.fresh:main')
+    done = stock.run('sdakd train', with_loss(options, block), function='tests.helpers.fresh:main')
     assert done.returncode == 1
     error = done.stderr.strip().splitlines()[-1]
     assert error.startswith('error: train.perceptual_opt: ') and 'Connection refused' in error
@@ -178,7 +178,7 @@ def test_every_known_weight_says_where_it_belongs(stock, files, name):
 
 def weights_get(stock, name):
     arguments = ['weights', 'get', name]
-    stock.warm.start(stock.folder, arguments, function='tests.fresh:main')
+    stock.warm.start(stock.folder, arguments, function='tests.helpers.fresh:main')
     return stock.warm.wait(stock.folder, arguments)
 
 
@@ -189,13 +189,13 @@ def test_vgg16_passes_over_the_file_of_vgg19(stock, options, files, server):
     place = stock.folder / 'experiments/pretrained_models/vgg19-dcbb9e9d.pth'
     place.parent.mkdir(parents=True)
     place.write_bytes(files['vgg19'][1])
-    stock.ok('sdakd check', with_loss(options, LOSSES[1][1]), function='tests.fresh:main')
+    stock.ok('sdakd check', with_loss(options, LOSSES[1][1]), function='tests.helpers.fresh:main')
     assert server.asked == [files['vgg16'][0]]
     server.asked.clear()
-    stock.ok('sdakd check', with_loss(options, LOSSES[0][1]), function='tests.fresh:main')
+    stock.ok('sdakd check', with_loss(options, LOSSES[0][1]), function='tests.helpers.fresh:main')
     place.write_bytes(files['vgg16'][1])  # whose name is wrong, and which BasicSR takes all the same
     shutil.rmtree(stock.folder / 'home')
-    stock.ok('sdakd check', with_loss(options, LOSSES[1][1]), function='tests.fresh:main')
+    stock.ok('sdakd check', with_loss(options, LOSSES[1][1]), function='tests.helpers.fresh:main')
     assert server.asked == []
 
 
@@ -205,7 +205,7 @@ def test_a_damaged_vgg_is_named(stock, options, files):
     place = stock.folder / 'experiments/pretrained_models/vgg19-dcbb9e9d.pth'
     place.parent.mkdir(parents=True)
     place.write_bytes(b'half of it')
-    done = stock.run('sdakd check', with_loss(options, LOSSES[0][1]), function='tests.fresh:main')
+    done = stock.run('sdakd check', with_loss(options, LOSSES[0][1]), function='tests.helpers.fresh:main')
     assert done.returncode == 1 and 'Traceback' not in done.stderr
     assert f'error: train.perceptual_opt: {place.relative_to(stock.folder)} is damaged' in done.stderr.splitlines()[-1]
 
@@ -213,7 +213,7 @@ def test_a_damaged_vgg_is_named(stock, options, files):
 @pytest.mark.long
 def test_stock_train_downloads_for_everybody_to_see(stock, options, files, server):
     urls = addresses(stock.folder, files, server.server_port)
-    (stock.folder / 'sitecustomize.py').write_text('from tests.fresh import arrive\narrive()\n')
+    (stock.folder / 'sitecustomize.py').write_text('from tests.helpers.fresh import arrive\narrive()\n')
     path = os.pathsep.join([str(stock.folder), str(ROOT)])
     text = stock.ok('basicsr/train.py', with_loss(options, LOSSES[0][1]), env={'PYTHONPATH': path})
     assert server.asked == [files['vgg19'][0]]

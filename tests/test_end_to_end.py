@@ -7,8 +7,8 @@ import torch
 from basicsr.archs import build_network
 from PIL import Image
 
-from tests.conftest import STUDENT, UNET
-from tests.test_degradation import degradation_options
+from tests.helpers.degradation import degradation_options
+from tests.helpers.networks import STUDENT, UNET
 
 pytestmark = pytest.mark.slow
 

@@ -7,9 +7,8 @@ from basicsr.archs import build_network
 
 from sdakd_plugin.distillation.forward_pass import ForwardPass
 from sdakd_plugin.errors import UserError
-from tests.conftest import UNET
-from tests.test_gcfsr_training import run  # noqa: F401
-from tests.test_sdakd_model import batch, build, steps
+from tests.helpers.networks import UNET
+from tests.helpers.training import batch, build, steps
 
 CPU = torch.device('cpu')
 
@@ -45,12 +44,12 @@ def test_every_loss_of_every_stage_stays_what_it_was(options, change, tolerance)
             assert all(value.dtype is torch.float32 for value in floats)
 
 
-def test_gcfsr(run):  # noqa: F811
-    reference, _ = train_gcfsr(run)
-    logs, _ = train_gcfsr(run, amp={'teacher': 'bfloat16', 'student': 'bfloat16'})
+def test_gcfsr(gcfsr_run):
+    reference, _ = train_gcfsr(gcfsr_run)
+    logs, _ = train_gcfsr(gcfsr_run, amp={'teacher': 'bfloat16', 'student': 'bfloat16'})
     assert 0 < relative(logs, reference) < 0.1
     with pytest.raises(UserError, match='the modulated convolutions of GCFSR'):
-        train_gcfsr(run, channels_last=True)
+        train_gcfsr(gcfsr_run, channels_last=True)
 
 
 def train_gcfsr(options, **change):
@@ -113,7 +112,7 @@ def test_checkpoints_are_in_the_usual_order_of_memory(options, tmp_path):
 
 @pytest.mark.long
 def test_resuming_in_float16_is_exact(stock, options):
-    from tests.test_resume import check_exact
+    from tests.helpers.exact_resume import check_exact
     del options['val']
     options['train'].update(amp={'student': 'float16', 'teacher': 'bfloat16'}, channels_last=True)
     check_exact(stock, options, stops=(3, 5))

@@ -28,43 +28,14 @@ from sdakd_plugin.errors import UserError
 from sdakd_plugin.models.sdakd_model import SDAKDModel
 from sdakd_plugin.options import TeacherOptions
 from sdakd_plugin.weights.frozen import load_frozen
-from tests.conftest import ROOT
-from tests.test_bad_input import change, complaint
-
-SIZE = 64
-NET_G = {'type': 'GCFSR', 'out_size': SIZE, 'num_style_feat': 32, 'narrow': 1 / 32}
-NET_D = {'type': 'GCFSRDiscriminator', 'out_size': SIZE, 'narrow': 1 / 32}
+from tests.helpers.gcfsr import NET_D, NET_G, SIZE
+from tests.helpers.mistakes import change, complaint
+from tests.helpers.paths import ROOT
 
 
 @pytest.fixture
-def run():
-    """A complete three-stage run with an untrained teacher, small enough for a test."""
-    data = {'type': 'WholeImageDataset', 'gt_size': SIZE}
-    return {
-        'name': 'run', 'model_type': 'SDAKDModel', 'num_gpu': 0, 'manual_seed': 0, 'scales': [4, 4, 2],
-        'datasets': {
-            'train': {**data, 'name': 'photos', 'images': ['coffee', 'chelsea'], 'use_hflip': True,
-                      'num_worker_per_gpu': 1, 'batch_size_per_gpu': 2, 'dataset_enlarge_ratio': 1},
-            'val': {**data, 'name': 'faces', 'images': ['astronaut'], 'gt_size': SIZE}},
-        'network_g': dict(NET_G),
-        'network_d': {'type': 'StudentDiscriminator', 'teacher': {**NET_D, 'narrow': 1 / 16}, 'width': 0.5},
-        'teacher': {'network_g': {**NET_G, 'narrow': 1 / 16}, 'pretrain_network_g': 'untrained'},
-        'path': {'pretrain_network_g': None, 'resume_state': None},
-        'train': {
-            'ema_decay': 0.9, 'optim_g': {'type': 'Adam', 'lr': 2e-3}, 'optim_d': {'type': 'Adam', 'lr': 2e-3},
-            'net_g_reg_every': 4, 'net_d_reg_every': 2, 'r1_reg_weight': 10, 'd_first': True,
-            'scheduler': {'type': 'MultiStepLR', 'milestones': [100], 'gamma': 0.5}, 'total_iter': 6,
-            'stages': [
-                {'name': 'supervised', 'iters': 2, 'losses': ['pixel']},
-                {'name': 'alignment', 'iters': 2, 'losses': ['pixel', 'feature']},
-                {'name': 'adversarial', 'iters': 2, 'losses': ['pixel', 'feature', 'gan']}],
-            'pixel_opt': {'type': 'L1Loss', 'loss_weight': 2.0},
-            'feature_opt': {'type': 'FeatureAlignmentLoss', 'layers': ['conv_body_down.0', 'style_convs.1'],
-                            'loss_weight': 0.01},
-            'gan_opt': {'type': 'GANLoss', 'gan_type': 'wgan_softplus', 'loss_weight': 1e-2}},
-        'val': {'val_freq': 100, 'save_img': False, 'metrics': {'psnr': {'type': 'calculate_psnr', 'crop_border': 0}}},
-        'logger': {'print_freq': 1, 'save_checkpoint_freq': 1, 'use_tb_logger': False},
-    }
+def run(gcfsr_run):
+    return gcfsr_run
 
 
 @pytest.fixture

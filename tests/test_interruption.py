@@ -14,7 +14,7 @@ import pytest
 import torch
 import yaml
 
-from tests.test_resume import equal
+from tests.helpers.exact_resume import equal
 
 pytestmark = pytest.mark.slow
 
@@ -108,7 +108,7 @@ def started(stock, options, function):
     log = Path(f'{stock.folder}.err')
     log.write_text('')
     return stock.warm.start(stock.folder, ['train', '-opt', 'opt.yml'],
-                            function=f'tests.test_interruption:{function}'), log
+                            function=f'{__name__}:{function}'), log
 
 
 def until(condition, seconds=60.):

@@ -2,7 +2,6 @@
 module with its functions stands in for it; where it is installed, a metric that needs no weights runs, too."""
 import sys
 from importlib.util import find_spec
-from types import ModuleType
 from urllib.error import URLError
 
 import cv2
@@ -15,50 +14,7 @@ from sdakd_plugin.errors import UserError
 from sdakd_plugin.metrics import iqa_metric
 from sdakd_plugin.metrics.iqa_metric import calculate_iqa
 
-LOWER = ('niqe',)
-
-
-class Metric(torch.nn.Module):
-    """What ``pyiqa.create_metric`` returns: images (n, 3, h, w), RGB, 0..1, to (n,) or (n, 1) values."""
-
-    def __init__(self, name):
-        super().__init__()
-        self.name, self.lower_better, self.seen = name, name in LOWER, []
-
-    def forward(self, target, ref=None):
-        assert target.dim() == 4 and target.min() >= 0 and target.max() <= 1
-        assert min(target.shape[2:]) >= 16, 'too small'
-        self.seen.append(target)
-        torch.rand(3)  # a random crop
-        return 50 * target[:, 0].mean((1, 2)).reshape(-1, 1)
-
-
-@pytest.fixture
-def pyiqa(monkeypatch):
-    module = ModuleType('pyiqa')
-    module.made, module.fault = [], None
-
-    def create_metric(metric_name, as_loss=False, device=None):
-        if module.fault:
-            raise module.fault
-        torch.rand(3)
-        module.made.append(Metric(metric_name).to(device))
-        return module.made[-1]
-
-    def list_models(metric_mode=None, filter='', exclude_filters=''):
-        assert metric_mode == 'NR'
-        return ['clipiqa', 'maniqa', 'musiq', 'niqe', 'topiq_nr']
-
-    module.create_metric, module.list_models = create_metric, list_models
-    monkeypatch.setitem(sys.modules, 'pyiqa', module)
-    return module
-
-
-@pytest.fixture(autouse=True)
-def fresh():
-    iqa_metric.load_metric.cache_clear()
-    yield
-    iqa_metric.load_metric.cache_clear()
+pytestmark = pytest.mark.usefixtures('fresh_iqa_metrics')
 
 
 @pytest.fixture

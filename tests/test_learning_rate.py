@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from sdakd_plugin.errors import UserError
-from tests.test_sdakd_model import build, steps
+from tests.helpers.training import build, steps
 
 STEPS = {'type': 'MultiStepLR', 'milestones': [2, 8], 'gamma': 0.5}
 COSINE = {'type': 'CosineAnnealingRestartLR', 'periods': [3, 5], 'restart_weights': [1, 0.5], 'eta_min': 1e-7}

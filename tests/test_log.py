@@ -6,8 +6,8 @@ from basicsr.archs import build_network
 from basicsr.utils import MessageLogger
 
 from sdakd_plugin.commands.basicsr import message_logger
-from tests.conftest import STUDENT, UNET
-from tests.test_degradation import degradation_options
+from tests.helpers.degradation import degradation_options
+from tests.helpers.networks import STUDENT, UNET
 
 
 @pytest.mark.slow

@@ -1,5 +1,4 @@
 """LPIPS as loss and metric: the package's own numbers, a frozen and unsaved backbone, clear errors."""
-import os
 import warnings
 from pathlib import Path
 from urllib.error import URLError
@@ -15,8 +14,8 @@ from torchvision.models import get_model
 from sdakd_plugin.errors import UserError
 from sdakd_plugin.losses.lpips_loss import BACKBONES, MIN_SIZE, LPIPSLoss
 from sdakd_plugin.metrics.lpips_metric import calculate_lpips
+from tests.helpers.paths import SHARED
 
-SHARED = Path(os.environ.get('SDAKD_SHARED') or Path(__file__).resolve().parents[2] / 'shared')
 EXAMPLES = SHARED / 'fixtures' / 'lpips'
 
 

@@ -12,22 +12,10 @@ from sdakd_plugin.distillation.discriminator import Batch, Player, backward
 from sdakd_plugin.distillation.exchange import make_exchange
 from sdakd_plugin.errors import UserError
 from sdakd_plugin.options import parse
-from tests.conftest import UNET
+from tests.helpers.networks import UNET
 
 DEFAULTS = {'is_train': True, 'dist': False, 'rank': 0, 'world_size': 1}
 NETS = ('net_g', 'net_g_ema', 'net_d')
-
-
-@pytest.fixture
-def cohort(options):
-    """Two plain SRGANs in one run."""
-    options = copy.deepcopy(options)
-    del options['teacher'], options['train']['stages'], options['train']['feature_opt']
-    options['network_d'] = dict(UNET)
-    options['train']['total_iter'] = 4
-    options['train']['mutual_opt'] = {'type': 'MutualDiscriminatorLoss', 'loss_weight': 1.0, 'temperature': 1.0}
-    return options | {'model_type': 'MutualSRGANModel',
-                      'cohort': [{'name': 'a', 'manual_seed': 1}, {'name': 'b', 'manual_seed': 2}]}
 
 
 def build(options):

@@ -9,9 +9,8 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from tests.conftest import UNET
-from tests.test_gcfsr_training import run  # noqa: F401
-from tests.test_sdakd_model import build
+from tests.helpers.networks import UNET
+from tests.helpers.training import build
 
 READS = {torch.ops.aten._local_scalar_dense.default, torch.ops.aten.equal.default, torch.ops.aten.nonzero.default,
          torch.ops.aten.masked_select.default, torch.ops.aten.is_nonzero.default}
@@ -76,6 +75,6 @@ def test_a_cohort(options):
     assert not silent, silent[0]
 
 
-def test_gcfsr_with_r1(run):  # noqa: F811
-    silent, _ = watched(run, PAIR)
+def test_gcfsr_with_r1(gcfsr_run):
+    silent, _ = watched(gcfsr_run, PAIR)
     assert not silent, silent[0]

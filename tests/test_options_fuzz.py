@@ -2,7 +2,6 @@
 from __future__ import annotations
 
 import copy
-from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -13,8 +12,8 @@ from sdakd_plugin.checks.option_file import read_yaml
 from sdakd_plugin.distillation.stages import Schedule
 from sdakd_plugin.errors import UserError
 from sdakd_plugin.options import parse
+from tests.helpers.paths import ROOT
 
-ROOT = Path(__file__).resolve().parent.parent
 FILES = [ROOT / 'options' / name for name in ('sdakd_x4.yml', 'sdakd_mutual_lpips_x4.yml', 'mutual_srgan_x2.yml',
                                               'sdakd_gcfsr_512.yml', 'test/sdakd_x4.yml')]
 VALUES = st.recursive(

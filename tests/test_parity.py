@@ -9,8 +9,8 @@ from basicsr.models import build_model
 from basicsr.utils import set_random_seed
 
 from sdakd_plugin.data.degradation import ContiguousJPEG
-from tests.conftest import UNET
-from tests.test_degradation import degradation_options
+from tests.helpers.degradation import degradation_options
+from tests.helpers.networks import UNET
 
 
 def run(options, model_type, iterations):

@@ -25,10 +25,11 @@ from sdakd_plugin.errors import UserError
 from sdakd_plugin.options import DEGRADATION_KEYS, parse
 from sdakd_plugin.teacher_cache.cache import TeacherCache, with_cache
 from sdakd_plugin.weights.frozen import load_frozen
-from tests.conftest import ROOT, TEACHER, UNET
-from tests.test_cache import fill, items, refused
-from tests.test_degradation import seed
-from tests.test_resume import check_exact, equal, losses
+from tests.helpers.caching import fill, items, refused
+from tests.helpers.degradation import seed
+from tests.helpers.exact_resume import check_exact, equal, losses
+from tests.helpers.networks import TEACHER, UNET
+from tests.helpers.paths import ROOT
 
 NAMES = ['a b/coffee.2.png', 'astronaut.JPG', 'chelsea.jpeg', 'rocket.png']
 

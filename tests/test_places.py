@@ -51,7 +51,7 @@ def test_a_file_for_a_folder(options, data):
 
 
 def test_a_missing_folder_of_a_class_that_does_not_read_it_is_fine(options, data, photos):
-    from tests.test_degradation import degradation_options
+    from tests.helpers.degradation import degradation_options
     options = degradation_options(options, photos)
     options['datasets']['train']['dataroot_lq'] = 'nowhere'
     check_datasets(options)
@@ -60,7 +60,7 @@ def test_a_missing_folder_of_a_class_that_does_not_read_it_is_fine(options, data
 @pytest.mark.parametrize('key', ['meta_info', 'meta_info_file'])
 def test_a_missing_list(options, photos, key):
     if key == 'meta_info':
-        from tests.test_degradation import degradation_options
+        from tests.helpers.degradation import degradation_options
         options = degradation_options(options, photos)
     options['datasets']['train'][key] = 'nowhere.txt'
     assert complaint(options) == f'datasets.train.{key}: nowhere.txt does not exist'

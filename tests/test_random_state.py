@@ -8,7 +8,7 @@ import torch
 from sdakd_plugin.checks.run import check
 from sdakd_plugin.utils import random_state
 from sdakd_plugin.utils.random_state import undisturbed_rng
-from tests.conftest import TEACHER, UNET
+from tests.helpers.networks import TEACHER, UNET
 
 
 @pytest.fixture

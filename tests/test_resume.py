@@ -6,51 +6,11 @@ import torch
 
 from sdakd_plugin.data.degradation import OnlineDegradation
 from sdakd_plugin.options import parse
-from tests.conftest import UNET
-from tests.test_degradation import batches, degradation_options, seed
-from tests.test_gcfsr_training import run  # noqa: F401
+from tests.helpers.degradation import batches, degradation_options, seed
+from tests.helpers.exact_resume import check_exact
+from tests.helpers.networks import UNET
 
 pytestmark = pytest.mark.slow
-
-
-def equal(first, second):
-    """Whether two trees of tensors and values are the same, bit for bit."""
-    if isinstance(first, torch.Tensor):
-        return isinstance(second, torch.Tensor) and first.dtype == second.dtype and torch.equal(first, second)
-    if isinstance(first, dict):
-        return first.keys() == second.keys() and all(equal(first[key], second[key]) for key in first)
-    if isinstance(first, (list, tuple)):
-        return len(first) == len(second) and all(map(equal, first, second))
-    return first == second
-
-
-def losses(log):
-    """The logged losses by iteration; times and learning rates left out."""
-    return {int(iteration): re.sub(r'\(data\): [^]]*\] ', '', rest).strip()
-            for iteration, rest in re.findall(r'iter: +(\d+), lr.*?(l_.*)', log)}
-
-
-def check_exact(stock, options, stops, **more):
-    """Train at once; then, for each stop, as if the run had been stopped there, and resumed. ``more``: ``Stock.run``'s.
-    """
-    options['logger'].update(print_freq=1, save_checkpoint_freq=1, use_tb_logger=False)
-    total = options['train']['total_iter']
-    whole_losses = losses(stock.ok('sdakd train', options, **more))
-    folder = stock.folder / 'experiments/run'
-    whole = {path.name: torch.load(path, weights_only=True) for path in folder.glob(f'*/*{total}.*')}
-    latest = {path.name: torch.load(path, weights_only=True) for path in folder.glob('models/*latest.pth')}
-    assert len(whole) > 2 and len(whole_losses) == total
-    for stop in sorted(stops, reverse=True):
-        for path in folder.glob('*/*'):
-            number = re.search(r'(\d+)\.(pth|state)$', path.name)
-            if (number and int(number[1]) > stop) or path.name.endswith('latest.pth'):
-                path.unlink()
-        log = stock.ok('sdakd train', options, '--auto_resume', **more)
-        assert f'iter: {stop}.' in log
-        assert losses(log) == {k: value for k, value in whole_losses.items() if k > stop}, stop
-        for name, content in {**whole, **latest}.items():
-            path = next(folder.glob(f'*/{name}'))
-            assert equal(torch.load(path, weights_only=True), content), (stop, name)
 
 
 def test_every_stage_its_edges_and_the_middle_of_an_epoch(stock, options):
@@ -114,22 +74,22 @@ def test_a_cohort_that_exchanges_features(stock, options):
     check_exact(stock, options, stops=(3,))
 
 
-def test_gcfsr_with_its_noise_and_scales(stock, run):  # noqa: F811
-    del run['val']
-    check_exact(stock, run, stops=(1, 3, 5))  # inside each stage
+def test_gcfsr_with_its_noise_and_scales(stock, gcfsr_run):
+    del gcfsr_run['val']
+    check_exact(stock, gcfsr_run, stops=(1, 3, 5))  # inside each stage
 
 
 def test_stocks_own_loop_goes_on_exactly(stock, options):
     """In the middle of an epoch and at its edge; only its ``load_resume_state``, which needs CUDA, is not its own."""
     options['datasets']['train'].update(num_worker_per_gpu=2, dataset_enlarge_ratio=1.5)
-    check_exact(stock, options, stops=(3, 4), function='tests.together:train_by_stock')
+    check_exact(stock, options, stops=(3, 4), function='tests.helpers.together:train_by_stock')
 
 
 @pytest.mark.long
-def test_stocks_own_loop_and_random_numbers_of_the_main_process(stock, run):  # noqa: F811
-    del run['val']
-    run['datasets']['train'].update(num_worker_per_gpu=0, dataset_enlarge_ratio=3)
-    check_exact(stock, run, stops=(4,), function='tests.together:train_by_stock')
+def test_stocks_own_loop_and_random_numbers_of_the_main_process(stock, gcfsr_run):
+    del gcfsr_run['val']
+    gcfsr_run['datasets']['train'].update(num_worker_per_gpu=0, dataset_enlarge_ratio=3)
+    check_exact(stock, gcfsr_run, stops=(4,), function='tests.helpers.together:train_by_stock')
 
 
 @pytest.mark.long

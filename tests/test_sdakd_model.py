@@ -4,35 +4,14 @@ import logging
 
 import pytest
 import torch
-from basicsr.models import build_model
 from basicsr.utils.dist_util import get_dist_info
 
 from sdakd_plugin.errors import UserError
 from sdakd_plugin.models.sdakd_model import SDAKDModel
-from tests.conftest import UNET
+from tests.helpers.networks import UNET
+from tests.helpers.training import build, steps
 
 assert get_dist_info() == (0, 1)
-
-
-def build(options, **more):
-    options = copy.deepcopy(options) | {'is_train': True, 'dist': False, 'rank': 0, 'world_size': 1} | more
-    options.pop('val', None)
-    return build_model(options)
-
-
-def batch():
-    torch.manual_seed(5)
-    return {'lq': torch.rand(2, 3, 16, 16), 'gt': torch.rand(2, 3, 64, 64)}
-
-
-def steps(model, first, last):
-    logs = {}
-    for iteration in range(first, last + 1):
-        model.update_learning_rate(iteration)
-        model.feed_data(batch())
-        model.optimize_parameters(iteration)
-        logs[iteration] = model.get_current_log()
-    return logs
 
 
 def test_each_stage_computes_its_losses_and_no_others(options):

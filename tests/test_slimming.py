@@ -13,7 +13,7 @@ from sdakd_plugin.errors import UserError
 from sdakd_plugin.options import TeacherOptions, parse
 from sdakd_plugin.slimming.slim import slim, spread, weights_from_teacher
 from sdakd_plugin.slimming.wiring import FAMILIES
-from tests.conftest import STUDENT, UNET
+from tests.helpers.networks import STUDENT, UNET
 
 RRDB = {'type': 'RRDBNet', 'num_in_ch': 3, 'num_out_ch': 3, 'num_feat': 16, 'num_block': 2, 'num_grow_ch': 8}
 SRVGG = {'type': 'SRVGGNetCompact', 'num_feat': 16, 'num_conv': 3}

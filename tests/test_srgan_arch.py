@@ -1,6 +1,4 @@
 """SRGAN's networks: the paper's layout, real trained weights, every scale and crop size, clear errors."""
-import os
-from pathlib import Path
 
 import cv2
 import numpy as np
@@ -14,8 +12,8 @@ from torch import nn
 from sdakd_plugin.archs.srgan_arch import SRGANDiscriminator, SRGANGenerator
 from sdakd_plugin.errors import UserError
 from sdakd_plugin.weights import key_maps
+from tests.helpers.paths import SHARED
 
-SHARED = Path(os.environ.get('SDAKD_SHARED') or Path(__file__).resolve().parents[2] / 'shared')
 LEFTTHOMAS = SHARED / 'weights' / 'srgan_leftthomas_netG_x4.pth'
 
 

@@ -7,7 +7,8 @@ import torch
 import yaml
 from basicsr.utils.options import ordered_yaml
 
-from tests.conftest import ROOT, UNET
+from tests.helpers.networks import UNET
+from tests.helpers.paths import ROOT
 
 pytestmark = pytest.mark.slow
 

@@ -9,7 +9,7 @@ from basicsr.models.sr_model import SRModel
 from sdakd_plugin.models import stage_validation
 from sdakd_plugin.resume import run_position, stopwatch
 from sdakd_plugin.resume.stopwatch import Stopwatch
-from tests.test_sdakd_model import build, steps
+from tests.helpers.training import build, steps
 
 
 @pytest.fixture

@@ -12,8 +12,8 @@ from sdakd_plugin.distillation.balance import Balance
 from sdakd_plugin.distillation.stages import Schedule
 from sdakd_plugin.distillation.updates import OptimizerSteps, not_finite
 from sdakd_plugin.options import StageOptions
-from tests.conftest import UNET
-from tests.test_sdakd_model import batch, build, steps
+from tests.helpers.networks import UNET
+from tests.helpers.training import batch, build, steps
 
 
 @LOSS_REGISTRY.register()

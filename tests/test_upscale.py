@@ -19,7 +19,7 @@ from sdakd_plugin.inference.images import image_files, read_image
 from sdakd_plugin.inference.model import load_model
 from sdakd_plugin.inference.upscale import Upscaler
 from sdakd_plugin.utils import available_memory
-from tests.test_doors import lively
+from tests.helpers.networks import lively
 
 CHANNELS = {'num_in_ch': 3, 'num_out_ch': 3}
 SMALL = {'type': 'RRDBNet', **CHANNELS, 'num_feat': 8, 'num_block': 1, 'num_grow_ch': 4}

@@ -4,8 +4,6 @@ import re
 
 import pytest
 
-from tests.test_mutual_srgan_model import cohort  # noqa: F401
-
 pytestmark = pytest.mark.slow
 
 RUN = 'experiments/run'
@@ -60,7 +58,7 @@ def test_training_in_the_main_process_from_a_database(stock, options, photos, da
     assert 'iter:       6' in stock.ok('sdakd train', options, '--auto_resume')
 
 
-def test_a_cohort_validates_on_one_database(stock, cohort, databases):  # noqa: F811
+def test_a_cohort_validates_on_one_database(stock, cohort, databases):
     in_databases(cohort['datasets']['val'], databases)
     cohort['val']['val_freq'] = 2
     stock.ok('sdakd train', cohort)

@@ -1,7 +1,5 @@
 """SRGAN's VGG loss: equal to torchvision in float64, any layer by BasicSR's name, a frozen and unsaved network."""
-import os
 import warnings
-from pathlib import Path
 
 import pytest
 import torch
@@ -12,8 +10,7 @@ from torchvision.transforms.functional import normalize
 from sdakd_plugin.errors import UserError
 from sdakd_plugin.losses import vgg_mse_loss
 from sdakd_plugin.losses.vgg_mse_loss import VGGMSELoss
-
-SHARED = Path(os.environ.get('SDAKD_SHARED') or Path(__file__).resolve().parents[2] / 'shared')
+from tests.helpers.paths import SHARED
 
 
 @pytest.fixture(scope='module')

