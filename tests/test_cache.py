@@ -188,7 +188,6 @@ def test_bad_uses_cost_a_line(run, tmp_path, capsys, change, message):
 
 # --------------------------------------------------------------------------------------------------------- in training
 
-@pytest.mark.slow
 def test_from_the_command_to_stock_training_without_the_teachers_weights(stock, run, tmp_path):
     run['train']['total_iter'] = 4
     live = stock.ok('sdakd train', {**run, 'teacher': {**run['teacher'], 'cache': None}})
@@ -206,7 +205,6 @@ def test_from_the_command_to_stock_training_without_the_teachers_weights(stock, 
     assert 'neither a file nor a known name' in stock.run('sdakd train', run).stderr
 
 
-@pytest.mark.slow
 def test_training_makes_the_images_that_are_missing(stock, run, tmp_path):
     stock.ok('sdakd cache', run)
     kept = {path.name: path.read_bytes() for path in (tmp_path / 'cache').glob('*.npy')}
@@ -279,7 +277,6 @@ def test_a_cohort_shares_the_images(stock, run):
     assert all(f'l_g_teacher_pix_{name}' in log[2] for name in 'ab')
 
 
-@pytest.mark.slow
 def test_resuming_is_exact(stock, run):
     run['network_d'] = dict(UNET)
     run['train'].update(total_iter=5, gan_opt={'type': 'GANLoss', 'gan_type': 'vanilla', 'loss_weight': 0.1})

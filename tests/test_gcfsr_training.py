@@ -427,7 +427,6 @@ class TestBadInput:
             net(torch.zeros(1, 3, SIZE, SIZE), torch.ones(1, 1))
 
 
-@pytest.mark.slow
 class TestWholeRuns:
     def test_three_stages_then_stock_test(self, stock, run):
         log = stock.ok('basicsr/train.py', run)

@@ -16,8 +16,6 @@ import yaml
 
 from tests.helpers.exact_resume import equal
 
-pytestmark = pytest.mark.slow
-
 RUN = 'experiments/run'
 
 

@@ -10,7 +10,6 @@ from tests.helpers.degradation import degradation_options
 from tests.helpers.networks import STUDENT, UNET
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize('val_freq', [2, 4])
 def test_the_log_of_a_run(stock, options, val_freq):
     options['val']['val_freq'] = val_freq
@@ -27,7 +26,6 @@ def test_the_log_of_a_run(stock, options, val_freq):
     assert 'Conv2d' not in log and '-1 day' not in training
 
 
-@pytest.mark.slow
 def test_basicsr_says_nothing_of_names_that_it_completes(stock, options, photos):
     options = degradation_options(options, photos)
     options['network_d'] = {'type': 'UNetDiscriminatorSN', 'num_in_ch': 3, 'num_feat': 8}
@@ -35,7 +33,6 @@ def test_basicsr_says_nothing_of_names_that_it_completes(stock, options, photos)
     assert 'is not found' not in stock.ok('sdakd train', options)
 
 
-@pytest.mark.slow
 def test_a_cohort_validates_once_too(stock, options):
     options.update(model_type='MutualSRGANModel', network_d=dict(UNET),
                    cohort=[{'name': 'a', 'manual_seed': 0}, {'name': 'b', 'manual_seed': 1}])

@@ -198,7 +198,6 @@ def test_resuming_a_cohort_goes_on_where_it_was(cohort, tmp_path):
     assert train(model, 1) == train(resumed, 1)
 
 
-@pytest.mark.slow
 def test_through_stock_basicsr_each_member_has_its_files_and_the_best_is_named(stock, cohort, options):
     log = stock.ok('basicsr/train.py', cohort)
     assert re.search(r'Best of the cohort on val: psnr [ab] \([\d.]+\), ssim [ab]', log)

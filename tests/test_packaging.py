@@ -17,8 +17,6 @@ import pytest
 
 from tests.helpers.paths import ROOT
 
-pytestmark = pytest.mark.slow
-
 # without isolation no build tool has to be fetched; setuptools before 70.1 cannot build a wheel by itself
 OFFLINE = ['--no-build-isolation'] if find_spec('setuptools.command.bdist_wheel') else []
 HOOK = 'sdakd_plugin.pth'

@@ -477,7 +477,6 @@ def test_degraded_images_are_kept_with_the_teachers(run, folder, monkeypatch):
     refused({**run, 'datasets': {'train': new_each_time}}, 'set datasets.train.degradation_seed')
 
 
-@pytest.mark.slow
 def test_from_the_command_to_training(stock, run):
     assert '4 images, 0.00 GB; 4 of them are new' in stock.ok('sdakd cache', run)
     os.unlink(run['teacher']['pretrain_network_g'])
@@ -497,7 +496,6 @@ def test_from_the_command_to_training_with_degraded_images(stock, run):
     assert 'is fine' in stock.ok('sdakd check', run)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize('more', [
     {}, pytest.param({'degradation': 'real', 'bicubic_prob': 0.5}, marks=pytest.mark.long)])
 def test_resuming_is_exact(stock, run, more):

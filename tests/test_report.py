@@ -79,7 +79,6 @@ def test_memory_grows_by_what_the_features_take():
     assert features * 0.8 < large - small < features * 4
 
 
-@pytest.mark.slow
 def test_without_fork_a_process_is_started_anew():
     """As on Windows, where the start method fork does not exist."""
     code = ('import multiprocessing.context as context, os\n'

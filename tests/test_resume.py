@@ -10,8 +10,6 @@ from tests.helpers.degradation import batches, degradation_options, seed
 from tests.helpers.exact_resume import check_exact
 from tests.helpers.networks import UNET
 
-pytestmark = pytest.mark.slow
-
 
 def test_every_stage_its_edges_and_the_middle_of_an_epoch(stock, options):
     """An epoch of four images and batches of two has two iterations; the stages have 3, 2 and 3."""

@@ -10,8 +10,6 @@ from basicsr.utils.options import ordered_yaml
 from tests.helpers.networks import UNET
 from tests.helpers.paths import ROOT
 
-pytestmark = pytest.mark.slow
-
 GENERATOR = {'type': 'SRGANGenerator', 'num_feat': 8, 'num_block': 1, 'upscale': 4}
 
 

@@ -93,7 +93,6 @@ def test_validations_tell_the_seconds_of_training_without_their_own(options, tmp
                                                  'data', 'processes'}  # equal after a stop
 
 
-@pytest.mark.slow
 def test_a_stopped_run_has_the_seconds_of_all_its_parts(stock, options):
     stock.ok('sdakd train', options)
     folder = stock.folder / 'experiments/run'

@@ -308,7 +308,6 @@ def test_losses_without_a_bound_are_not_watched():
     assert balance.report() is None
 
 
-@pytest.mark.slow
 def test_in_a_run(stock, options):
     """A discriminator that never learns cannot tell; later a loss is too large for float32."""
     del options['val']

@@ -190,7 +190,7 @@ def test_tiles_are_the_whole_image_where_the_pad_covers_what_the_network_sees(mo
 
 
 @pytest.mark.parametrize(('weights', 'width', 'tile'), [
-    ('realesr-general-x4v3', 128, 32), pytest.param('RealESRGAN_x4plus', 200, 100, marks=pytest.mark.slow)])
+    ('realesr-general-x4v3', 128, 32), ('RealESRGAN_x4plus', 200, 100)])
 def test_the_seams_of_real_weights_are_below_a_step_of_8_bits(
         shared, tmp_path, monkeypatch, weights, width, tile) -> None:
     monkeypatch.setenv('SDAKD_CACHE', str(tmp_path))
