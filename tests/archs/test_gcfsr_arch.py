@@ -3,7 +3,6 @@ import copy
 import hashlib
 import json
 import zlib
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -22,9 +21,10 @@ from sdakd_plugin.distillation.taps import Taps
 from sdakd_plugin.errors import UserError
 from sdakd_plugin.weights import identify
 from sdakd_plugin.weights.fit import load_into
+from tests.helpers.paths import ROOT
 
 NETWORKS = (GCFSR, GCFSRBlind, GCFSRDiscriminator)
-PARITY = Path(__file__).parent / 'fixtures/gcfsr_parity_small.npz'
+PARITY = ROOT / 'tests/fixtures/gcfsr_parity_small.npz'
 
 
 def parameters(net):
