@@ -184,7 +184,7 @@ def test_a_bad_image_costs_a_line_and_the_others_are_compared(pair, models, caps
     (('--model', '{models}/a/net_g_latest.pth', '--scale', '2'), 'the models have scale 4'),
     (('--model', '{models}/a/net_g_latest.pth', '--lpips', '{models}/none.pth'), '--lpips: no such file'),
     (('--model', '{models}/a/net_g_latest.pth', '--dists', '{models}/none.pth'),
-     'vgg16 (https://utils/download.pytorch.org/models/vgg16-397923af.pth)'),
+     'vgg16 (https://download.pytorch.org/models/vgg16-397923af.pth)'),
     (('--model', '{models}/a/net_g_latest.pth', '--iqa', 'musiq,,niqe'), "--iqa: a name is empty: 'musiq,,niqe'"),
     (('--model', '{models}/a/net_g_latest.pth', '--gt', '{models}'), 'no image in this folder'),
     (('--model', 'RealESRGAN_x4'), 'did you mean'),
@@ -241,7 +241,7 @@ def test_without_a_backbone_one_line_says_where_it_belongs(pair, models, capsys,
     assert run('--gt', pair / 'HR/coffee.png', '--model', models / 'a/net_g_latest.pth', '--out', pair / 'out') == 0
     lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith('No ')]
     assert len(lines) == 2 and 'alexnet-owt-7be5be79.pth' in lines[0]
-    assert 'https://utils/download.pytorch.org/models/vgg16-397923af.pth' in lines[1]
+    assert 'https://download.pytorch.org/models/vgg16-397923af.pth' in lines[1]
     assert f'given by --dists or at {tmp_path}/checkpoints/vgg16-397923af.pth' in lines[1]
 
 
