@@ -1,23 +1,23 @@
 """What the tests share: real images, a small teacher, and stock BasicSR as a subprocess."""
-import json
-import os
-import subprocess
+import copy
 import sys
-from importlib.util import find_spec
-from pathlib import Path
-from uuid import uuid4
+from types import ModuleType
 
 import numpy as np
 import pytest
 import torch
-import yaml
 
-ROOT = Path(__file__).resolve().parent.parent
+from tests.helpers.gcfsr import NET_D, NET_G, SIZE
+from tests.helpers.iqa import Metric
+from tests.helpers.networks import STUDENT, TEACHER, UNET
+from tests.helpers.paths import SHARED
+from tests.helpers.programs import Stock, Warm
+
+pytest.register_assert_rewrite(*(f'tests.helpers.{name}' for name in ('caching', 'exact_resume', 'mistakes')))
 torch.set_num_threads(1)  # the networks are small; two processes with two threads each wait for one another
 
 
 def pytest_configure(config):
-    config.addinivalue_line('markers', 'slow: takes more than a few seconds (deselect with -m "not slow")')
     config.addinivalue_line('markers', 'long: takes half a minute or more; left out unless asked for by -m or by name')
     if not config.option.markexpr and not any('::' in argument for argument in config.args):
         config.option.markexpr = 'not long'
@@ -27,10 +27,9 @@ def pytest_configure(config):
 @pytest.fixture(scope='session')
 def shared():
     """The folder of real data and weights beside the checkout; tests that need it are skipped without it."""
-    folder = Path(os.environ.get('SDAKD_SHARED', ROOT.parent / 'shared'))
-    if not (folder / 'data/Set5').is_dir():
-        pytest.skip(f'needs real data: {folder} (or $SDAKD_SHARED) is absent')
-    return folder
+    if not (SHARED / 'data/Set5').is_dir():
+        pytest.skip(f'needs real data: {SHARED} (or $SDAKD_SHARED) is absent')
+    return SHARED
 
 
 @pytest.fixture(scope='session')
@@ -51,11 +50,6 @@ def photos(tmp_path_factory):
         names.append(f'{name}.png')
     (folder / 'meta.txt').write_text('\n'.join(names) + '\n')
     return folder
-
-
-STUDENT = {'type': 'RRDBNet', 'num_in_ch': 3, 'num_out_ch': 3, 'num_feat': 8, 'num_block': 2, 'num_grow_ch': 4}
-TEACHER = {'type': 'RRDBNet', 'num_in_ch': 3, 'num_out_ch': 3, 'num_feat': 16, 'num_block': 2, 'num_grow_ch': 8}
-UNET = {'type': 'UNetDiscriminatorSN', 'num_in_ch': 3, 'num_feat': 8}
 
 
 @pytest.fixture(scope='session')
@@ -108,33 +102,6 @@ def options(photos, small_teacher):
     }
 
 
-class Warm:
-    """The process of ``tests/warm.py``."""
-
-    def __init__(self):
-        self.process = subprocess.Popen([sys.executable, '-W', 'ignore', '-m', 'tests.warm'], cwd=ROOT, text=True,
-                                        stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-                                        env={**os.environ, 'OMP_NUM_THREADS': '1'})
-
-    def start(self, folder, arguments, **more):
-        """Start a command; the process number of its session. What it prints goes to two files beside the folder.
-
-        ``more`` goes into the order: ``processes`` for several that train together, whose numbers are ``children``.
-        """
-        order = {'folder': str(folder), 'arguments': arguments, 'stdout': f'{folder}.out', 'stderr': f'{folder}.err',
-                 'store': f'{folder}.{uuid4().hex}', **more}
-        self.process.stdin.write(json.dumps(order) + '\n')
-        self.process.stdin.flush()
-        self.children = [int(number) for number in self.process.stdout.readline().split()]
-        return self.children[0]
-
-    def wait(self, folder, arguments):
-        """The end of the command that was started, of the first of its processes; ``codes`` has all exit codes."""
-        self.codes = [int(code) for code in self.process.stdout.readline().split()]
-        return subprocess.CompletedProcess(arguments, self.codes[0], *(Path(f'{folder}.{kind}').read_text()
-                                                                       for kind in ('out', 'err')))
-
-
 @pytest.fixture(scope='session')
 def warm():
     server = Warm()
@@ -143,40 +110,80 @@ def warm():
     server.process.wait(30)
 
 
-class Stock:
-    """Stock BasicSR in a folder of its own: ``basicsr/train.py`` there is the installed one, unedited."""
-
-    def __init__(self, folder, warm=None):
-        self.folder, self.python, self.warm = folder, sys.executable, warm
-        (folder / 'basicsr').symlink_to(Path(find_spec('basicsr').origin).parent)
-
-    def run(self, command, opt, *arguments, env=None, **more):
-        """Run ``basicsr/train.py``, ``basicsr/test.py`` or ``sdakd ...`` with an option dictionary or file.
-
-        ``more`` goes to the warm process: how many ``processes`` train together, and a ``function`` instead of sdakd.
-        """
-        path = opt
-        if isinstance(opt, dict):
-            path = self.folder / 'opt.yml'
-            path.write_text(yaml.safe_dump(opt, sort_keys=False))
-        if self.warm and not command.endswith('.py') and not env and self.python == sys.executable:
-            arguments = [*command.split()[1:], '-opt', str(path), *arguments]
-            if more.get('processes', 1) > 1:
-                arguments += ['--launcher', 'pytorch']
-            self.warm.start(self.folder, arguments, **more)
-            return self.warm.wait(self.folder, arguments)
-        program = command.split() if command.endswith('.py') else ['-m', 'sdakd_plugin.cli', *command.split()[1:]]
-        return subprocess.run([str(self.python), *program, '-opt', str(path), *arguments], cwd=self.folder, text=True,
-                              capture_output=True, timeout=300,
-                              env={**os.environ, 'OMP_NUM_THREADS': '1', **(env or {})})
-
-    def ok(self, command, opt, *arguments, env=None, **more):
-        done = self.run(command, opt, *arguments, env=env, **more)
-        assert done.returncode == 0, done.stdout + done.stderr
-        assert not more or set(self.warm.codes) == {0}, self.warm.codes
-        return done.stdout + done.stderr
-
-
 @pytest.fixture
 def stock(tmp_path, warm):
     return Stock(tmp_path, warm)
+
+
+@pytest.fixture
+def cohort(options):
+    """Two plain SRGANs in one run."""
+    options = copy.deepcopy(options)
+    del options['teacher'], options['train']['stages'], options['train']['feature_opt']
+    options['network_d'] = dict(UNET)
+    options['train']['total_iter'] = 4
+    options['train']['mutual_opt'] = {'type': 'MutualDiscriminatorLoss', 'loss_weight': 1.0, 'temperature': 1.0}
+    return options | {'model_type': 'MutualSRGANModel',
+                      'cohort': [{'name': 'a', 'manual_seed': 1}, {'name': 'b', 'manual_seed': 2}]}
+
+
+@pytest.fixture
+def gcfsr_run():
+    """A complete three-stage run with an untrained teacher, small enough for a test."""
+    data = {'type': 'WholeImageDataset', 'gt_size': SIZE}
+    return {
+        'name': 'run', 'model_type': 'SDAKDModel', 'num_gpu': 0, 'manual_seed': 0, 'scales': [4, 4, 2],
+        'datasets': {
+            'train': {**data, 'name': 'photos', 'images': ['coffee', 'chelsea'], 'use_hflip': True,
+                      'num_worker_per_gpu': 1, 'batch_size_per_gpu': 2, 'dataset_enlarge_ratio': 1},
+            'val': {**data, 'name': 'faces', 'images': ['astronaut'], 'gt_size': SIZE}},
+        'network_g': dict(NET_G),
+        'network_d': {'type': 'StudentDiscriminator', 'teacher': {**NET_D, 'narrow': 1 / 16}, 'width': 0.5},
+        'teacher': {'network_g': {**NET_G, 'narrow': 1 / 16}, 'pretrain_network_g': 'untrained'},
+        'path': {'pretrain_network_g': None, 'resume_state': None},
+        'train': {
+            'ema_decay': 0.9, 'optim_g': {'type': 'Adam', 'lr': 2e-3}, 'optim_d': {'type': 'Adam', 'lr': 2e-3},
+            'net_g_reg_every': 4, 'net_d_reg_every': 2, 'r1_reg_weight': 10, 'd_first': True,
+            'scheduler': {'type': 'MultiStepLR', 'milestones': [100], 'gamma': 0.5}, 'total_iter': 6,
+            'stages': [
+                {'name': 'supervised', 'iters': 2, 'losses': ['pixel']},
+                {'name': 'alignment', 'iters': 2, 'losses': ['pixel', 'feature']},
+                {'name': 'adversarial', 'iters': 2, 'losses': ['pixel', 'feature', 'gan']}],
+            'pixel_opt': {'type': 'L1Loss', 'loss_weight': 2.0},
+            'feature_opt': {'type': 'FeatureAlignmentLoss', 'layers': ['conv_body_down.0', 'style_convs.1'],
+                            'loss_weight': 0.01},
+            'gan_opt': {'type': 'GANLoss', 'gan_type': 'wgan_softplus', 'loss_weight': 1e-2}},
+        'val': {'val_freq': 100, 'save_img': False, 'metrics': {'psnr': {'type': 'calculate_psnr', 'crop_border': 0}}},
+        'logger': {'print_freq': 1, 'save_checkpoint_freq': 1, 'use_tb_logger': False},
+    }
+
+
+@pytest.fixture
+def fresh_iqa_metrics():
+    """None of pyiqa's metrics loaded yet, nor kept."""
+    from sdakd_plugin.metrics import iqa_metric
+    iqa_metric.load_metric.cache_clear()
+    yield
+    iqa_metric.load_metric.cache_clear()
+
+
+@pytest.fixture
+def pyiqa(monkeypatch, fresh_iqa_metrics):
+    """A module in the place of pyiqa; ``made`` has its metrics, ``fault`` is what it raises."""
+    module = ModuleType('pyiqa')
+    module.made, module.fault = [], None
+
+    def create_metric(metric_name, as_loss=False, device=None):
+        if module.fault:
+            raise module.fault
+        torch.rand(3)
+        module.made.append(Metric(metric_name).to(device))
+        return module.made[-1]
+
+    def list_models(metric_mode=None, filter='', exclude_filters=''):
+        assert metric_mode == 'NR'
+        return ['clipiqa', 'maniqa', 'musiq', 'niqe', 'topiq_nr']
+
+    module.create_metric, module.list_models = create_metric, list_models
+    monkeypatch.setitem(sys.modules, 'pyiqa', module)
+    return module

@@ -1,0 +1,326 @@
+"""A step whose loss or gradient is not finite is skipped and said; a balance that has collapsed is said once."""
+import copy
+import re
+
+import pytest
+import torch
+from basicsr.losses.gan_loss import r1_penalty
+from basicsr.utils.registry import LOSS_REGISTRY
+from torch import nn
+
+from sdakd_plugin.distillation.balance import Balance
+from sdakd_plugin.distillation.stages import Schedule
+from sdakd_plugin.distillation.updates import OptimizerSteps, not_finite
+from sdakd_plugin.options import StageOptions
+from tests.helpers.networks import UNET
+from tests.helpers.training import batch, build, steps
+
+
+@LOSS_REGISTRY.register()
+class SteepLoss(nn.Module):
+    """Finite, with an infinite gradient, where the images are equal; zero elsewhere."""
+
+    def forward(self, pred, target):
+        return torch.sqrt((pred - pred.detach()).abs().sum())
+
+
+def state(model):
+    """Weights and statistics, without the number of batches."""
+    return {name: [value.clone() for value in getattr(model, name).state_dict().values() if value.is_floating_point()]
+            for name in ('net_g', 'net_g_ema')}
+
+
+def moments(optimizer):
+    return [value.clone() for entry in optimizer.state.values() for value in entry.values()]
+
+
+def same(first, second):
+    return all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
+
+
+def spoil(model, iteration):
+    """An iteration with a NaN in the input."""
+    data = batch()
+    data['lq'][0, 0, 3, 3] = float('nan')
+    model.update_learning_rate(iteration)
+    model.feed_data(data)
+    model.optimize_parameters(iteration)
+
+
+def warnings(caplog):
+    return [record.getMessage() for record in caplog.records if 'not finite' in record.getMessage()]
+
+
+@pytest.fixture
+def logged(caplog, monkeypatch):
+    import logging
+    monkeypatch.setattr(logging.getLogger('basicsr'), 'propagate', True)
+    return caplog
+
+
+@pytest.mark.parametrize('fused', [False, True])
+def test_a_nan_in_the_input_changes_nothing(options, logged, fused):
+    """Neither weights, moments nor BatchNorm's statistics; with a fused optimizer, as on a GPU, neither."""
+    options['network_g'] = {'type': 'SRGANGenerator', 'num_feat': 8, 'num_block': 2}
+    options['train']['feature_opt']['layers'] = {'body.0': 'body.0', 'body.1': 'body.1'}
+    options['train']['optim_g']['fused'] = options['train']['optim_d']['fused'] = fused
+    model = build(options)
+    steps(model, 1, 5)
+    before, adam = state(model), [moments(optimizer) for optimizer in model.optimizers]
+    discriminator = [parameter.detach().clone() for parameter in model.net_d.parameters()]
+    spoil(model, 6)
+    after = state(model)
+    assert same(before['net_g'], after['net_g']) and all(value.isfinite().all() for value in after['net_g_ema'])
+    assert same(model.net_d.parameters(), discriminator)
+    assert all(same(old, moments(optimizer)) for old, optimizer in zip(adam, model.optimizers, strict=True))
+    first, second = warnings(logged)
+    assert first == ("Iteration 6, stage 'adversarial': l_g_pix, l_g_feature, l_g_gan not finite; the step is skipped "
+                     '(1 in a row, the limit is 20).')
+    assert "stage 'adversarial': l_d_fake not finite" in second
+    model.feed_data(batch())
+    model.optimize_parameters(6)
+    assert not same(before['net_g'], state(model)['net_g']) and len(warnings(logged)) == 2
+
+
+def test_the_step_after_a_skipped_one_is_the_one_that_would_have_been(options):
+    torch.manual_seed(0)
+    model = build(options)
+    torch.manual_seed(0)
+    undisturbed = build(options)
+    steps(model, 1, 1)
+    spoil(model, 2)
+    steps(model, 2, 2)
+    steps(undisturbed, 1, 2)
+    assert same(state(model)['net_g'], state(undisturbed)['net_g'])
+
+
+def test_a_gradient_that_is_not_finite(options, logged):
+    options['train']['pixel_opt'] = {'type': 'SteepLoss'}
+    model = build(options)
+    before = state(model)
+    steps(model, 1, 1)
+    assert same(before['net_g'], state(model)['net_g'])
+    assert warnings(logged) == ["Iteration 1, stage 'supervised': gradient not finite; the step is skipped (1 in a "
+                                'row, the limit is 20).']
+
+
+def test_training_stops_after_the_limit_in_a_row(options, logged):
+    options['train']['nonfinite_limit'] = 2
+    model = build(options)
+    spoil(model, 1)
+    steps(model, 2, 2)
+    spoil(model, 3)
+    with pytest.raises(SystemExit) as stopped:
+        spoil(model, 4)
+    assert stopped.value.code == 1
+    assert 'Training stops: 2 iterations in a row' in logged.records[-1].getMessage()
+
+
+def test_the_count_survives_a_resume(options):
+    options['train']['nonfinite_limit'] = 2
+    model, resumed = build(options), build(options)
+    spoil(model, 1)
+    resumed.load_process_state(model.process_state(), True)
+    with pytest.raises(SystemExit):
+        spoil(resumed, 2)
+
+
+def test_members_of_a_cohort_are_named(options, logged):
+    del options['teacher'], options['train']['stages'], options['train']['feature_opt']
+    options.update(model_type='MutualSRGANModel', network_d=dict(UNET),
+                   cohort=[{'name': 'a', 'manual_seed': 1}, {'name': 'b', 'manual_seed': 2}])
+    options['train'].update(total_iter=3, mutual_opt={'type': 'MutualDiscriminatorLoss'})
+    model = build(options)
+    before = [copy.deepcopy(member.net_d.state_dict()) for member in model.members]
+    spoil(model, 1)
+    assert {re.match(r'Iteration 1 of (\w)', line)[1] for line in warnings(logged)} == {'a', 'b'}
+    for member, old in zip(model.members, before, strict=True):
+        assert all(torch.equal(old[name], parameter) for name, parameter in member.net_d.named_parameters())
+
+
+def test_a_device_that_is_read_late(options, logged):
+    """On a GPU the flags stay there until somebody prints."""
+    model = build(options)
+    model.updates.device = torch.device('meta')  # any but the CPU
+    spoil(model, 1)
+    spoil(model, 2)
+    assert not warnings(logged)
+    model.get_current_log()
+    assert ['1 in a row' in line or '2 in a row' in line for line in warnings(logged)] == [True, True]
+
+
+def test_not_finite_names_each():
+    net = nn.Linear(2, 1)
+    optimizer = torch.optim.SGD(net.parameters(), lr=1)
+    net(torch.ones(1, 2)).sum().backward()
+    losses = {'a': torch.tensor(1.0), 'b': torch.tensor(float('inf')), 'c': torch.tensor(float('nan'))}
+    assert not_finite(losses, optimizer).tolist() == [False, True, True, False]
+    net.bias.grad.fill_(float('nan'))
+    assert not_finite(losses, optimizer).tolist() == [False, True, True, True]
+
+
+def test_float16_lowers_its_scale_and_keeps_it(options):
+    updates = OptimizerSteps(5, True, torch.device('cpu'))
+    model = build(options)
+    stage = model.schedule.stages[0]
+    net = nn.Linear(1, 1)
+    optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
+    updates.backward(net(torch.full((1, 1), 1e35)).sum())  # finite, but not when it is scaled
+    before, scale = net.weight.item(), updates.scaler.get_scale()
+    updates.step(optimizer, {}, 1, stage)
+    updates.end_iteration()
+    assert net.weight.item() == before and updates.scaler.get_scale() == scale / 2
+    other = OptimizerSteps(5, True, torch.device('cpu'))
+    other.load_state(updates.state())
+    assert other.scaler.get_scale() == scale / 2
+
+
+def test_float16_and_an_iteration_without_a_step():
+    """On a GPU, where the flags of earlier steps may still be unread."""
+    updates = OptimizerSteps(5, True, torch.device('meta'))  # any but the CPU
+    updates.scaler = torch.amp.GradScaler('cpu', init_scale=4.0)
+    stage = Schedule.of([StageOptions(name='all', iters=3, losses=['pixel'])]).at(1)
+    net = nn.Linear(1, 1)
+    optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
+    updates.backward(net(torch.ones(1, 1)).sum())
+    updates.step(optimizer, {}, 2, stage)
+    updates.end_iteration()
+    assert updates.unread
+    updates.end_iteration()
+    updates.backward(net(torch.ones(1, 1)).sum())
+    updates.step(optimizer, {}, 4, stage)
+    updates.end_iteration()
+
+
+# --------------------------------------------------------------------------------------------- whose losses they are
+
+@pytest.fixture
+def regularised(options):
+    """One adversarial stage with R1 in every fourth iteration; the discriminator steps first."""
+    del options['teacher'], options['train']['stages'], options['train']['feature_opt']
+    options['train'].update(d_first=True, r1_reg_weight=10, net_d_reg_every=4, total_iter=12)
+    return options
+
+
+def spoil_r1(monkeypatch, finite_gradient):
+    """Let R1 be NaN; its gradient with it, or not."""
+    def penalty(scores, images):
+        value = r1_penalty(scores, images)
+        return value * 0 + float('nan') if finite_gradient else value * float('nan')
+    monkeypatch.setattr('sdakd_plugin.distillation.r1.r1_penalty', penalty)
+
+
+@pytest.mark.parametrize('d_first', [True, False])
+@pytest.mark.parametrize('finite_gradient', [True, False])
+def test_r1_that_is_not_finite_skips_the_discriminators_step_of_its_iteration_alone(
+        regularised, logged, monkeypatch, finite_gradient, d_first):
+    regularised['train']['d_first'] = d_first
+    model = build(regularised)
+    steps(model, 1, 3)
+    with monkeypatch.context() as context:
+        spoil_r1(context, finite_gradient)
+        moved = moving(model, 4)
+    assert moved == {'net_g'}
+    assert warnings(logged) == ["Iteration 4, stage 'all': l_d_r1 not finite; the step is skipped (1 in a row, the "
+                                'limit is 20).']
+    assert moving(model, 5) == moving(model, 6) == {'net_g', 'net_d'}
+    resumed = build(regularised)
+    resumed.load_process_state(model.process_state(), True)
+    assert not resumed.r1.last[0].isfinite()  # that is what it was
+    assert moving(resumed, 7) == moving(resumed, 8) == {'net_g', 'net_d'}
+    assert resumed.r1.last[0].isfinite() and len(warnings(logged)) == 1
+
+
+def moving(model, iteration):
+    """The networks that an iteration changes."""
+    before = {name: [parameter.detach().clone() for parameter in getattr(model, name).parameters()]
+              for name in ('net_g', 'net_d')}
+    steps(model, iteration, iteration)
+    return {name for name, old in before.items() if not same(old, getattr(model, name).parameters())}
+
+
+# ----------------------------------------------------------------------------------------- states of other machines
+
+@pytest.mark.parametrize('fused', [True, False])
+@pytest.mark.parametrize('kind', ['Adam', 'AdamW'])
+def test_a_state_of_the_other_implementation(options, kind, fused):
+    """As from a CPU to a GPU, where the plugin makes fused optimizers, and back; stock BasicSR makes none either."""
+    for key in ('optim_g', 'optim_d'):
+        options['train'][key] = {'type': kind, 'lr': 1e-3}
+    before, after = copy.deepcopy(options), copy.deepcopy(options)
+    with_it = after if fused else before
+    for key in ('optim_g', 'optim_d'):
+        with_it['train'][key]['fused'] = True
+    torch.manual_seed(0)
+    model = build(before)
+    steps(model, 1, 5)
+    saved = copy.deepcopy(model.training_state(0, 5))
+    resumed = build(after)
+    for name in ('net_g', 'net_d'):
+        getattr(resumed, name).load_state_dict(getattr(model, name).state_dict())
+    resumed.resume_training(saved)
+    assert [bool(group['fused']) for optimizer in resumed.optimizers for group in optimizer.param_groups] == [fused] * 2
+    steps(model, 6, 6)
+    steps(resumed, 6, 6)
+    for name in ('net_g', 'net_d'):
+        for one, other in zip(getattr(model, name).parameters(), getattr(resumed, name).parameters(), strict=True):
+            torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-6)
+    spoil(resumed, 6)  # is skipped
+
+
+def test_what_is_fused_on_a_gpu(options):
+    """Not SGD: its momentum would begin in mid-run where a connector does, on which torch's fused one fails."""
+    model = build(options)
+    model.device = torch.device('cuda')  # only asked for
+    kinds = {kind: model.make_optimizer('optim_g', [model.net_g]).defaults.get('fused')
+             for kind in ('Adam', 'AdamW', 'SGD')
+             if not model.opt['train'].update(optim_g={'type': kind, 'lr': 1e-3})}
+    assert kinds == {'Adam': True, 'AdamW': True, 'SGD': None}
+
+
+# ------------------------------------------------------------------------------------------------------ the balance
+
+@pytest.mark.parametrize('kind, chance', [('vanilla', 1.3863), ('lsgan', 0.5), ('hinge', 2), ('wgan_softplus', 1.3863)])
+def test_the_loss_of_who_cannot_tell(kind, chance):
+    balance = Balance(LOSS_REGISTRY.get('GANLoss')(kind), 3, torch.device('cpu'))
+    assert balance.chance == pytest.approx(chance, abs=1e-4)
+
+
+def test_a_winner_is_reported_once(options):
+    balance = Balance(LOSS_REGISTRY.get('GANLoss')('vanilla'), 3, torch.device('cpu'))
+
+    def watch(*losses):
+        for real, fake in losses:
+            balance.watch({'l_d_real': torch.tensor(real), 'l_d_fake': torch.tensor(fake)})
+        return balance.report()
+
+    assert watch((0.01, 0.01), (0.01, 0.01), (0.5, 0.5), (0.01, 0.01), (0.01, 0.01)) is None  # not in a row
+    assert 'almost without a mistake for 3 iterations' in watch((0.01, 0.01))
+    assert watch((0.01, 0.01)) is None
+    balance.reported = False
+    assert 'no better' not in (watch((0.7, 0.6), (0.7, 0.7), (0.8, 0.7)) or '')
+    assert 'not told real from generated images any better than by chance for 3' in watch((0.9, 0.9))
+
+
+def test_losses_without_a_bound_are_not_watched():
+    balance = Balance(LOSS_REGISTRY.get('GANLoss')('wgan'), 1, torch.device('cpu'))
+    balance.watch({'l_d_real': torch.tensor(-9.0), 'l_d_fake': torch.tensor(-9.0)})
+    assert balance.report() is None
+
+
+def test_in_a_run(stock, options):
+    """A discriminator that never learns cannot tell; later a loss is too large for float32."""
+    del options['val']
+    options['train']['optim_d']['lr'] = 1e-12
+    options['train'].update(collapse_after=2, nonfinite_limit=2, total_iter=9)
+    options['train']['gan_opt']['gan_type'] = 'hinge'
+    options['manual_seed'] = 8  # the first discriminator is a little worse than chance
+    options['train']['stages'][2]['iters'] = 4
+    options['train']['stages'].append({'name': 'last', 'iters': 1, 'losses': ['pixel', 'feature', 'gan']})
+    log = stock.ok('basicsr/train.py', options)
+    assert log.count('any better than by chance') == 1
+    options['train']['pixel_opt'].update(loss_weight=3e38, reduction='sum')
+    done = stock.run('sdakd train', {**options, 'name': 'infinite'})
+    text = done.stdout + done.stderr
+    assert done.returncode == 1 and 'Traceback' not in text, text
+    assert "Iteration 1, stage 'supervised': l_g_pix not finite" in text and 'Training stops: 2 iterations' in text

@@ -1,0 +1,6 @@
+"""Where the repository is, and the real data and weights beside it."""
+import os
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+SHARED = Path(os.environ.get('SDAKD_SHARED') or ROOT.parent / 'shared')

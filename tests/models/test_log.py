@@ -1,0 +1,52 @@
+"""What a run writes while it trains: no riddles, nothing twice, and nothing that pushes the rest out of sight."""
+import re
+
+import pytest
+from basicsr.archs import build_network
+from basicsr.utils import MessageLogger
+
+from sdakd_plugin.commands.basicsr import message_logger
+from tests.helpers.degradation import degradation_options
+from tests.helpers.networks import STUDENT, UNET
+
+
+@pytest.mark.parametrize('val_freq', [2, 4])
+def test_the_log_of_a_run(stock, options, val_freq):
+    options['val']['val_freq'] = val_freq
+    log = stock.ok('sdakd train', options)
+    assert re.findall(r' stage: (\S+) ', log) == ['1', '1', '2', '2', '3', '3']
+    assert len(re.findall(r'Validation val\n', log)) == 4  # at 0, 2, 4 and 6, and not at 6 once more
+    assert set(re.findall(r'@ (\d+) iter', log)) <= {'0', '2', '4', '6'}
+    before, training = log.split('Start training')
+    assert 'is not found' not in log
+    assert len(before.splitlines()) < 250, before  # most are the options
+    parameters = sum(parameter.numel() for parameter in build_network(STUDENT).parameters())
+    assert re.findall(r'Network: (.*)', before)[0] == f'RRDBNet, with parameters: {parameters:,}'
+    assert len(re.findall(r'Network: \w+, with parameters: [\d,]+\n', before)) == 2
+    assert 'Conv2d' not in log and '-1 day' not in training
+
+
+def test_basicsr_says_nothing_of_names_that_it_completes(stock, options, photos):
+    options = degradation_options(options, photos)
+    options['network_d'] = {'type': 'UNetDiscriminatorSN', 'num_in_ch': 3, 'num_feat': 8}
+    del options['val']
+    assert 'is not found' not in stock.ok('sdakd train', options)
+
+
+def test_a_cohort_validates_once_too(stock, options):
+    options.update(model_type='MutualSRGANModel', network_d=dict(UNET),
+                   cohort=[{'name': 'a', 'manual_seed': 0}, {'name': 'b', 'manual_seed': 1}])
+    log = stock.ok('sdakd train', options)
+    for name in 'ab':
+        assert len(re.findall(f'Validation val/{name}\n', log)) == 4
+    assert log.count('Best of the cohort on val') == 3  # the members alone make the one before training
+
+
+def test_the_remaining_time_is_that_of_the_iterations_to_come(monkeypatch):
+    opt = {'name': 'run', 'logger': {'print_freq': 1, 'use_tb_logger': False}, 'train': {'total_iter': 20}}
+    logger, lines = message_logger(MessageLogger)(opt, 10), []
+    logger.start_time -= 40
+    monkeypatch.setattr(logger.logger, 'info', lines.append)
+    for iteration in (10, 20):
+        logger({'epoch': 0, 'iter': iteration, 'lrs': [1e-4], 'time': 1., 'data_time': 0.})
+    assert re.findall(r'eta: ([^,]+),', ' '.join(lines)) == ['0:06:40', '0:00:00']

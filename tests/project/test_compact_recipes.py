@@ -1,0 +1,50 @@
+"""The option files for compact students, made small: from a folder of photographs to stock testing."""
+import re
+
+import pytest
+import yaml
+from basicsr.utils.options import ordered_yaml
+
+from tests.helpers.paths import ROOT
+
+
+def read(name):
+    opt = yaml.load((ROOT / f'options/{name}.yml').read_text(), ordered_yaml()[0])
+    return yaml.safe_load(yaml.safe_dump(to_plain(opt)))
+
+
+def to_plain(value):
+    if isinstance(value, dict):
+        return {key: to_plain(inner) for key, inner in value.items()}
+    return [to_plain(inner) for inner in value] if isinstance(value, list) else value
+
+
+def made_small(opt, photos):
+    """The same recipe with small networks, two iterations a stage, and without losses whose backbone is a download."""
+    opt['num_gpu'] = 0
+    for block in opt['datasets'].values():
+        block['dataroot_gt'] = str(photos / 'HR')
+    opt['network_g'].update(num_feat=8, num_conv=4)
+    opt['val']['metrics'].pop('lpips', None)
+    if 'train' not in opt:
+        return opt
+    opt['datasets']['train'].update(gt_size=64, batch_size_per_gpu=2, num_worker_per_gpu=1)
+    opt['network_d']['teacher']['num_feat'] = 8
+    opt['teacher'] = {'pretrain_network_g': 'untrained', 'network_g': {
+        'type': 'RRDBNet', 'num_in_ch': 3, 'num_out_ch': 3, 'scale': opt['scale'], 'num_feat': 8, 'num_block': 5,
+        'num_grow_ch': 4}}
+    del opt['train']['perceptual_opt']
+    for stage in opt['train']['stages']:
+        stage['iters'] = 2
+        stage['losses'] = [loss for loss in stage['losses'] if loss != 'perceptual']
+    opt['train'].update(total_iter=6)
+    opt['logger'].update(print_freq=1, use_tb_logger=False)
+    return opt
+
+
+@pytest.mark.parametrize('name', ['compact_x4', 'compact_x2'])
+def test_through_stock_training_and_testing(stock, photos, name):
+    log = stock.ok('basicsr/train.py', made_small(read(name), photos))
+    assert re.search(r'iter: +6,.*l_g_feature.*l_g_gan.*stage: 3 ', log) and 'nan' not in log
+    tested = stock.ok('basicsr/test.py', made_small(read(f'test/{name}'), photos))
+    assert len(re.findall('# psnr:', tested)) == 2  # clean and degraded

@@ -1,0 +1,49 @@
+"""What the documentation and the option files promise."""
+import re
+import runpy
+
+import pytest
+import yaml
+from basicsr.utils.options import ordered_yaml
+
+from sdakd_plugin.options import parse
+from tests.helpers.paths import ROOT
+
+FILES = sorted(ROOT.glob('options/**/*.yml'))
+
+
+def test_the_reference_is_what_the_declarations_say():
+    made = runpy.run_path(str(ROOT / 'docs/make_options.py'))['reference']()
+    assert made == (ROOT / 'docs/options_reference.md').read_text(), 'run docs/make_options.py'
+
+
+@pytest.mark.parametrize('path', FILES, ids=lambda path: str(path.relative_to(ROOT / 'options')))
+def test_option_files_hold_no_unknown_key_and_their_stages_add_up(path):
+    from sdakd_plugin.distillation.stages import Schedule
+    opt = yaml.load(path.read_text(), Loader=ordered_yaml()[0])
+    options = parse({**opt, 'is_train': path.parent.name != 'test'})
+    if options.train is not None:
+        Schedule.from_train(options.train)
+    assert options.name == f"{'test_' if path.parent.name == 'test' else ''}{path.stem}"
+
+
+def test_every_training_file_has_its_test_file():
+    names = {path.name for path in FILES if path.parent.name == 'options'}
+    assert names <= {path.name for path in FILES if path.parent.name == 'test'}
+
+
+def test_readme_names_files_that_exist():
+    text = (ROOT / 'README.md').read_text()
+    for target in re.findall(r'\]\(([^)#:]+)\)', text):
+        assert (ROOT / target).exists(), target
+    for path in re.findall(r'options/[\w/]+\.yml', text):
+        assert (ROOT / path).exists(), path
+
+
+@pytest.mark.parametrize('path', FILES, ids=lambda path: str(path.relative_to(ROOT / 'options')))
+def test_what_departs_from_srgans_text_is_marked(path):
+    opt = yaml.load(path.read_text(), Loader=ordered_yaml()[0])
+    block = (opt.get('train') or {}).get('vgg_opt') or {}
+    if block.get('layer') != 'conv5_4':  # its text takes the features after the activation
+        return
+    assert re.search(r'^ +layer: conv5_4 +# \[R\] ', path.read_text(), re.MULTILINE)
