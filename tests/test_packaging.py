@@ -71,7 +71,7 @@ class Environment:
 
     def install(self, kind):
         shutil.copytree(ROOT / 'sdakd_plugin', self.source / 'sdakd_plugin', ignore=shutil.ignore_patterns('*.pyc'))
-        for name in ('setup.py', 'README.md', 'LICENSE'):
+        for name in ('setup.py', 'pyproject.toml', 'README.md', 'LICENSE'):
             shutil.copy(ROOT / name, self.source)
         self.pip('install', '--no-deps', *OFFLINE, *(['-e'] if kind == 'editable' else []), str(self.source))
         return self
