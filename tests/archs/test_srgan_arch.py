@@ -1,4 +1,5 @@
 """SRGAN's networks: the paper's layout, real trained weights, every scale and crop size, clear errors."""
+from typing import Any
 
 import cv2
 import numpy as np
@@ -24,7 +25,7 @@ def leftthomas_state() -> dict:
 
 
 def leftthomas_generator() -> SRGANGenerator:
-    options = {key: value for key, value in key_maps.LEFTTHOMAS_NETWORK.items() if key != 'type'}
+    options: dict[str, Any] = {key: value for key, value in key_maps.LEFTTHOMAS_NETWORK.items() if key != 'type'}
     generator = SRGANGenerator(**options)
     generator.load_state_dict(key_maps.leftthomas_state_dict(leftthomas_state()), strict=True)
     return generator.eval()

@@ -22,7 +22,7 @@ def arrive():
             KNOWN[name] = replace(KNOWN[name], url=url)
         else:
             get_model_weights(name)['IMAGENET1K_V1'].value.url = url
-    fetch.find_spec = lambda name: None  # the package with some of the weights is not installed
+    fetch.find_spec = lambda name, package=None: None  # the package with some of the weights is not installed
 
 
 def main(arguments):

@@ -69,7 +69,7 @@ class Environment:
 
     def install(self, kind):
         shutil.copytree(ROOT / 'sdakd_plugin', self.source / 'sdakd_plugin', ignore=shutil.ignore_patterns('*.pyc'))
-        for name in ('setup.py', 'README.md', 'LICENSE'):
+        for name in ('setup.py', 'pyproject.toml', 'README.md', 'LICENSE'):
             shutil.copy(ROOT / name, self.source)
         self.pip('install', '--no-deps', *OFFLINE, *(['-e'] if kind == 'editable' else []), str(self.source))
         return self
@@ -192,7 +192,7 @@ def test_any_module_can_be_the_first_that_a_program_imports():
 import os, pkgutil, sys, sdakd_plugin
 import cv2, lpips, pydantic, scipy.special, skimage, torch, torchvision.models  # not anew in each process
 names = [module.name for module in pkgutil.iter_modules(sdakd_plugin.__path__) if module.ispkg]
-for name in [*names, 'checks.run', 'resume.resume', 'losses.lpips_loss', 'distillation.calling']:
+for name in [*names, 'checks.run', 'resume.training_state', 'losses.lpips_loss', 'distillation.calling']:
     child = os.fork()
     if not child:
         __import__('sdakd_plugin.' + name)

@@ -408,6 +408,8 @@ class Server(ThreadingHTTPServer):
     delay = 0.
 
     class RequestHandlerClass(BaseHTTPRequestHandler):
+        server: Server
+
         def do_GET(self) -> None:
             time.sleep(self.server.delay)
             self.send_response(200 if self.path == '/x.pth' else 404)
