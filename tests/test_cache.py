@@ -106,7 +106,7 @@ def test_prepared_lq_images_and_an_lmdb(run, tmp_path):
         block[f'dataroot_{role}'] = str(folder)
     block.update(io_backend={'type': 'lmdb'}, mean=[0.5, 0.5, 0.5], std=[0.5, 0.5, 0.5])
     opt = fill(run)
-    net = load_frozen(TEACHER, run['teacher']['pretrain_network_g'], None, 'g')
+    net = load_frozen(TEACHER, run['teacher']['pretrain_network_g'], None, 'g').net
     lq = torch.from_numpy(cv2.imread(str(tmp_path / 'data/LR/rocket.png'))[..., ::-1].copy()).permute(2, 0, 1)[None]
     kept = torch.from_numpy(np.load(tmp_path / 'cache/rocket.npy')).float().permute(2, 0, 1)
     assert (net((lq / 255 - 0.5) / 0.5)[0] - kept).abs().max() < 1e-3

@@ -455,7 +455,7 @@ def test_degraded_images_are_kept_with_the_teachers(run, folder, monkeypatch):
     opt = fill(opt)
     plain = items(opt['datasets']['train'], 16)
     monkeypatch.setattr(OneImage, 'degrade', lambda *_: pytest.fail('degraded again'))
-    net = load_frozen(TEACHER, run['teacher']['pretrain_network_g'], None, 'g')
+    net = load_frozen(TEACHER, run['teacher']['pretrain_network_g'], None, 'g').net
     cached = with_cache(opt)['datasets']['train']
     for before, item in zip(plain, items(cached, 16), strict=True):
         assert item.pop('teacher').shape == (3, 64, 64)

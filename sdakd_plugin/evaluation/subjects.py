@@ -78,10 +78,5 @@ def _of_file(source: str, role: str) -> Subject:
 
 def _of_teacher(block: TeacherOptions) -> Subject:
     role = 'teacher.pretrain_network_g'
-    net = load_frozen(block.network_g, block.pretrain_network_g, block.param_key_g, 'g')
-    network = block.network_g
-    if network is None:
-        identity = weights.identify(net.state_dict())
-        assert identity is not None  # it was built from what its weights said
-        network = identity.network
+    net, network = load_frozen(block.network_g, block.pretrain_network_g, block.param_key_g, 'g')
     return Subject(dict(network), net, weights.resolve(block.pretrain_network_g, role))

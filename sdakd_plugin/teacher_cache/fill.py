@@ -51,9 +51,8 @@ def load_teacher(cache: TeacherCache, device: torch.device, tile: int) -> Upscal
         UserError: as ``load_frozen``; or it makes images of another scale, of no fixed scale, or not of 3 channels.
     """
     teacher, scale = cache.teacher, cache.options.scale
-    net = load_frozen(teacher.network_g, teacher.pretrain_network_g, teacher.param_key_g, 'g').to(device)
-    identity = weights.identify(net.state_dict())
-    network = teacher.network_g or (identity.network if identity else {})
+    net, network = load_frozen(teacher.network_g, teacher.pretrain_network_g, teacher.param_key_g, 'g')
+    net.to(device)
     if largest_scale(net) or (network.get('num_in_ch', 3), network.get('num_out_ch', 3)) != (3, 3):
         raise UserError('teacher.cache: needs a teacher that enlarges RGB images of any size, which this '
                         f'{type(net).__name__} does not; leave it out')
@@ -61,7 +60,7 @@ def load_teacher(cache: TeacherCache, device: torch.device, tile: int) -> Upscal
         side = super_resolve(net, torch.zeros(1, 3, PROBE, PROBE, device=device)).shape[-1]
     if side != PROBE * scale:
         raise UserError(f'teacher.network_g: turns {PROBE} pixels into {side}, but scale is {scale}')
-    model = Model('teacher', Path(teacher.pretrain_network_g), weights.Identity('generator', network, scale), {}, net)
+    model = Model('teacher', Path(teacher.pretrain_network_g), weights.Identity('generator', dict(network), scale), {}, net)
     return Upscaler(model, device, tile)
 
 
