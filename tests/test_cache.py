@@ -14,14 +14,13 @@ import torch
 import yaml
 from basicsr.data import build_dataset
 
-from sdakd_plugin.checks.run import make_cache
 from sdakd_plugin.cli import main
 from sdakd_plugin.data.cached_teacher_dataset import image_file
 from sdakd_plugin.data.published import completed
 from sdakd_plugin.errors import UserError
 from sdakd_plugin.options import TeacherOptions, parse
 from sdakd_plugin.teacher_cache.cache import TeacherCache, hash_weights, with_cache
-from sdakd_plugin.teacher_cache.fill import load_teacher, make, prepare
+from sdakd_plugin.teacher_cache.fill import fill_before_training, load_teacher, make, prepare
 from sdakd_plugin.teacher_cache.progress_lines import progress
 from sdakd_plugin.weights.frozen import load_frozen
 from tests.conftest import TEACHER, UNET
@@ -262,7 +261,7 @@ def test_images_made_from_the_bare_file_are_those_of_the_completed_one(run):
     run['datasets'] = {'train': {'name': 'photos', 'type': 'PhotoDataset', 'gt_size': 64, 'degradation': 'real',
                                  'degradation_seed': 1, 'dataroot_gt': run['datasets']['train']['dataroot_gt']}}
     bare = {**run, 'is_train': True, 'dist': False, 'jpeg_range': [50, 60]}  # a setting for the data set, at the top
-    make_cache(bare)
+    fill_before_training(bare)
     with_cache(completed(bare))
 
 
