@@ -18,7 +18,7 @@ import torch
 from sdakd_plugin.data.sample_image_dataset import bicubic_reduction
 from sdakd_plugin.inference.images import image_files, read_image
 from sdakd_plugin.inference.model import load_model
-from sdakd_plugin.inference.upscale import Upscaler
+from sdakd_plugin.inference.upscaler import Upscaler
 
 SQUARES = 8
 

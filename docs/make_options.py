@@ -17,7 +17,7 @@ from sdakd_plugin.options import Options
 
 INTRODUCTION = """# Option reference
 
-Every key that the plugin checks, with its type and default. [options.md](options.md) explains how to use them. This page
+Every key that the plugin checks, with type and default. [options.md](options.md) explains how to use them. This page
 is written by `docs/make_options.py` from `sdakd_plugin/options.py`.
 
 - A key without a default and without "required" may be left out.
@@ -45,14 +45,14 @@ def options_of(block: type) -> list[Option]:
     if is_typeddict(block):
         hints = get_type_hints(block, include_extras=True)
         return [Option(name, hint, False, None, '') for name, hint in hints.items()]
-    return [Option(name, Annotated[(field.annotation, *field.metadata)] if field.metadata else field.annotation,
+    return [Option(name, Annotated.__class_getitem__((field.annotation, *field.metadata)) if field.metadata else field.annotation,
                    field.is_required(), field.default, field.description or '')
             for name, field in block.model_fields.items()]  # type: ignore[attr-defined]
 
 
 def is_block(annotation: Any) -> bool:
     """Whether an annotation is a class of options."""
-    return is_typeddict(annotation) or isinstance(annotation, type) and issubclass(annotation, BaseModel)
+    return is_typeddict(annotation) or (isinstance(annotation, type) and issubclass(annotation, BaseModel))
 
 
 def blocks(block: type, path: str = '') -> Iterator[tuple[str, type]]:

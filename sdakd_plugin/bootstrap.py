@@ -71,11 +71,16 @@ def install() -> None:
 
 
 def register() -> None:
-    """Import everything that registers itself; a failure costs one line, and BasicSR goes on without the rest."""
+    """Import everything that registers itself. A failure is reported in one line, with ``SDAKD_DEBUG=1`` after its
+    traceback, and BasicSR goes on without the plugin."""
     try:
         import sdakd_plugin.registration  # noqa: F401
         check_options_early()
     except Exception as error:
+        import os
+        import traceback
+        if os.environ.get('SDAKD_DEBUG') == '1':
+            traceback.print_exc()
         reason = ' '.join(f'{type(error).__name__}: {error}'.split())  # some messages have lines of their own
         print(f'sdakd_plugin: not available in BasicSR: {reason}', file=sys.stderr)
 

@@ -1,4 +1,4 @@
-"""The command ``sdakd``: stock BasicSR's training and testing, and what goes before and after it."""
+"""The command ``sdakd``: stock BasicSR's training and testing, and the plugin's own subcommands."""
 from __future__ import annotations
 
 import argparse
@@ -7,18 +7,18 @@ import sys
 from collections.abc import Callable, Sequence
 from importlib import import_module
 
-from sdakd_plugin.errors import Interrupted, UserError
+from sdakd_plugin.errors import Interrupted, UserError, print_traceback
 
 BASICSR = ('train', 'test')  # their arguments are BasicSR's
-COMMANDS = {  # name: what it is for. Only the one that is asked for is imported.
+COMMANDS = {  # name: description. Only the module of the command that runs is imported.
     'check': 'try an option file out in seconds, without writing anything',
-    'cache': "keep the teacher's images, so that training need not run it",
+    'cache': "store the teacher's images, so that training does not run the teacher",
     'weights': 'list, fetch and inspect weights',
     'upscale': 'enlarge images with a model',
     'export': 'write a model as ONNX, safetensors or ncnn',
-    'report': 'what a student costs next to its teacher',
-    'compare': 'the quality of models side by side',
-    'ablate': 'what each part of a recipe gains, measured against runs without it',
+    'report': 'compare the costs of students with those of their teacher',
+    'compare': 'compare the image quality of models',
+    'ablate': 'measure what each part of a recipe gains, against runs without it',
 }
 USAGE = """usage: sdakd train -opt FILE [BasicSR's options: --auto_resume, --launcher, --force_yml, ...]
        sdakd test -opt FILE [BasicSR's options]
@@ -27,10 +27,10 @@ train and test run stock BasicSR with experiments/ and results/ under the curren
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command; a user's mistake costs one line and exit code 1."""
+    """Run a command and return its exit code, which is 1 for an error of the user."""
     given = list(sys.argv[1:] if arguments is None else arguments)
-    # On a CPU that others use too, OpenMP's threads spin against one another: an iteration of the quickstart took 6 s
-    # instead of 0.1. This many turns cost a quiet machine nothing, a busy one 0.7 s. Read when torch is loaded.
+    # On a CPU that other programs use, too, spinning OpenMP threads slow each other down: an iteration of the
+    # quickstart took 6 s instead of 0.1. With this spin count it takes 0.7 s, on an idle CPU still 0.1. Read by torch.
     os.environ.setdefault('GOMP_SPINCOUNT', '10000')
     if not given or given[0] not in (*BASICSR, *COMMANDS):
         print(USAGE, file=sys.stderr)
@@ -39,10 +39,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def reported(command: Callable[..., int], *arguments: str) -> int:
-    """The exit code of a command; a user's mistake is reported in one line."""
+    """Run a command and return its exit code. A ``UserError`` is reported in one line, with ``SDAKD_DEBUG=1`` after its
+    traceback."""
     try:
         return command(*arguments)
     except UserError as error:
+        print_traceback()
         print(f'error: {error}', file=sys.stderr)
         return 1
     except Interrupted as interrupted:

@@ -1,28 +1,38 @@
-"""The error that a user can cause, with the name that was meant; and the end that a signal asks for."""
+"""The error that a user can cause, with suggestions of valid names; and the exception that ends a run by a signal."""
+import os
+import sys
+import traceback
 from collections.abc import Iterable
 from difflib import get_close_matches
 from signal import Signals
 
 
 class UserError(ValueError):
-    """Something in the user's options, files or weights is wrong. The message is one line that needs no traceback:
-    it names the key or the file, what is wrong with it, and what would be right."""
+    """Something in the user's options, files or weights is wrong. The message is one line, which is shown without a
+    traceback: it names the key or the file, what is wrong with it, and the remedy."""
 
     def __init__(self, message: str) -> None:
-        # torch raises the error of a loader's worker anew, with the worker's traceback before the message
+        # torch raises the error of a data loader's worker again, with the worker's traceback before the message
         super().__init__(' '.join(str(message).rpartition('UserError: ')[2].split()))
 
 
 class Interrupted(Exception):
-    """A signal came, the run was saved and ends here; ``code`` is the exit code that shells expect."""
+    """A signal has ended the run, which is saved; ``code`` is the exit code that shells expect."""
 
     def __init__(self, number: Signals) -> None:
         super().__init__(number.name)
         self.code = 128 + number
 
 
+def print_traceback() -> None:
+    """Print the traceback of the exception that is being handled, if the environment has ``SDAKD_DEBUG=1``: a user's
+    error is otherwise reported in one line."""
+    if os.environ.get('SDAKD_DEBUG') == '1':
+        traceback.print_exc(file=sys.stderr)
+
+
 def nearest(name: object, choices: Iterable[str], limit: int = 3) -> str:
-    """Return ``'; did you mean ...?'`` for the valid names closest to ``name``, or a list of what there is.
+    """Return ``'; did you mean ...?'`` with the valid names closest to ``name``, or a list of the valid names.
 
     Args:
         name: what the user wrote.
@@ -38,12 +48,12 @@ def nearest(name: object, choices: Iterable[str], limit: int = 3) -> str:
 
 
 def missing_key(key: str, present: Iterable[object], valid: Iterable[str] = (), what: str = 'key') -> str:
-    """What to say of a key that is missing: the one that was meant to be it, if another stands there.
+    """The message for a missing key, which suggests it in place of an unknown key that looks like it.
 
     Args:
-        key: where it should be, such as ``'train.total_iter'``.
-        present: the keys that stand there.
-        valid: those that mean something themselves.
+        key: the missing key with its block, such as ``'train.total_iter'``.
+        present: the keys of that block.
+        valid: the known keys, which cannot be misspelt forms of the missing one.
         what: ``'key'`` or ``'block'``.
     """
     inside, _, name = key.rpartition('.')
@@ -54,7 +64,7 @@ def missing_key(key: str, present: Iterable[object], valid: Iterable[str] = (), 
 
 
 def _close(name: str, names: list[str], limit: int, cutoff: float) -> list[str]:
-    """The names that are alike, whatever their case; only those that differ in nothing else, if there are such."""
+    """The similar names, regardless of case; if some differ in case only, no others."""
     folded = {other.casefold(): other for other in names}
     same = [other for other in names if other.casefold() == name.casefold()]
     return same or [folded[match] for match in get_close_matches(name.casefold(), folded, limit, cutoff)]

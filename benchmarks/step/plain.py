@@ -28,7 +28,7 @@ class PlainLoop:
         torch.manual_seed(0)
         device, teacher, self.train = images['lq'].device, opt['teacher'], opt['train']
         self.lq, self.gt = images['lq'], images['gt']
-        self.teacher = load_frozen(teacher['network_g'], teacher['pretrain_network_g'], None, 'g').to(device)
+        self.teacher = load_frozen(teacher['network_g'], teacher['pretrain_network_g'], None, 'g').net.to(device)
         self.student = build_network(opt['network_g']).to(device)
         self.ema = deepcopy(self.student).eval().requires_grad_(False)
         self.net_d = build_network(opt['network_d']).to(device)

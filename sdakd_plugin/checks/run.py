@@ -11,7 +11,6 @@ from functools import wraps
 from traceback import extract_tb
 from typing import Any
 
-import torch
 from basicsr.utils import check_resume
 from basicsr.utils.registry import MODEL_REGISTRY
 
@@ -22,14 +21,14 @@ from sdakd_plugin.checks.option_file import check_forced, check_keys_are_unique,
 from sdakd_plugin.data.published import completed
 from sdakd_plugin.distillation.calling import unwrap
 from sdakd_plugin.distillation.rehearsal import rehearse
-from sdakd_plugin.errors import UserError
+from sdakd_plugin.errors import UserError, print_traceback
 from sdakd_plugin.models.plugin_model import check_device
 from sdakd_plugin.options import Options, parse
 from sdakd_plugin.resume.run_position import RunPosition, begin
 from sdakd_plugin.resume.training_state import newest, read_state
 from sdakd_plugin.stock.silence import quiet
-from sdakd_plugin.teacher_cache.cache import TeacherCache, asks_for_cache, lacking, with_cache
-from sdakd_plugin.teacher_cache.fill import fill
+from sdakd_plugin.teacher_cache.cache import with_cache
+from sdakd_plugin.teacher_cache.fill import fill_before_training
 from sdakd_plugin.utils import random_state
 from sdakd_plugin.utils.random_state import undisturbed_rng
 
@@ -134,28 +133,16 @@ def checked(parse_options: ParseOptions) -> ParseOptions:
                 check({**opt, 'root_path': root_path})
                 if is_train:
                     begin()
-                    make_cache(opt)
                 with quiet():
+                    if is_train:
+                        fill_before_training(opt)
                     opt = with_cache(opt)
         except UserError as error:
+            print_traceback()
             raise SystemExit(f'error: {error}') from None
         return opt, arguments
 
     return parse_and_check
-
-
-def make_cache(opt: Mapping[str, Any]) -> None:
-    """Make the teacher's images that the folder ``teacher.cache`` lacks. Several processes would make each of them
-    several times, so there it has to be done before, by ``sdakd cache``."""
-    options = parse(completed(opt))  # an ablation brings the bare file
-    if opt['dist'] or not asks_for_cache(options):
-        return
-    before = random_state.capture()
-    with quiet():
-        if lack := lacking(TeacherCache(options)):
-            print(f'{lack}; the teacher makes them now', file=sys.stderr, flush=True)
-            fill(options, torch.device('cuda' if options.num_gpu != 0 and torch.cuda.is_available() else 'cpu'))
-    random_state.restore(before)
 
 
 def read_options(parse_options: ParseOptions, root_path: str, is_train: bool) -> tuple[dict[str, Any], Any]:

@@ -17,11 +17,12 @@ from sdakd_plugin.ablation.plan import Run, all_arms, check_unchanged, choose, m
 from sdakd_plugin.ablation.results import FILE, Outcome, Results, directions, outcome_of
 from sdakd_plugin.checks.keys import check_keys
 from sdakd_plugin.checks.option_file import check_keys_are_unique, is_ours, read_yaml
-from sdakd_plugin.checks.run import check, make_cache
+from sdakd_plugin.checks.run import check
 from sdakd_plugin.errors import Interrupted, UserError
 from sdakd_plugin.evaluation.cost import machine
 from sdakd_plugin.options import AblateOptions, parse
 from sdakd_plugin.stock.silence import quiet
+from sdakd_plugin.teacher_cache.fill import fill_before_training
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -61,8 +62,10 @@ def run(arguments: argparse.Namespace) -> int:
     results.order = list(arms)
     try:
         with processes.locked(folder) as lock:
-            for name in arms:  # once, not in each of the runs, which train at the same time
-                make_cache({**next(each for each in runs if each.arm == name).opt, 'dist': False, 'is_train': True})
+            for name in arms:  # before the runs, which would make the same images at the same time
+                opt_of_arm = next(each for each in runs if each.arm == name).opt
+                with quiet():
+                    fill_before_training({**opt_of_arm, 'dist': False, 'is_train': True})
             failed = train(runs, results, arguments.jobs, lock)
     except OSError as error:
         raise UserError(f'{folder}: cannot be written to ({error}); what is finished is kept') from error

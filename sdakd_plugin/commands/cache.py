@@ -29,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Make the images that are not there yet."""
     if arguments.tile < 0:
-        raise UserError(f'--tile: expected a number of pixels, or 0 for the image at once, not {arguments.tile}')
+        raise UserError(f'--tile: expected a number of pixels, or 0 for no tiles, not {arguments.tile}')
     device = pick_device(arguments.device)
     opt = completed(read_yaml(arguments.opt))
     options = parse(opt)

@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 from sdakd_plugin.commands.upscale import pick_device
 from sdakd_plugin.errors import UserError
-from sdakd_plugin.evaluation import comparison, cost, page
+from sdakd_plugin.evaluation import cost, folder_comparison, page
 from sdakd_plugin.evaluation.pairs import find_pairs
 from sdakd_plugin.evaluation.table import markdown, text
 from sdakd_plugin.losses.backbone import cached_file, load_features, source
@@ -53,18 +53,18 @@ def run(arguments: argparse.Namespace) -> int:
     _check_output(out, arguments.overwrite)
     backbone, vgg = _backbone(ALEXNET, arguments.lpips, '--lpips'), _vgg(arguments.dists)
     metrics = _iqa(arguments.iqa)
-    models = comparison.load_models(arguments.model)
-    scale = _scale(comparison.common_scale(models.values()), arguments.scale, arguments.lq)
+    models = folder_comparison.load_models(arguments.model)
+    scale = _scale(folder_comparison.common_scale(models.values()), arguments.scale, arguments.lq)
     pairs, unpaired = find_pairs(arguments.gt, arguments.lq, scale)
-    methods = comparison.methods(models, device, arguments.tile)
-    found = comparison.Comparison(
-        scale, comparison.metrics(scale or 0, backbone, vgg, metrics), comparison.costs(models, device),
+    methods = folder_comparison.methods_of(models, device, arguments.tile)
+    found = folder_comparison.Comparison(
+        scale, folder_comparison.metrics(scale or 0, backbone, vgg, metrics), folder_comparison.costs(models, device),
         {name: str(model.identity) for name, model in models.items()}, cost.machine(device), failed=unpaired)
     for line in unpaired.values():
-        _complain(line)
+        _print_error(line)
     gallery = page.Gallery(arguments.images)
     with quiet(), tqdm(pairs, unit='image', disable=None) as bar:
-        comparison.run(bar, methods, found, gallery.add, _complain)
+        folder_comparison.compare(bar, methods, found, gallery.add, _print_error)
     if not found.images:
         raise UserError(f'no image of {arguments.gt} could be compared')
     _write(out, found, gallery)
@@ -137,7 +137,7 @@ def _scale(of_models: int | None, given: int | None, lq: str | None) -> int | No
     return of_models or given
 
 
-def _write(out: Path, found: comparison.Comparison, gallery: page.Gallery) -> None:
+def _write(out: Path, found: folder_comparison.Comparison, gallery: page.Gallery) -> None:
     content = found.as_json()
     contents = (json.dumps(content, indent=2), f'{markdown(found.rows())}\n\n{found.notes()}\n',
                 page.render(content, gallery))
@@ -149,5 +149,5 @@ def _write(out: Path, found: comparison.Comparison, gallery: page.Gallery) -> No
         raise UserError(f'--out: {out} cannot be written: {error.strerror}') from error
 
 
-def _complain(line: str) -> None:
+def _print_error(line: str) -> None:
     tqdm.write(f'error: {line}', file=sys.stderr)

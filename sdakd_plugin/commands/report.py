@@ -1,4 +1,4 @@
-"""``sdakd report``: what a student costs next to its teacher."""
+"""``sdakd report``: the costs of students compared with their teacher."""
 from __future__ import annotations
 
 import argparse
@@ -10,7 +10,7 @@ import basicsr  # noqa: F401  # first: it registers the plugin, whose modules ne
 
 from sdakd_plugin.commands.upscale import pick_device
 from sdakd_plugin.errors import UserError
-from sdakd_plugin.evaluation import budget, cost_report, subjects
+from sdakd_plugin.evaluation import budget, cost_report, report_networks
 from sdakd_plugin.evaluation.table import markdown, text
 
 
@@ -30,20 +30,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Print the table, and write the files that are asked for."""
+    """Print the table, and write the requested files."""
     _check(arguments)
     device = pick_device(arguments.device)
-    found = _subjects(arguments)
-    spent = _spent(arguments.budget, found)
+    found = _networks(arguments)
+    usages = _usages(arguments.budget, found)
     entries = cost_report.measure(found, arguments.size, arguments.repeat, device)
     rows, notes = cost_report.rows(entries), cost_report.notes(entries, device)
     if arguments.budget:
-        notes += f'\n\n{budget.text(arguments.budget, spent)}'
+        notes += f'\n\n{budget.text(arguments.budget, usages)}'
     print(f'{text(rows)}\n\n{notes}')
     if arguments.json:
         content = cost_report.as_json(entries, device)
         if arguments.budget:
-            content['budget'] = budget.as_json(arguments.budget, spent)
+            content['budget'] = budget.as_json(arguments.budget, usages)
         _write('--json', arguments.json, json.dumps(content, indent=2))
     if arguments.markdown:
         _write('--markdown', arguments.markdown, f'{markdown(rows)}\n\n{notes}')
@@ -64,21 +64,21 @@ def _check(arguments: argparse.Namespace) -> None:
             raise UserError(f'--{option}: {path} is a folder, or in a folder that does not exist')
 
 
-def _subjects(arguments: argparse.Namespace) -> dict[str, subjects.Subject]:
-    from sdakd_plugin.checks.run import read_yaml
+def _networks(arguments: argparse.Namespace) -> dict[str, report_networks.ReportedNetwork]:
+    from sdakd_plugin.checks.option_file import read_yaml
     from sdakd_plugin.stock.silence import quiet
     with quiet():
         if arguments.opt:
-            return subjects.of_options(read_yaml(arguments.opt))
-        return subjects.of_files(arguments.teacher, arguments.student)
+            return report_networks.from_options(read_yaml(arguments.opt))
+        return report_networks.from_files(arguments.teacher, arguments.student)
 
 
-def _spent(name: str | None, found: dict[str, subjects.Subject]) -> dict[str, budget.Spent]:
-    """What each student needs of a budget; nothing without one."""
+def _usages(name: str | None, found: dict[str, report_networks.ReportedNetwork]) -> dict[str, budget.Usage]:
+    """What each student uses of a budget; empty without one."""
     if name is None:
         return {}
-    return {each: budget.spend(subject.net, budget.BUDGETS[name]) for each, subject in found.items()
-            if each != subjects.TEACHER}
+    return {each: budget.count_usage(network.net, budget.BUDGETS[name]) for each, network in found.items()
+            if each != report_networks.TEACHER}
 
 
 def _write(option: str, path: str, content: str) -> None:

@@ -1,4 +1,4 @@
-"""``sdakd upscale``: image files through a model."""
+"""``sdakd upscale``: upscales image files with a model."""
 from __future__ import annotations
 
 import argparse
@@ -9,7 +9,8 @@ from tqdm import tqdm
 
 from sdakd_plugin.errors import UserError
 from sdakd_plugin.inference.model import load_model
-from sdakd_plugin.inference.upscale import Upscaler, plan, upscale
+from sdakd_plugin.inference.upscale_files import plan, upscale_file
+from sdakd_plugin.inference.upscaler import Upscaler
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -19,15 +20,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--model', default='sdakd_small_x4_real', metavar='FILE_OR_NAME',
                         help='a checkpoint, or a name of `sdakd weights list` (%(default)s)')
     parser.add_argument('--tile', type=int, default=0, metavar='N',
-                        help='side of the tiles in pixels of the input: bounds the memory (0: the image at once)')
+                        help='side of the tiles in pixels of the input, which limit the memory (0: no tiles)')
     parser.add_argument('--overwrite', action='store_true', help='replace images that exist')
     parser.add_argument('--device', default='auto', choices=('auto', 'cpu', 'cuda'), help='(%(default)s)')
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Enlarge all images; one that fails costs a line, and exit code 1 at the end."""
+    """Upscale all images. An image that fails is reported in one line; the exit code is then 1."""
     if arguments.tile < 0:
-        raise UserError(f'--tile: expected a number of pixels, or 0 for the image at once, not {arguments.tile}')
+        raise UserError(f'--tile: expected a number of pixels, or 0 for no tiles, not {arguments.tile}')
     device = pick_device(arguments.device)
     jobs = plan(arguments.input, arguments.output)
     upscaler = Upscaler(load_model(arguments.model, '--model'), device, arguments.tile)
@@ -35,7 +36,7 @@ def run(arguments: argparse.Namespace) -> int:
     with tqdm(jobs, unit='image', disable=None) as bar:
         for source, target in bar:
             try:
-                upscale(upscaler, source, target, arguments.overwrite)
+                upscale_file(upscaler, source, target, arguments.overwrite)
             except UserError as error:
                 failed += 1
                 bar.write(f'error: {error}', file=sys.stderr)

@@ -35,11 +35,12 @@ class Teacher:
 
     def __init__(self, options: TeacherOptions, forward_pass: ForwardPass) -> None:
         self.forward_pass = forward_pass
-        self.net_g = self._ready(load_frozen(options.network_g, options.pretrain_network_g, options.param_key_g, 'g'))
+        self.net_g = self._ready(
+            load_frozen(options.network_g, options.pretrain_network_g, options.param_key_g, 'g').net)
         self.net_d: nn.Module | None = None
         if options.pretrain_network_d is not None:
-            self.net_d = self._ready(load_frozen(options.network_d, options.pretrain_network_d, options.param_key_d,
-                                                 'd'))
+            self.net_d = self._ready(
+                load_frozen(options.network_d, options.pretrain_network_d, options.param_key_d, 'd').net)
         elif options.network_d is not None:
             raise UserError('teacher.pretrain_network_d: this key is missing; teacher.network_d needs its weights')
 

@@ -1,4 +1,4 @@
-"""Whether a network keeps the limits of a challenge."""
+"""Whether a network stays within the limits of a challenge."""
 from __future__ import annotations
 
 from copy import deepcopy
@@ -16,7 +16,7 @@ from sdakd_plugin.evaluation.table import cell
 
 @dataclass(frozen=True)
 class Budget:
-    """Limits. Attributes: parameters, multiply_adds (the most that is allowed); width, height (of the LQ image)."""
+    """Limits. Attributes: parameters, multiply_adds (the maxima); width, height (of the LQ image, in pixels)."""
 
     parameters: int
     multiply_adds: int
@@ -32,15 +32,16 @@ is one of these FLOPs: the limit is described as 22 % of Real-ESRGAN's work, whi
 
 
 @dataclass(frozen=True)
-class Spent:
-    """What a network needs. Attributes: parameters; multiply_adds (``None``: it takes no such image); reason."""
+class Usage:
+    """What a network uses of a budget. Attributes: parameters; multiply_adds (``None``: unknown, since the network does
+    not accept an image of that size); reason (why they are unknown)."""
 
     parameters: int
     multiply_adds: int | None
     reason: str = ''
 
     def lines(self, name: str, budget: Budget) -> list[str]:
-        """One line for each limit: the value, the limit, yes or no."""
+        """One line for each limit: the value, the limit, and whether the value is within it, yes or no."""
         size = f'for an LQ image of {budget.width}x{budget.height}'
         found = [f"{name}: {cell('parameters', self.parameters)} parameters, limit "
                  f"{cell('parameters', budget.parameters)}: {_answer(self.parameters, budget.parameters)}"]
@@ -50,18 +51,18 @@ class Spent:
                         f'{budget.multiply_adds / 1e9:,.0f} G: {_answer(self.multiply_adds, budget.multiply_adds)}']
 
     def as_json(self, budget: Budget) -> dict[str, Any]:
-        """Value, limit and answer of each, for programs; what is unknown is ``None``."""
+        """For each limit the value, the limit, and ``kept``, whether the value is within it; ``None`` if unknown."""
         return {key: {'value': value, 'limit': limit, 'kept': None if value is None else value <= limit}
                 for key, limit, value in (('parameters', budget.parameters, self.parameters),
                                           ('multiply_adds', budget.multiply_adds, self.multiply_adds))}
 
 
-def spend(net: nn.Module, budget: Budget) -> Spent:
+def count_usage(net: nn.Module, budget: Budget) -> Usage:
     """Count a generator's parameters, and its multiply-adds at the budget's size.
 
-    torch's own counter sees the shapes only, so a size that would take minutes and gigabytes costs a moment. It counts
-    convolutions and matrix products, each multiply-add as two operations, which are halved here; for convolutions that
-    is what mmengine's analysis counts (``cost.count``), which adds interpolations.
+    PyTorch's ``FlopCounterMode`` works on the meta device, so that a large image takes neither time nor memory. It
+    counts convolutions and matrix products, each multiply-add as two operations, which are halved here. For
+    convolutions that is what mmengine's analysis counts (``cost.count``), which adds interpolations.
     """
     parameters = sum(parameter.numel() for parameter in net.parameters())
     shapes = deepcopy(net).to('meta')
@@ -69,20 +70,20 @@ def spend(net: nn.Module, budget: Budget) -> Spent:
         with FlopCounterMode(display=False) as counter, torch.no_grad():
             super_resolve(shapes, torch.empty(1, 3, budget.height, budget.width, device='meta'))
     except (AssertionError, NotImplementedError, RuntimeError, UserError) as error:
-        return Spent(parameters, None, str(error).strip().split('\n')[0] or 'the network refuses it')
-    return Spent(parameters, counter.get_total_flops() // 2)
+        return Usage(parameters, None, str(error).strip().split('\n')[0] or 'the network does not accept it')
+    return Usage(parameters, counter.get_total_flops() // 2)
 
 
-def text(name: str, spent: dict[str, Spent]) -> str:
-    """The lines of all networks, and how their multiply-adds were counted."""
-    lines = [line for each, one in spent.items() for line in one.lines(each, BUDGETS[name])]
+def text(name: str, usages: dict[str, Usage]) -> str:
+    """The lines of all networks, followed by how their multiply-adds were counted."""
+    lines = [line for each, one in usages.items() for line in one.lines(each, BUDGETS[name])]
     return '\n'.join([*lines, 'One multiply-add is one FLOP of the limit; elementwise operations do not count.'])
 
 
-def as_json(name: str, spent: dict[str, Spent]) -> dict[str, Any]:
-    """All of it, for programs."""
+def as_json(name: str, usages: dict[str, Usage]) -> dict[str, Any]:
+    """The budget and the usage of every network as JSON."""
     budget = BUDGETS[name]
-    return {'name': name, **asdict(budget), 'networks': {each: one.as_json(budget) for each, one in spent.items()}}
+    return {'name': name, **asdict(budget), 'networks': {each: one.as_json(budget) for each, one in usages.items()}}
 
 
 def _answer(value: int, limit: int) -> str:

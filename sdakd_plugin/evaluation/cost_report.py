@@ -1,4 +1,4 @@
-"""What students cost next to their teacher: size, work, memory and time."""
+"""The costs of students compared with their teacher: size, multiply-adds, memory, time."""
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
@@ -13,7 +13,7 @@ from sdakd_plugin import weights
 from sdakd_plugin.errors import UserError
 from sdakd_plugin.evaluation import cost
 from sdakd_plugin.evaluation.peak_memory import peak_memory
-from sdakd_plugin.evaluation.subjects import TEACHER, Subject
+from sdakd_plugin.evaluation.report_networks import TEACHER, ReportedNetwork
 from sdakd_plugin.evaluation.table import Row, cell
 
 RANDOM = 'random (no checkpoint yet)'
@@ -21,7 +21,8 @@ RANDOM = 'random (no checkpoint yet)'
 
 @dataclass(frozen=True)
 class Measured:
-    """A subject at one size. Attributes: multiply_adds, seconds (of each pass), memory (bytes, None: unknown)."""
+    """The costs of a network at one size. Attributes: multiply_adds, seconds (of each pass), memory (bytes, None:
+    unknown)."""
 
     multiply_adds: int
     seconds: list[float]
@@ -30,8 +31,8 @@ class Measured:
 
 @dataclass(frozen=True)
 class Entry:
-    """What is known of a subject. Attributes: network (in words), weights (file or ``RANDOM``), parameters,
-    file_bytes (None: no file), sizes (side of the LQ image -> what was measured)."""
+    """All costs of a network. Attributes: network (a description), weights (file or ``RANDOM``), parameters,
+    file_bytes (None: no file), sizes (side of the LQ image -> the costs at that size)."""
 
     network: str
     weights: str
@@ -40,12 +41,12 @@ class Entry:
     sizes: dict[int, Measured]
 
 
-def measure(subjects: Mapping[str, Subject], sizes: Sequence[int], repeat: int,
+def measure(networks: Mapping[str, ReportedNetwork], sizes: Sequence[int], repeat: int,
             device: torch.device) -> dict[str, Entry]:
-    """Measure all subjects.
+    """Measure all networks.
 
     Args:
-        subjects: by name.
+        networks: by name.
         sizes: sides of the square LQ images.
         repeat: how many passes are timed.
         device: where they run.
@@ -53,36 +54,36 @@ def measure(subjects: Mapping[str, Subject], sizes: Sequence[int], repeat: int,
     Raises:
         UserError: a network takes no images of such a size.
     """
-    nets = {name: subject.net.to(device) for name, subject in subjects.items()}
+    nets = {name: network.net.to(device) for name, network in networks.items()}
     work = {size: _work(nets, size, repeat, device) for size in sorted(set(sizes))}
-    peaks = peak_memory([subject.network for subject in subjects.values()], list(work), device)
-    return {name: _entry(subject, {size: Measured(*found[name], peak)
+    peaks = peak_memory([network.network for network in networks.values()], list(work), device)
+    return {name: _entry(network, {size: Measured(*found[name], peak)
                                    for (size, found), peak in zip(work.items(), row, strict=True)})
-            for (name, subject), row in zip(subjects.items(), peaks, strict=True)}
+            for (name, network), row in zip(networks.items(), peaks, strict=True)}
 
 
 def _work(nets: Mapping[str, nn.Module], size: int, repeat: int,
           device: torch.device) -> dict[str, tuple[int, list[float]]]:
-    """Multiply-adds and the seconds of each pass of all networks at one size."""
+    """Multiply-adds and the seconds of each forward pass of all networks at one size."""
     try:
         counts = {name: cost.count(net, (3, size, size)).multiply_adds for name, net in nets.items()}
         times = cost.interleaved(nets, torch.rand(1, 3, size, size, device=device), repeat)
     except (AssertionError, RuntimeError, UserError) as error:
-        reason = str(error).strip().split('\n')[0] or 'a network refuses it; try a multiple of 4'
+        reason = str(error).strip().split('\n')[0] or 'a network does not accept this size; try a multiple of 4'
         raise UserError(f'--size {size}: {reason}') from error
     return {name: (counts[name], times[name]) for name in nets}
 
 
-def _entry(subject: Subject, sizes: dict[int, Measured]) -> Entry:
-    parameters = sum(parameter.numel() for parameter in subject.net.parameters())
-    path, network = subject.weights, str(weights.Identity('generator', subject.network))
+def _entry(reported: ReportedNetwork, sizes: dict[int, Measured]) -> Entry:
+    parameters = sum(parameter.numel() for parameter in reported.net.parameters())
+    path, network = reported.weights, str(weights.Identity('generator', reported.network))
     if path is None:
         return Entry(network, RANDOM, parameters, None, sizes)
     return Entry(network, str(path), parameters, path.stat().st_size, sizes)
 
 
 def quantities(entry: Entry) -> dict[str, float | None]:
-    """All numbers of an entry by name, so that they can be put beside another's. Bytes and seconds."""
+    """All numbers of an entry by name, in bytes and seconds."""
     found: dict[str, float | None] = {'parameters': entry.parameters, 'file': entry.file_bytes}
     for size, one in entry.sizes.items():
         found |= {f'multiply-adds, {size}x{size}': one.multiply_adds, f'memory, {size}x{size}': one.memory,
@@ -91,7 +92,7 @@ def quantities(entry: Entry) -> dict[str, float | None]:
 
 
 def ratios(teacher: Entry, student: Entry) -> dict[str, float | None]:
-    """How many times less each quantity of the student is; for times, the median over passes made in turns."""
+    """Each quantity of the teacher divided by the student's; for times, the median of the ratios of paired passes."""
     ours, theirs = quantities(student), quantities(teacher)
     found = {key: theirs[key] / ours[key] if theirs[key] and ours[key] else None for key in ours}  # type: ignore
     for size, one in student.sizes.items():
@@ -101,7 +102,7 @@ def ratios(teacher: Entry, student: Entry) -> dict[str, float | None]:
 
 
 def rows(entries: Mapping[str, Entry]) -> list[Row]:
-    """A line for each quantity, a column for each network and for each student's ratio to the teacher."""
+    """A row for each quantity, a column for each network and for each student's ratio to the teacher."""
     students = [name for name in entries if name != TEACHER] if TEACHER in entries else []
     columns = {name: quantities(entry) for name, entry in entries.items()}
     less = {f'{TEACHER} / {name}': ratios(entries[TEACHER], entries[name]) for name in students}
@@ -115,7 +116,7 @@ def rows(entries: Mapping[str, Entry]) -> list[Row]:
 
 
 def as_json(entries: Mapping[str, Entry], device: torch.device) -> dict[str, Any]:
-    """The report for programs: counts, bytes and seconds."""
+    """The report as JSON: counts, bytes and seconds."""
     found = {name: ratios(entries[TEACHER], entry) for name, entry in entries.items()
              if TEACHER in entries and name != TEACHER}
     return {'machine': cost.machine(device), 'torch': torch.__version__,
@@ -132,7 +133,7 @@ def _entry_as_json(entry: Entry) -> dict[str, Any]:
 
 
 def notes(entries: Mapping[str, Entry], device: torch.device) -> str:
-    """What the numbers of the table are."""
+    """The text below the table, which says how the numbers were measured."""
     repeat = len(next(iter(next(iter(entries.values())).sizes.values())).seconds)
     memory = ("the most that torch's allocator held" if device.type == 'cuda' else
               "rise of the process's peak resident memory") + ', in a process of its own, weights included'

@@ -17,7 +17,7 @@ from sdakd_plugin import weights
 from sdakd_plugin.data.scales import at_scales
 from sdakd_plugin.distillation.forward_pass import ForwardPass
 from sdakd_plugin.distillation.teacher import Teacher
-from sdakd_plugin.evaluation import cost, quality
+from sdakd_plugin.evaluation import cost, dataset_comparison, quality
 from sdakd_plugin.evaluation.picture import side_by_side
 from sdakd_plugin.evaluation.table import markdown
 from sdakd_plugin.models import stage_validation
@@ -50,8 +50,8 @@ def summarise(opt: Mapping[str, Any], models: Path) -> str:
         name = dataset.opt['name']
         metrics = (opt.get('val') or {}).get('metrics') or quality.default_metrics(_scale(dataset[0]))
         methods = {'bicubic': quality.bicubic,
-                   **{name: quality.network(net, device) for name, net in nets.items()}}
-        results = quality.compare(methods, dataset, metrics)
+                   **{name: dataset_comparison.network(net, device) for name, net in nets.items()}}
+        results = dataset_comparison.compare(methods, dataset, metrics)
         start = {student: start_metrics(root, name, label) for student, (label, _) in parse(opt).students.items()}
         rows = tables[name] = make_rows(results, nets, dataset, device, start)
         if picture is None:
@@ -96,7 +96,7 @@ def student_file(models: Path, label: str) -> Path:
     return models / f'net_g{label}_latest.pth'
 
 
-def make_rows(results: Mapping[str, quality.Result], nets: Mapping[str, nn.Module], dataset: Any,
+def make_rows(results: Mapping[str, dataset_comparison.Result], nets: Mapping[str, nn.Module], dataset: Any,
               device: torch.device, start: Mapping[str, Mapping[str, float]]) -> list[Row]:
     """One row a method: metrics, how near its images are to the teacher's, parameters, multiply-adds and seconds for
     the set's first image."""
@@ -112,7 +112,7 @@ def make_rows(results: Mapping[str, quality.Result], nets: Mapping[str, nn.Modul
     return rows
 
 
-def nearness(results: Mapping[str, quality.Result], method: str) -> dict[str, float]:
+def nearness(results: Mapping[str, dataset_comparison.Result], method: str) -> dict[str, float]:
     """The PSNR on luma between a method's first images and the teacher's, where there is a teacher."""
     if 'teacher' not in results or method == 'teacher':
         return {}

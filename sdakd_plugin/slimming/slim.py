@@ -15,7 +15,6 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from sdakd_plugin import weights
 from sdakd_plugin.errors import UserError
 from sdakd_plugin.options import TeacherOptions
 from sdakd_plugin.slimming.wiring import FAMILIES, Wiring
@@ -43,13 +42,7 @@ def weights_from_teacher(student: nn.Module, network: Mapping[str, Any], options
     """
     if options is None:
         raise UserError(f'{role}: teacher: the block teacher is missing')
-    teacher = load_frozen(options.network_g, options.pretrain_network_g, options.param_key_g, 'g')
-    if options.network_g is not None:
-        block: Mapping[str, Any] = options.network_g
-    else:
-        found = weights.identify(teacher.state_dict())
-        assert found is not None  # load_frozen has built it from that
-        block = found.network
+    teacher, block = load_frozen(options.network_g, options.pretrain_network_g, options.param_key_g, 'g')
     check_fit(arguments(student, network), arguments(teacher, block), role)
     return slim(teacher, student, options.channels)
 

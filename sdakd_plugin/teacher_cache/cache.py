@@ -195,7 +195,7 @@ def changed_images(before: Manifest, now: Manifest) -> list[str]:
 def hash_weights(teacher: TeacherOptions) -> str:
     """The SHA-256 of the generator's tensors, whatever file they are in."""
     if teacher.pretrain_network_g == UNTRAINED:
-        state = untrained(teacher.network_g, 'g').state_dict()
+        state = untrained(teacher.network_g, 'g').net.state_dict()
     else:
         _, state = weights.load(teacher.pretrain_network_g, WEIGHTS, teacher.param_key_g)
     digest = hashlib.sha256()

@@ -1,4 +1,4 @@
-"""How far a command is, whether somebody watches or a file collects what it prints."""
+"""The progress of a command: a bar on a terminal, lines in a log file."""
 from __future__ import annotations
 
 import sys
@@ -11,7 +11,7 @@ Item = TypeVar('Item')
 
 
 def progress(items: Sequence[Item], unit: str = 'image') -> Iterator[Item]:
-    """Go through items; on standard error with a bar if it is a terminal, else with a line for every tenth of them."""
+    """Iterate over items, with a progress bar on standard error if it is a terminal, else a line for every tenth."""
     if sys.stderr.isatty():
         yield from tqdm(items, unit=unit)
         return

@@ -17,12 +17,12 @@ from skimage import data
 
 from sdakd_plugin.checks.data import check_datasets
 from sdakd_plugin.data.degradation import make_degradation
-from sdakd_plugin.data.fixed_degradation import OneImage
 from sdakd_plugin.data.photo_dataset import PhotoDataset, reduced_window
 from sdakd_plugin.data.published import KERNELS, SETTINGS, completed
 from sdakd_plugin.data.sample_image_dataset import bicubic_reduction
 from sdakd_plugin.errors import UserError
 from sdakd_plugin.options import DEGRADATION_KEYS, parse
+from sdakd_plugin.stock.degradation import PhotoDegradation
 from sdakd_plugin.teacher_cache.cache import TeacherCache, with_cache
 from sdakd_plugin.weights.frozen import load_frozen
 from tests.helpers.caching import fill, items, refused
@@ -319,7 +319,7 @@ def test_versions_are_items_of_their_own(fixed, folder):
 
 
 def test_in_a_fixed_mix_some_images_are_reduced(fixed, monkeypatch):
-    monkeypatch.setattr(OneImage, 'degrade', lambda _self, gt, _kernels: np.zeros_like(gt[::4, ::4]))
+    monkeypatch.setattr(PhotoDegradation, 'degrade', lambda _self, gt, _kernels: np.zeros_like(gt[::4, ::4]))
     dataset = build_dataset({**fixed, 'phase': 'val', 'versions': 100, 'bicubic_prob': 0.3})
     reduced = []
     for item in dataset:
@@ -455,8 +455,8 @@ def test_degraded_images_are_kept_with_the_teachers(run, folder, monkeypatch):
     opt = completed({**run, 'datasets': {'train': run['datasets']['train']}})
     opt = fill(opt)
     plain = items(opt['datasets']['train'], 16)
-    monkeypatch.setattr(OneImage, 'degrade', lambda *_: pytest.fail('degraded again'))
-    net = load_frozen(TEACHER, run['teacher']['pretrain_network_g'], None, 'g')
+    monkeypatch.setattr(PhotoDegradation, 'degrade', lambda *_: pytest.fail('degraded again'))
+    net = load_frozen(TEACHER, run['teacher']['pretrain_network_g'], None, 'g').net
     cached = with_cache(opt)['datasets']['train']
     for before, item in zip(plain, items(cached, 16), strict=True):
         assert item.pop('teacher').shape == (3, 64, 64)

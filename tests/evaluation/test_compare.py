@@ -16,9 +16,9 @@ from sdakd_plugin import cli
 from sdakd_plugin.archs.gcfsr_arch import GCFSR
 from sdakd_plugin.data.sample_image_dataset import SampleImageDataset
 from sdakd_plugin.distillation.calling import super_resolve
-from sdakd_plugin.evaluation import cost, quality
+from sdakd_plugin.evaluation import cost, dataset_comparison, quality
 from sdakd_plugin.evaluation.challenge_score import challenge_score
-from sdakd_plugin.evaluation.comparison import Comparison
+from sdakd_plugin.evaluation.folder_comparison import Comparison
 from sdakd_plugin.evaluation.picture import side_by_side
 from sdakd_plugin.inference.model import load_model
 from sdakd_plugin.metrics import dists_metric
@@ -34,7 +34,7 @@ def dataset():
 
 def test_metrics_are_basicsrs_means_over_the_images(dataset):
     metrics = quality.default_metrics(4)
-    results = quality.compare({'bicubic': quality.bicubic}, dataset, metrics, keep=4)
+    results = dataset_comparison.compare({'bicubic': quality.bicubic}, dataset, metrics, keep=4)
     images, truths = results['bicubic'].images, results['GT'].images
     expected = [calculate_psnr(images[name], truths[name], 4, test_y_channel=True) for name in images]
     assert len(expected) == 4
@@ -45,17 +45,17 @@ def test_bicubic_is_the_benchmarks_baseline(shared):
     from basicsr.data import build_dataset
     block = {'name': 'Set5', 'type': 'PairedImageDataset', 'phase': 'val', 'scale': 4, 'io_backend': {'type': 'disk'},
              'dataroot_gt': str(shared / 'data/Set5/HR'), 'dataroot_lq': str(shared / 'data/Set5/LR_bicubic_x4')}
-    result = quality.compare({'bicubic': quality.bicubic}, build_dataset(block), quality.default_metrics(4))
+    result = dataset_comparison.compare({'bicubic': quality.bicubic}, build_dataset(block), quality.default_metrics(4))
     assert result['bicubic'].metrics['psnr'] == pytest.approx(28.43, abs=0.01)
 
 
 def test_only_the_pictures_that_are_shown_are_kept(dataset):
-    results = quality.compare({'bicubic': quality.bicubic}, dataset, {}, keep=2)
+    results = dataset_comparison.compare({'bicubic': quality.bicubic}, dataset, {}, keep=2)
     assert all(len(result.images) == 2 for result in results.values())
 
 
 def test_the_picture_has_a_column_a_method_and_a_row_an_image(dataset):
-    results = quality.compare({'bicubic': quality.bicubic}, dataset, {})
+    results = dataset_comparison.compare({'bicubic': quality.bicubic}, dataset, {})
     sheet = side_by_side({name: results[name].images for name in ('LR', 'bicubic', 'GT')}, {'bicubic': 'psnr 1.00'})
     assert sheet.size == (3 * (256 + 6) + 6, 46 + 3 * (256 + 6))
 
@@ -68,7 +68,7 @@ def test_grey_images_are_shown_too():
         def __getitem__(self, index):
             return {'lq': torch.rand(1, 16, 16), 'gt': torch.rand(1, 64, 64), 'lq_path': 'a.png'}
 
-    results = quality.compare({}, Grey(), {})
+    results = dataset_comparison.compare({}, Grey(), {})
     assert results['GT'].images['a'].shape == (64, 64, 3)
 
 
@@ -97,7 +97,7 @@ def test_gcfsr_is_compared_and_counted_as_it_is_called():
     lq = torch.rand(1, 3, 16, 16)
     with torch.no_grad():
         expected = super_resolve(net, lq)
-    assert torch.equal(quality.network(net, torch.device('cpu'))(lq, (64, 64)), expected)
+    assert torch.equal(dataset_comparison.network(net, torch.device('cpu'))(lq, (64, 64)), expected)
     found = cost.count(net, (3, 16, 16))
     assert found.parameters == sum(p.numel() for p in net.parameters()) and found.multiply_adds > found.parameters
     assert cost.seconds(net, lq, repeat=1) > 0

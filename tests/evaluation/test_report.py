@@ -12,7 +12,7 @@ from basicsr.archs.rrdbnet_arch import RRDBNet
 
 from sdakd_plugin import cli
 from sdakd_plugin.archs.gcfsr_arch import GCFSR
-from sdakd_plugin.evaluation import budget, cost, cost_report, subjects
+from sdakd_plugin.evaluation import budget, cost, cost_report, report_networks
 from sdakd_plugin.evaluation.peak_memory import peak_memory
 
 SMALL = {'type': 'RRDBNet', 'num_in_ch': 3, 'num_out_ch': 3, 'num_feat': 8, 'num_block': 1, 'num_grow_ch': 4}
@@ -129,7 +129,7 @@ def test_students_are_those_that_were_saved_last(options, tmp_path):
     for number, name in enumerate(('net_g_A_500.pth', 'net_g_A_latest.pth', 'net_g_A_1000.pth', 'net_g_A-2_5.pth')):
         torch.save({'params': build_network(options['network_g']).state_dict()}, models / name)
         os.utime(models / name, (number, number))
-    found = subjects.of_options(options, tmp_path)
+    found = report_networks.from_options(options, tmp_path)
     assert {name: subject.weights.name for name, subject in found.items()} == {
         'A': 'net_g_A_1000.pth', 'A-2': 'net_g_A-2_5.pth'}
     saved = torch.load(models / 'net_g_A_1000.pth', weights_only=True)['params']
@@ -186,27 +186,28 @@ def test_the_budget_of_efficiency(files, tmp_path, monkeypatch, capsys):
 def test_what_the_budget_counts_is_what_the_report_counts():
     """torch's counter halved, and mmengine's analysis."""
     net, at = build_network(LARGE), budget.Budget(5_000_000, 2 * 10 ** 12, 48, 32)
-    spent = budget.spend(net, at)
-    assert spent.multiply_adds == pytest.approx(cost.count(net, (3, 32, 48)).multiply_adds, rel=1e-3)
+    usage = budget.count_usage(net, at)
+    assert usage.multiply_adds == pytest.approx(cost.count(net, (3, 32, 48)).multiply_adds, rel=1e-3)
     assert next(net.parameters()).device.type == 'cpu'  # the network itself stays where it is
 
 
 def test_real_esrgan_does_not_keep_the_budget():
     """Its work at 960x540 is what the limit is said to be 22 % of."""
-    spent, at = budget.spend(RRDBNet(3, 3), budget.BUDGETS['efficiency']), budget.BUDGETS['efficiency']
-    assert at.multiply_adds / spent.multiply_adds == pytest.approx(0.22, abs=0.005)
-    assert [line.rpartition(': ')[2] for line in spent.lines('x4plus', at)] == ['no', 'no']
-    assert spent.lines('x4plus', at)[0] == 'x4plus: 16.698 M parameters, limit 5.000 M: no'
+    usage, at = budget.count_usage(RRDBNet(3, 3), budget.BUDGETS['efficiency']), budget.BUDGETS['efficiency']
+    assert at.multiply_adds / usage.multiply_adds == pytest.approx(0.22, abs=0.005)
+    assert [line.rpartition(': ')[2] for line in usage.lines('x4plus', at)] == ['no', 'no']
+    assert usage.lines('x4plus', at)[0] == 'x4plus: 16.698 M parameters, limit 5.000 M: no'
 
 
 def test_a_limit_itself_is_kept():
-    spent = budget.Spent(5_000_000, 2 * 10 ** 12)
-    assert all(line.endswith(': yes') for line in spent.lines('net', budget.BUDGETS['efficiency']))
+    usage = budget.Usage(5_000_000, 2 * 10 ** 12)
+    assert all(line.endswith(': yes') for line in usage.lines('net', budget.BUDGETS['efficiency']))
 
 
 def test_a_network_without_images_of_the_budgets_size_is_said():
     """GCFSR takes square images only."""
-    spent = budget.spend(GCFSR(out_size=64, num_style_feat=16, narrow=0.03125).eval(), budget.BUDGETS['efficiency'])
-    line = spent.lines('face', budget.BUDGETS['efficiency'])[1]
+    at = budget.BUDGETS['efficiency']
+    usage = budget.count_usage(GCFSR(out_size=64, num_style_feat=16, narrow=0.03125).eval(), at)
+    line = usage.lines('face', at)[1]
     assert line.startswith('face: multiply-adds for an LQ image of 960x540 unknown: GCFSR makes square images')
-    assert spent.as_json(budget.BUDGETS['efficiency'])['multiply_adds']['kept'] is None
+    assert usage.as_json(at)['multiply_adds']['kept'] is None

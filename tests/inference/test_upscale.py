@@ -17,7 +17,7 @@ from sdakd_plugin import cli
 from sdakd_plugin.errors import UserError
 from sdakd_plugin.inference.images import image_files, read_image
 from sdakd_plugin.inference.model import load_model
-from sdakd_plugin.inference.upscale import Upscaler
+from sdakd_plugin.inference.upscaler import Upscaler
 from sdakd_plugin.utils import available_memory
 from tests.helpers.networks import lively
 

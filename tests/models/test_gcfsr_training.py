@@ -342,7 +342,7 @@ class TestTeacher:
 
     def test_untrained_is_the_same_each_time_and_draws_nothing(self):
         state = torch.get_rng_state()
-        first, second = (load_frozen(NET_G, 'untrained', None, 'g').state_dict() for _ in range(2))
+        first, second = (load_frozen(NET_G, 'untrained', None, 'g').net.state_dict() for _ in range(2))
         assert torch.equal(state, torch.get_rng_state())
         assert all(torch.equal(first[name], second[name]) for name in first)
 

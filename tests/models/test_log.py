@@ -5,7 +5,7 @@ import pytest
 from basicsr.archs import build_network
 from basicsr.utils import MessageLogger
 
-from sdakd_plugin.commands.basicsr import message_logger
+from sdakd_plugin.stock.pipelines import message_logger
 from tests.helpers.degradation import degradation_options
 from tests.helpers.networks import STUDENT, UNET
 

@@ -7,7 +7,7 @@ import yaml
 
 import sdakd_plugin
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 TEXT = (ROOT / 'CONTRIBUTING.md').read_text()
 PLAIN = re.sub(r'```.*?```', '', TEXT, flags=re.DOTALL)
 PATHS = sorted({word for code in re.findall(r'`([^`]+)`', PLAIN) + re.findall(r'# (\S+\.py)\n', TEXT)
@@ -19,7 +19,7 @@ EXCERPTS = re.findall(r'```python\n *# (\S+)\n(.+?)```', TEXT, re.DOTALL)
 @pytest.mark.parametrize('path', PATHS)
 def test_every_path_exists(path):
     """A bare file name may be in any folder."""
-    assert (ROOT / path).exists() or '/' not in path and any(ROOT.rglob(path))
+    assert (ROOT / path).exists() or ('/' not in path and any(ROOT.rglob(path)))
 
 
 def test_the_paths_are_found():

@@ -8,7 +8,7 @@ import torch
 
 from sdakd_plugin.weights import identify, load_state_dict
 
-TEXT = (Path(__file__).resolve().parent.parent / 'docs/library.md').read_text()
+TEXT = (Path(__file__).resolve().parents[2] / 'docs/library.md').read_text()
 PACKAGES = dict(re.findall(r'^\| `(sdakd_plugin\.\w+)` \| (.+) \|$', TEXT, re.MULTILINE))
 
 

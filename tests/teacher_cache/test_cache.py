@@ -13,14 +13,13 @@ import pytest
 import torch
 import yaml
 
-from sdakd_plugin.checks.run import make_cache
 from sdakd_plugin.cli import main
 from sdakd_plugin.data.cached_teacher_dataset import image_file
 from sdakd_plugin.data.published import completed
 from sdakd_plugin.errors import UserError
 from sdakd_plugin.options import TeacherOptions, parse
 from sdakd_plugin.teacher_cache.cache import TeacherCache, hash_weights, with_cache
-from sdakd_plugin.teacher_cache.fill import load_teacher, make, prepare
+from sdakd_plugin.teacher_cache.fill import fill_before_training, load_teacher, make, prepare
 from sdakd_plugin.teacher_cache.progress_lines import progress
 from sdakd_plugin.weights.frozen import load_frozen
 from tests.helpers.caching import fill, items, refused
@@ -81,7 +80,7 @@ def test_prepared_lq_images_and_an_lmdb(run, tmp_path):
         block[f'dataroot_{role}'] = str(folder)
     block.update(io_backend={'type': 'lmdb'}, mean=[0.5, 0.5, 0.5], std=[0.5, 0.5, 0.5])
     opt = fill(run)
-    net = load_frozen(TEACHER, run['teacher']['pretrain_network_g'], None, 'g')
+    net = load_frozen(TEACHER, run['teacher']['pretrain_network_g'], None, 'g').net
     lq = torch.from_numpy(cv2.imread(str(tmp_path / 'data/LR/rocket.png'))[..., ::-1].copy()).permute(2, 0, 1)[None]
     kept = torch.from_numpy(np.load(tmp_path / 'cache/rocket.npy')).float().permute(2, 0, 1)
     assert (net((lq / 255 - 0.5) / 0.5)[0] - kept).abs().max() < 1e-3
@@ -235,7 +234,7 @@ def test_images_made_from_the_bare_file_are_those_of_the_completed_one(run):
     run['datasets'] = {'train': {'name': 'photos', 'type': 'PhotoDataset', 'gt_size': 64, 'degradation': 'real',
                                  'degradation_seed': 1, 'dataroot_gt': run['datasets']['train']['dataroot_gt']}}
     bare = {**run, 'is_train': True, 'dist': False, 'jpeg_range': [50, 60]}  # a setting for the data set, at the top
-    make_cache(bare)
+    fill_before_training(bare)
     with_cache(completed(bare))
 
 

@@ -1,4 +1,4 @@
-"""Whose costs are reported: the networks of weight files, or of an option file and its run."""
+"""The networks of a cost report, from weight files, or from an option file with the checkpoints of its run."""
 from __future__ import annotations
 
 import re
@@ -20,30 +20,30 @@ TEACHER = 'teacher'
 
 
 @dataclass(frozen=True)
-class Subject:
-    """One network. Attributes: network (its option block), net, weights (their file, None: random)."""
+class ReportedNetwork:
+    """A network of the report. Attributes: network (its option block), net, weights (their file, None: random)."""
 
     network: dict[str, Any]
     net: nn.Module
     weights: Path | None
 
 
-def of_files(teacher: str, students: Sequence[str]) -> dict[str, Subject]:
-    """The subjects of weight files; several students have their files' names.
+def from_files(teacher: str, students: Sequence[str]) -> dict[str, ReportedNetwork]:
+    """The networks of weight files. A single student is named ``'student'``, several are named after their files.
 
     Raises:
         UserError: as ``load_model``; or two files have one name.
     """
-    subjects = {TEACHER: _of_file(teacher, '--teacher')}
+    networks = {TEACHER: _from_file(teacher, '--teacher')}
     for source in students:
         name = 'student' if len(students) == 1 else Path(source).stem
-        if name in subjects:
+        if name in networks:
             raise UserError(f"--student: {source}: there already is a '{name}'; rename the file")
-        subjects[name] = _of_file(source, '--student')
-    return subjects
+        networks[name] = _from_file(source, '--student')
+    return networks
 
 
-def of_options(opt: Mapping[str, Any], experiments: Path = Path('experiments')) -> dict[str, Subject]:
+def from_options(opt: Mapping[str, Any], experiments: Path = Path('experiments')) -> dict[str, ReportedNetwork]:
     """The teacher of an option file, if it has one, and its students as they were saved last.
 
     Args:
@@ -54,14 +54,14 @@ def of_options(opt: Mapping[str, Any], experiments: Path = Path('experiments')) 
         UserError: the options are wrong, or the weights are not the network's.
     """
     options = parse({**opt, 'is_train': opt.get('train') is not None})
-    subjects = {TEACHER: _of_teacher(options.teacher)} if options.teacher is not None else {}
+    networks = {TEACHER: _frozen_teacher(options.teacher)} if options.teacher is not None else {}
     for name, (label, network) in options.students.items():
         net = build_network(network, 'network_g')
         path = newest_checkpoint(experiments / options.name / 'models', label)
         if path is not None:
             weights.load_into(net, weights.load_state_dict(path, 'params_ema', name), path, name)
-        subjects[name] = Subject(dict(network), net.eval(), path)
-    return subjects
+        networks[name] = ReportedNetwork(dict(network), net.eval(), path)
+    return networks
 
 
 def newest_checkpoint(folder: Path, label: str = '') -> Path | None:
@@ -71,17 +71,12 @@ def newest_checkpoint(folder: Path, label: str = '') -> Path | None:
     return max(found, key=lambda path: path.stat().st_mtime) if found else None
 
 
-def _of_file(source: str, role: str) -> Subject:
+def _from_file(source: str, role: str) -> ReportedNetwork:
     model = load_model(source, role)
-    return Subject(model.identity.network, model.net, model.path)
+    return ReportedNetwork(model.identity.network, model.net, model.path)
 
 
-def _of_teacher(block: TeacherOptions) -> Subject:
+def _frozen_teacher(block: TeacherOptions) -> ReportedNetwork:
     role = 'teacher.pretrain_network_g'
-    net = load_frozen(block.network_g, block.pretrain_network_g, block.param_key_g, 'g')
-    network = block.network_g
-    if network is None:
-        identity = weights.identify(net.state_dict())
-        assert identity is not None  # it was built from what its weights said
-        network = identity.network
-    return Subject(dict(network), net, weights.resolve(block.pretrain_network_g, role))
+    net, network = load_frozen(block.network_g, block.pretrain_network_g, block.param_key_g, 'g')
+    return ReportedNetwork(dict(network), net, weights.resolve(block.pretrain_network_g, role))

@@ -1,5 +1,4 @@
-"""A folder of images through several models: every image once, its numbers kept, its pictures only while there is room.
-"""
+"""Compares models on a folder of images: the work of ``sdakd compare``."""
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -10,7 +9,6 @@ from typing import Any
 import numpy as np
 import torch
 from basicsr.utils import img2tensor, tensor2img
-from torch import Tensor
 
 from sdakd_plugin.errors import UserError
 from sdakd_plugin.evaluation import cost, quality
@@ -18,26 +16,29 @@ from sdakd_plugin.evaluation.challenge_score import challenge_score
 from sdakd_plugin.evaluation.pairs import Pair, read_pair
 from sdakd_plugin.evaluation.table import Row
 from sdakd_plugin.inference.model import Model, load_model
-from sdakd_plugin.inference.upscale import Upscaler
+from sdakd_plugin.inference.upscaler import Upscaler
 
 BICUBIC = 'bicubic'
 SCORE = 'score'
 COST_SIZE = 64  # pixels: the side of the LQ image for which work and time are given
 Values = dict[str, float]
+ImageMethod = Callable[[np.ndarray, quality.Size], np.ndarray]
+"""Turns an LQ image (h, w, 3) into an SR image (H, W, 3), both uint8 BGR. The second argument is the size (H, W) of GT,
+which a model does not need."""
 
 
 @dataclass
 class Comparison:
-    """What was found.
+    """The results of a comparison.
 
     Attributes:
-        scale: GT's size over LQ's; ``None`` where images have their own.
-        metrics: BasicSR's ``val.metrics`` block, with ``better``.
-        costs: method -> ``parameters``, ``multiply_adds`` and ``seconds``, none for bicubic.
-        networks: method -> its network in words.
+        scale: GT's size divided by LQ's; ``None`` where it differs between the images.
+        metrics: BasicSR's ``val.metrics`` block; each metric has the additional key ``better``.
+        costs: method -> ``parameters``, ``multiply_adds`` and ``seconds``; empty for bicubic.
+        networks: method -> a description of its network.
         machine: where the seconds were measured.
-        images: image name -> method -> values.
-        failed: image name -> what is wrong with it.
+        images: image name -> method -> the value of each metric.
+        failed: image name -> the error message.
     """
 
     scale: int | None
@@ -49,7 +50,7 @@ class Comparison:
     failed: dict[str, str] = field(default_factory=dict)
 
     def mean(self) -> dict[str, Values]:
-        """The mean of each metric over the images for which every method has a value; NIQE has none for small ones."""
+        """The mean of each metric over the images for which every method has one: NIQE is undefined for small ones."""
         means: dict[str, Values] = {method: {} for method in self.costs}
         for metric in self.metrics:
             whole = [values for values in self.images.values()
@@ -58,8 +59,9 @@ class Comparison:
                 found[metric] = float(np.mean([values[method][metric] for values in whole])) if whole else float('nan')
         return means
 
-    def scored(self) -> dict[str, Values]:
-        """The mean metrics, with the challenge's score where all its parts are known; the first model's speed is 1."""
+    def mean_with_score(self) -> dict[str, Values]:
+        """The mean metrics, with the challenge's score where all its parts are known. Speed is relative to
+        ``reference``."""
         found = self.mean()
         reference = self.reference()
         for method, values in found.items():
@@ -71,26 +73,26 @@ class Comparison:
         return found
 
     def reference(self) -> str | None:
-        """The model that the score's speed is relative to: the first that has a time."""
+        """The model that the score's speed is relative to: the first one whose time was measured."""
         return next((method for method, found in self.costs.items() if found.get('seconds')), None)
 
     def notes(self) -> str:
-        """What the table is about."""
+        """The text below the table."""
         scale = f', x{self.scale}' if self.scale else ''
         score = (f" score: the NTIRE 2026 mobile challenge's, of the means, its speed-up that over {self.reference()} "
-                 'here.') if any(SCORE in values for values in self.scored().values()) else ''
+                 'here.') if any(SCORE in values for values in self.mean_with_score().values()) else ''
         return (f'{len(self.images)} images{scale}. Multiply-adds and seconds are those of one LQ image of '
                 f'{COST_SIZE}x{COST_SIZE}, on {self.machine}.{score}')
 
     def rows(self) -> list[Row]:
-        """A table: a line for each method, its mean metrics and its costs."""
+        """A table with one row for each method: its mean metrics and its costs."""
         names = {'parameters': 'parameters', 'multiply_adds': 'multiply-adds', 'seconds': 's/pass'}
         return [{'method': method, **values, **{name: self.costs[method].get(key) for key, name in names.items()}}
-                for method, values in self.scored().items()]
+                for method, values in self.mean_with_score().items()]
 
     def as_json(self) -> dict[str, Any]:
-        """Everything, for programs and for the page; what is not a number is ``None``."""
-        mean = self.scored()
+        """Everything, for programs and for the HTML page; values that are not finite are ``None``."""
+        mean = self.mean_with_score()
         score = {SCORE: {'better': 'higher', 'reference': self.reference()}} \
             if any(SCORE in values for values in mean.values()) else {}
         return {
@@ -104,7 +106,13 @@ class Comparison:
 
 
 def load_models(sources: Sequence[str]) -> dict[str, Model]:
-    """The models by name: the known name or the file's, or, where two are alike, the path as it was given.
+    """Load the models.
+
+    Args:
+        sources: weight files or known names.
+
+    Returns:
+        The models by name: the known name or the stem of the file, or, where two are the same, the path as given.
 
     Raises:
         UserError: as ``load_model``; one model is given twice, or their scales differ.
@@ -120,26 +128,26 @@ def load_models(sources: Sequence[str]) -> dict[str, Model]:
     scales = {name: model.identity.scale for name, model in found.items() if model.identity.scale}
     if len(set(scales.values())) > 1:
         listed = ', '.join(f'{name} x{scale}' for name, scale in scales.items())
-        raise UserError(f'--model: the models must have one scale, but have {listed}; compare those of each by '
-                        'themselves')
+        raise UserError(f'--model: the models must have one scale, but have {listed}; compare the models of '
+                        'each scale separately')
     return found
 
 
 def common_scale(models: Iterable[Model]) -> int | None:
-    """The scale of models that have one; ``None`` if all are GCFSR's, which enlarge any image to their own size."""
+    """The scale of the models; ``None`` if all are GCFSR, whose output size is fixed instead."""
     return next((model.identity.scale for model in models if model.identity.scale), None)
 
 
 def metrics(crop_border: int, backbone: str | None, vgg: str | None = None,
             iqa: Mapping[str, str] | None = None) -> dict[str, dict[str, Any]]:
-    """PSNR and SSIM on luma and NIQE, without the border; LPIPS, DISTS and pyiqa's metrics, where asked for, of all the
-    image.
+    """The metrics of a comparison: PSNR and SSIM on luma and NIQE, with the border cropped; if requested, LPIPS, DISTS
+    and metrics of pyiqa on the whole image.
 
     Args:
-        crop_border: pixels at each edge that do not count.
-        backbone: the file of LPIPS' AlexNet, ``None``: no LPIPS.
-        vgg: the file of DISTS' VGG16, ``None``: no DISTS.
-        iqa: pyiqa's metric -> ``'higher'`` or ``'lower'``, what is better; its NIQE takes the place of BasicSR's.
+        crop_border: pixels that are cropped from each edge.
+        backbone: the file of LPIPS' AlexNet; ``None``: no LPIPS.
+        vgg: the file of DISTS' VGG16; ``None``: no DISTS.
+        iqa: name of pyiqa's metric -> ``'higher'`` or ``'lower'``, what is better; ``niqe`` replaces BasicSR's.
     """
     found = {name: {**block, 'better': 'higher'} for name, block in quality.default_metrics(crop_border).items()}
     if backbone is not None:
@@ -153,7 +161,7 @@ def metrics(crop_border: int, backbone: str | None, vgg: str | None = None,
 
 
 def costs(models: Mapping[str, Model], device: torch.device, repeat: int = 3) -> dict[str, Values]:
-    """Parameters, multiply-adds and median seconds of a pass of each model, at ``COST_SIZE``; nothing for bicubic."""
+    """Parameters, multiply-adds and median seconds of a forward pass at ``COST_SIZE``; empty for bicubic."""
     nets = {name: model.net.to(device) for name, model in models.items()}
     times = cost.interleaved(nets, torch.rand(1, 3, COST_SIZE, COST_SIZE, device=device), repeat)
     found: dict[str, Values] = {BICUBIC: {}}
@@ -164,45 +172,46 @@ def costs(models: Mapping[str, Model], device: torch.device, repeat: int = 3) ->
     return found
 
 
-def methods(models: Mapping[str, Model], device: torch.device, tile: int = 0) -> dict[str, quality.Method]:
-    """Bicubic and the models, which enlarge as ``sdakd upscale`` does."""
-    return {BICUBIC: quality.bicubic,
-            **{name: _enlarger(Upscaler(model, device, tile)) for name, model in models.items()}}
+def methods_of(models: Mapping[str, Model], device: torch.device, tile: int = 0) -> dict[str, ImageMethod]:
+    """Bicubic and the models, which enlarge images as ``sdakd upscale`` does."""
+    return {BICUBIC: _bicubic, **{name: _upscale(Upscaler(model, device, tile)) for name, model in models.items()}}
 
 
-def run(pairs: Iterable[Pair], methods: Mapping[str, quality.Method], comparison: Comparison,
-        show: Callable[[str, dict[str, np.ndarray]], None], complain: Callable[[str], None]) -> None:
-    """Fill a comparison, one image after the other; one that fails does not keep the others from it.
+def compare(pairs: Iterable[Pair], methods: Mapping[str, ImageMethod], comparison: Comparison,
+            show: Callable[[str, dict[str, np.ndarray]], None], report_error: Callable[[str], None]) -> None:
+    """Run every method on every image, and add the results to a comparison. If an image fails, the next one follows.
 
     Args:
         pairs: the images.
-        methods: the same names as in the comparison's ``costs``.
-        comparison: where the values go.
-        show: gets an image's name and its pictures, (H, W, 3) uint8 BGR, by method, and ``'LQ'`` and ``'GT'``.
-        complain: gets one line for each image that fails.
+        methods: by the names in the comparison's ``costs``.
+        comparison: gets the values.
+        show: called with an image's name and its pictures, (H, W, 3) uint8 BGR, by method, and ``'LQ'`` and ``'GT'``.
+        report_error: called with a one-line message for each image that fails.
     """
     for pair in pairs:
         try:
             lq, gt = read_pair(pair, comparison.scale)
-            found = quality.compare_image(methods, _tensor(lq), gt, comparison.metrics)
+            size = (gt.shape[0], gt.shape[1])
+            images = {name: enlarge(lq, size) for name, enlarge in methods.items()}
+            values = quality.measure(images, gt, (lq.shape[0], lq.shape[1]), comparison.metrics)
         except (UserError, MemoryError, RuntimeError) as error:
             reason = str(error).strip().split('\n')[0]
             comparison.failed[pair.name] = reason if str(pair.gt) in reason else f'{pair.gt}: {reason}'
-            complain(comparison.failed[pair.name])
+            report_error(comparison.failed[pair.name])
             continue
-        comparison.images[pair.name] = {name: outcome.metrics for name, outcome in found.items()}
-        show(pair.name, {'LQ': lq, **{name: outcome.image for name, outcome in found.items()}, 'GT': gt})
+        comparison.images[pair.name] = values
+        show(pair.name, {'LQ': lq, **images, 'GT': gt})
 
 
-def _enlarger(upscaler: Upscaler) -> quality.Method:
-    return lambda lq, _size, _lq_scale: _tensor(upscaler.enlarge(tensor2img([lq])))
+def _bicubic(lq: np.ndarray, size: quality.Size) -> np.ndarray:
+    image: np.ndarray = tensor2img([quality.bicubic(img2tensor(lq.astype(np.float32) / 255).unsqueeze(0), size)])
+    return image
 
 
-def _tensor(image: np.ndarray) -> Tensor:
-    """(h, w, 3) uint8 BGR as (1, 3, h, w), range 0..1, RGB."""
-    return img2tensor(image.astype(np.float32) / 255).unsqueeze(0)
+def _upscale(upscaler: Upscaler) -> ImageMethod:
+    return lambda lq, _size: upscaler.enlarge(lq)
 
 
 def _finite(values: Mapping[str, float]) -> dict[str, float | None]:
-    """JSON has neither nan nor infinity."""
+    """JSON has neither NaN nor infinity."""
     return {key: value if np.isfinite(value) else None for key, value in values.items()}
