@@ -67,6 +67,11 @@ class Trainee:
                              for number, net in enumerate(self.discriminators)]
 
     @property
+    def net_d(self) -> nn.Module | None:
+        """The student's own discriminator, if it has one."""
+        return self.discriminators[0] if self.discriminators else None
+
+    @property
     def optimizers(self) -> list[torch.optim.Optimizer]:
         """The student's, then those of its discriminators."""
         return [self.optimizer_g, *self.d_optimizers]

@@ -21,13 +21,16 @@ class SDAKDModel(PluginModel):
 
     Attributes:
         net_g: the student, as in BasicSR's models.
+        trainee: the student and all that trains with it; not there in testing.
     """
 
     def __init__(self, opt: Mapping[str, Any], position: RunPosition | None = None) -> None:
         super().__init__(opt, position)
         self.net_g = self.students[0].net_g
-        if self.is_train and (remark := gan_remark(self.options)):
-            get_root_logger().info(remark)
+        if self.is_train:
+            self.trainee = self.trainees[0]
+            if remark := gan_remark(self.options):
+                get_root_logger().info(remark)
 
 
 def gan_remark(options: Options) -> str | None:

@@ -178,7 +178,7 @@ def test_training_takes_no_notice_of_the_block(options):
     first = check(before)
     torch.manual_seed(0)
     second = check(options)
-    assert all(map(torch.equal, first.net_d.state_dict().values(), second.net_d.state_dict().values()))
+    assert all(map(torch.equal, first.trainee.net_d.state_dict().values(), second.trainee.net_d.state_dict().values()))
 
 
 # ------------------------------------------------------------------------------------------------------------- pairing

@@ -67,11 +67,11 @@ def test_a_nan_in_the_input_changes_nothing(options, logged, fused):
     model = build(options)
     steps(model, 1, 5)
     before, adam = state(model), [moments(optimizer) for optimizer in model.optimizers]
-    discriminator = [parameter.detach().clone() for parameter in model.net_d.parameters()]
+    discriminator = [parameter.detach().clone() for parameter in model.trainee.net_d.parameters()]
     spoil(model, 6)
     after = state(model)
     assert same(before['net_g'], after['net_g']) and all(value.isfinite().all() for value in after['net_g_ema'])
-    assert same(model.net_d.parameters(), discriminator)
+    assert same(model.trainee.net_d.parameters(), discriminator)
     assert all(same(old, moments(optimizer)) for old, optimizer in zip(adam, model.optimizers, strict=True))
     first, second = warnings(logged)
     assert first == ("Iteration 6, stage 'adversarial': l_g_pix, l_g_feature, l_g_gan not finite; the step is skipped "
@@ -131,17 +131,17 @@ def test_members_of_a_cohort_are_named(options, logged):
                    cohort=[{'name': 'a', 'manual_seed': 1}, {'name': 'b', 'manual_seed': 2}])
     options['train'].update(total_iter=3, mutual_opt={'type': 'MutualDiscriminatorLoss'})
     model = build(options)
-    before = [copy.deepcopy(member.net_d.state_dict()) for member in model.members]
+    before = [copy.deepcopy(member.net_d.state_dict()) for member in model.trainees]
     spoil(model, 1)
     assert {re.match(r'Iteration 1 of (\w)', line)[1] for line in warnings(logged)} == {'a', 'b'}
-    for member, old in zip(model.members, before, strict=True):
+    for member, old in zip(model.trainees, before, strict=True):
         assert all(torch.equal(old[name], parameter) for name, parameter in member.net_d.named_parameters())
 
 
 def test_a_device_that_is_read_late(options, logged):
     """On a GPU the flags stay there until somebody prints."""
     model = build(options)
-    model.updates.device = torch.device('meta')  # any but the CPU
+    model.trainee.steps.device = torch.device('meta')  # any but the CPU
     spoil(model, 1)
     spoil(model, 2)
     assert not warnings(logged)

@@ -48,8 +48,8 @@ def train_on_shares(arguments):
 def snapshot(model):
     """Gradients and states of all networks and connectors that train, by name."""
     modules = dict(model.connectors)
-    for member in getattr(model, 'members', [model]):
-        modules.update({f'{name}{member.label}': member.get_bare_model(getattr(member, name))
+    for member in model.trainees:
+        modules.update({f'{name}{member.suffix}': member.get_bare_model(getattr(member, name))
                         for name in ('net_g', 'net_d', 'net_d_peer') if getattr(member, name) is not None})
     found = {}
     for name, module in modules.items():

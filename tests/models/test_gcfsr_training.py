@@ -86,7 +86,7 @@ def test_an_iteration_is_the_published_one(run, iteration):
     run['train'].update(ema_decay=0, net_d_reg_every=16)
     torch.manual_seed(3)
     model = build_model({**run, 'is_train': True, 'dist': False, 'rank': 0, 'path': {'pretrain_network_g': None}})
-    theirs_g, theirs_d = copy.deepcopy(model.net_g), copy.deepcopy(model.net_d)
+    theirs_g, theirs_d = copy.deepcopy(model.net_g), copy.deepcopy(model.trainee.net_d)
     gt = torch.rand(2, 3, SIZE, SIZE)
 
     model.feed_data({'gt': gt})
@@ -96,14 +96,14 @@ def test_an_iteration_is_the_published_one(run, iteration):
     model.optimize_parameters(iteration)
     torch.manual_seed(7)
     published_iteration(theirs_g, theirs_d, gt, scales, iteration)
-    for ours, theirs, optimizer in ((model.net_g, theirs_g, model.optimizer_g),
-                                    (model.net_d, theirs_d, model.d_optimizers[0])):
+    for ours, theirs, optimizer in ((model.net_g, theirs_g, model.trainee.optimizer_g),
+                                    (model.trainee.net_d, theirs_d, model.trainee.d_optimizers[0])):
         for (name, mine), parameter in zip(ours.named_parameters(), theirs.parameters(), strict=True):
             gradient = optimizer.state[mine]['exp_avg']  # with a first beta of 0
             assert (gradient - parameter.grad).abs().max() <= 1e-4 * parameter.grad.abs().max() + 1e-9, name
     assert ('l_d_r1' in model.get_current_log()) == (iteration == 16)
-    assert model.optimizer_g.defaults['betas'] == pytest.approx((0, 0.99199), abs=1e-5)
-    assert model.d_optimizers[0].defaults['betas'] == pytest.approx((0, 0.99059), abs=1e-5)
+    assert model.trainee.optimizer_g.defaults['betas'] == pytest.approx((0, 0.99199), abs=1e-5)
+    assert model.trainee.d_optimizers[0].defaults['betas'] == pytest.approx((0, 0.99059), abs=1e-5)
 
 
 class TestCalling:
@@ -134,12 +134,12 @@ class TestCalling:
         torch.manual_seed(0)
         model = build_model({**run, 'is_train': True, 'dist': False, 'rank': 0, 'val': None})
         seen = {}
-        for name, net in (('student', model.net_g), ('teacher', model.teacher.net_g), ('average', model.net_g_ema)):
+        for name, net in (('student', model.net_g), ('teacher', model.teacher.net_g), ('average', model.trainee.net_g_ema)):
             net.register_forward_pre_hook(lambda module, inputs, name=name: seen.update({name: inputs}))
         gt = torch.rand(4, 3, SIZE, SIZE)
         model.feed_data({'gt': gt})
         model.optimize_parameters(3)  # with features
-        model.generate(model.net_g_ema)
+        model.generate(model.trainee.net_g_ema)
         scales = model.lq_scale.tolist()
         assert set(scales) == {2, 4}
         for x, condition in seen.values():
@@ -176,11 +176,11 @@ class TestCalling:
                    cohort=[{'name': 'a', 'manual_seed': 1}, {'name': 'b', 'manual_seed': 2}])
         model = build_model({**run, 'is_train': True, 'dist': False, 'rank': 0})
         seen = []
-        for member in model.members:
+        for member in model.trainees:
             member.net_g.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[1].tolist()))
         torch.manual_seed(3)
         model.feed_data({'gt': torch.rand(8, 3, SIZE, SIZE)})
-        for member in model.members:
+        for member in model.trainees:
             member.sample()
         assert seen[0] == seen[1] and [0.5] in seen[0] and [1.0] in seen[0]
 

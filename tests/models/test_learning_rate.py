@@ -34,7 +34,7 @@ def rates(model, first, last):
     found = []
     for iteration in range(first, last + 1):
         model.update_learning_rate(iteration, warmup_iter=model.options.train.warmup_iter)
-        found.append(model.optimizer_g.param_groups[0]['lr'])
+        found.append(model.trainee.optimizer_g.param_groups[0]['lr'])
     return found
 
 

@@ -46,19 +46,19 @@ def test_with_weight_zero_it_is_so_many_independent_srganmodels(cohort):
     cohort['train']['mutual_opt']['loss_weight'] = 0.0
     together = build(cohort)
     logs = train(together, 4)
-    for member in together.members:
+    for member in together.trainees:
         alone = copy.deepcopy(cohort) | {'model_type': 'SRGANModel'}
         del alone['cohort'], alone['train']['mutual_opt']
         set_random_seed(member.opt['manual_seed'])
         stock = build(alone)
         for log, expected in zip(logs, train(stock, 4), strict=True):
-            assert {key: log[f'{key}{member.label}'] for key in expected} == expected
+            assert {key: log[f'{key}{member.suffix}'] for key in expected} == expected
         assert_same(member, stock)
 
 
 def test_members_start_from_their_own_seeds_and_learn_from_each_other(cohort):
     model = build(cohort)
-    a, b = (member.net_d.conv0.weight.clone() for member in model.members)
+    a, b = (member.net_d.conv0.weight.clone() for member in model.trainees)
     assert not torch.equal(a, b)
     log = train(model, 2)[-1]
     assert log['l_d_mutual_a'] > 0 and log['l_d_mutual_b'] > 0
@@ -66,7 +66,7 @@ def test_members_start_from_their_own_seeds_and_learn_from_each_other(cohort):
     cohort['train']['mutual_opt']['loss_weight'] = 0.0
     independent = build(cohort)
     train(independent, 2)
-    assert not torch.equal(model.members[0].net_d.conv0.weight, independent.members[0].net_d.conv0.weight)
+    assert not torch.equal(model.trainees[0].net_d.conv0.weight, independent.trainees[0].net_d.conv0.weight)
 
 
 def players(*nets):
@@ -116,11 +116,11 @@ def test_the_exchanged_images_are_an_option(cohort, images, seen):
     cohort['train']['mutual_images'] = images
     model = build(cohort)
     calls = []
-    model.members[0].net_d.register_forward_hook(lambda module, inputs, output: calls.append(tuple(inputs[0].shape)))
+    model.trainees[0].net_d.register_forward_hook(lambda module, inputs, output: calls.append(tuple(inputs[0].shape)))
     train(model, 1)
     own = 3  # the generator's step, the truth, its own output
     assert len(calls) == own + (1 if images in ('fake', 'both') else 0)
-    assert model.mutual.images == images and seen
+    assert model.exchange.images == images and seen
 
 
 def test_features_can_be_exchanged_between_members_of_different_width(cohort):
@@ -128,7 +128,7 @@ def test_features_can_be_exchanged_between_members_of_different_width(cohort):
     cohort['train']['mutual_opt'] = {'type': 'FeatureAlignmentLoss', 'layers': ['conv3'], 'loss_weight': 0.5}
     model = build(cohort)
     assert set(model.connectors) == {'mutual_0_1', 'mutual_1_0'}
-    trained = {id(p) for group in model.members[1].d_optimizers[0].param_groups for p in group['params']}
+    trained = {id(p) for group in model.trainees[1].d_optimizers[0].param_groups for p in group['params']}
     assert {id(p) for p in model.connectors['mutual_1_0'].parameters()} <= trained
     assert not {id(p) for p in model.connectors['mutual_0_1'].parameters()} & trained
     assert train(model, 2)[-1]['l_d_mutual_a'] > 0
@@ -166,10 +166,10 @@ def test_a_peer_teaches_the_student_discriminator_inside_sdakd(options):
     options['train']['mutual_opt'] = {'type': 'MutualDiscriminatorLoss', 'loss_weight': 0.5}
     options['train']['stages'][2]['losses'].append('mutual')
     model = build(options)
-    start = model.net_d_peer.conv0.weight.clone()
+    start = model.trainee.discriminators[1].conv0.weight.clone()
     log = train(model, 6)[-1]
     assert log['l_d_mutual'] > 0 and log['l_d_mutual_peer'] > 0 and 'l_d_real_peer' in log
-    assert not torch.equal(start, model.net_d_peer.conv0.weight)
+    assert not torch.equal(start, model.trainee.discriminators[1].conv0.weight)
 
 
 def test_a_peer_without_the_term_is_refused_or_not_built(options):
@@ -193,7 +193,7 @@ def test_resuming_a_cohort_goes_on_where_it_was(cohort, tmp_path):
     cohort['path'].update(resume_state=str(tmp_path / '3.state'), pretrain_network_g=str(tmp_path / 'net_g_3.pth'))
     resumed = build(cohort)
     resumed.resume_training(torch.load(tmp_path / '3.state', weights_only=True))
-    for a, b in zip(model.members, resumed.members, strict=True):
+    for a, b in zip(model.trainees, resumed.trainees, strict=True):
         assert_same(a, b)
     assert train(model, 1) == train(resumed, 1)
 

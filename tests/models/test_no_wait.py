@@ -35,8 +35,8 @@ def watched(options, data):
     for optimizer in ('optim_g', 'optim_d'):
         options['train'][optimizer]['fused'] = True  # as on a GPU
     model = build(options)
-    for member in getattr(model, 'members', [model]):
-        member.updates.device = torch.device('meta')  # any but the CPU, where reading costs nothing
+    for member in model.trainees:
+        member.steps.device = torch.device('meta')  # any but the CPU, where reading costs nothing
     silent, printing = Readers(), Readers()
     for iteration in range(1, options['train']['total_iter'] + 1):
         model.update_learning_rate(iteration)

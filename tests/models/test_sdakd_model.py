@@ -73,11 +73,11 @@ def test_connectors_train_with_the_generator_in_their_stage(options):
 
 def test_the_discriminator_is_still_until_a_stage_trains_it(options):
     model = build(options)
-    start = copy.deepcopy(model.net_d.state_dict())
+    start = copy.deepcopy(model.trainee.net_d.state_dict())
     steps(model, 1, 4)
-    assert all(torch.equal(a, b) for a, b in zip(start.values(), model.net_d.state_dict().values(), strict=True))
+    assert all(torch.equal(a, b) for a, b in zip(start.values(), model.trainee.net_d.state_dict().values(), strict=True))
     steps(model, 5, 5)
-    assert not torch.equal(start['conv0.weight'], model.net_d.state_dict()['conv0.weight'])
+    assert not torch.equal(start['conv0.weight'], model.trainee.net_d.state_dict()['conv0.weight'])
 
 
 def test_the_discriminator_can_warm_up_before_the_generator_uses_it(options):
@@ -93,8 +93,8 @@ def test_the_teachers_discriminator_can_align_the_students(options, small_teache
     model = build(options)
     log = steps(model, 1, 6)[6]
     assert log['l_d_feature'] > 0
-    in_g = {id(p) for group in model.optimizer_g.param_groups for p in group['params']}
-    in_d = {id(p) for group in model.d_optimizers[0].param_groups for p in group['params']}
+    in_g = {id(p) for group in model.trainee.optimizer_g.param_groups for p in group['params']}
+    in_d = {id(p) for group in model.trainee.d_optimizers[0].param_groups for p in group['params']}
     connectors = {id(p) for p in model.connectors['feature_d'].parameters()}
     assert connectors <= in_d and not connectors & in_g
     assert {id(p) for p in model.connectors['feature'].parameters()} <= in_g
@@ -111,11 +111,11 @@ def test_iterations_of_the_discriminator_alone_belong_to_stages_that_train_it(op
     model = build(options)
     moved, averaged = [], []
     for iteration in range(1, 13):
-        before, average = next(model.net_g.parameters()).clone(), next(model.net_g_ema.parameters()).clone()
+        before, average = next(model.net_g.parameters()).clone(), next(model.trainee.net_g_ema.parameters()).clone()
         steps(model, iteration, iteration)
         if not torch.equal(before, next(model.net_g.parameters())):
             moved.append(iteration)
-        if not torch.equal(average, next(model.net_g_ema.parameters())):
+        if not torch.equal(average, next(model.trainee.net_g_ema.parameters())):
             averaged.append(iteration)
     assert moved == [1, 2, 3, 6, 8, 10, 12]
     assert averaged == list(range(1, 13))
@@ -137,7 +137,7 @@ def test_a_stage_may_have_its_own_learning_rate_on_the_schedulers_decay(options)
     rates = []
     for iteration in range(1, 7):
         steps(model, iteration, iteration)
-        rates.append((model.optimizer_g.param_groups[0]['lr'], model.d_optimizers[0].param_groups[0]['lr']))
+        rates.append((model.trainee.optimizer_g.param_groups[0]['lr'], model.trainee.d_optimizers[0].param_groups[0]['lr']))
     g, d = zip(*rates, strict=True)
     assert g == pytest.approx((1e-3, 1e-3, 1e-2, 5e-3, 5e-4, 5e-4))  # the scheduler's step 3 is iteration 4
     assert d == pytest.approx((1e-3, 1e-3, 1e-3, 5e-4, 5e-4, 5e-4))
@@ -148,16 +148,16 @@ def test_the_optimizers_memory_is_kept_or_reset_at_a_boundary(options, optimizer
     options['train']['stages'][1]['optimizer'] = optimizer
     model = build(options)
     steps(model, 1, 3)
-    state = next(iter(model.optimizer_g.state.values()))
+    state = next(iter(model.trainee.optimizer_g.state.values()))
     assert state['step'].item() == (3 if kept else 1)
 
 
 def test_the_averaged_student_follows_batchnorms_statistics(options):
     model = build(options)
     model.net_g.register_buffer('count', torch.tensor(7))
-    model.net_g_ema.register_buffer('count', torch.tensor(0))
+    model.trainee.net_g_ema.register_buffer('count', torch.tensor(0))
     model.model_ema(0.5)
-    assert model.net_g_ema.count == 7
+    assert model.trainee.net_g_ema.count == 7
 
 
 def test_checkpoints_are_ordinary_and_hold_only_the_student(options, tmp_path):
@@ -168,7 +168,7 @@ def test_checkpoints_are_ordinary_and_hold_only_the_student(options, tmp_path):
     net_g = torch.load(tmp_path / 'net_g_6.pth', weights_only=True)
     assert set(net_g) == {'params', 'params_ema'}
     assert list(net_g['params']) == list(model.net_g.state_dict())
-    assert list(torch.load(tmp_path / 'net_d_6.pth', weights_only=True)['params']) == list(model.net_d.state_dict())
+    assert list(torch.load(tmp_path / 'net_d_6.pth', weights_only=True)['params']) == list(model.trainee.net_d.state_dict())
     assert torch.load(tmp_path / '6.state', weights_only=True)['iter'] == 6
     assert {file.name for file in tmp_path.iterdir()} == {'net_g_6.pth', 'net_d_6.pth', '6.state'}
 
@@ -184,7 +184,7 @@ def test_resuming_restores_optimizers_and_connectors(options, tmp_path):
     resumed = build(options)
     resumed.resume_training(torch.load(tmp_path / '5.state', weights_only=True))
     assert steps(resumed, 6, 6)[6] == reference
-    assert torch.equal(next(resumed.net_g_ema.parameters()), next(model.net_g_ema.parameters()))
+    assert torch.equal(next(resumed.trainee.net_g_ema.parameters()), next(model.trainee.net_g_ema.parameters()))
 
 
 def test_options_are_not_changed(options):

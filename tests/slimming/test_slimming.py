@@ -199,7 +199,7 @@ def test_a_run_starts_from_the_teacher_and_trains(options, photos, small_teacher
     model = build_model(model_options(options, pretrain_network_g='teacher'))
     teacher = model.teacher.net_g
     expected = slim(teacher, model.net_g)
-    for net in (model.net_g, model.net_g_ema):
+    for net in (model.net_g, model.trainee.net_g_ema):
         assert all(torch.equal(value, expected[key]) for key, value in net.state_dict().items())
     model.feed_data({'lq': torch.rand(2, 3, 16, 16), 'gt': torch.rand(2, 3, 64, 64)})
     model.update_learning_rate(1)
@@ -210,7 +210,7 @@ def test_a_run_starts_from_the_teacher_and_trains(options, photos, small_teacher
 def test_members_of_a_cohort_start_from_the_teacher_each_on_its_own(options):
     options.update(model_type='MutualSRGANModel', network_d=dict(UNET), cohort=[
         {'name': 'a', 'manual_seed': 1, 'pretrain_network_g': 'teacher'}, {'name': 'b', 'manual_seed': 2}])
-    first, second = build_model(model_options(options)).members
+    first, second = build_model(model_options(options)).trainees
     expected = slim(first.teacher.net_g, first.net_g)
     for member, same in ((first, True), (second, False)):
         for net in (member.net_g, member.net_g_ema):
@@ -249,7 +249,7 @@ def test_a_resumed_run_goes_on_from_its_own_weights(options, tmp_path):
     torch.save({'params': saved, 'params_ema': saved}, tmp_path / 'net_g_1.pth')
     check_resume(opt, 1)  # BasicSR's
     model = build_model(opt)
-    for net in (model.net_g, model.net_g_ema):
+    for net in (model.net_g, model.trainee.net_g_ema):
         assert all(torch.equal(value, saved[key]) for key, value in net.state_dict().items())
 
 
