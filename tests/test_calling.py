@@ -4,7 +4,7 @@ import torch
 from basicsr.archs import build_network
 from basicsr.models.swinir_model import SwinIRModel
 
-from sdakd_plugin.distillation.calling import super_resolve
+from sdakd_plugin.families.calling import super_resolve
 from tests.test_sdakd_model import build
 
 SWINIR = {'type': 'SwinIR', 'upscale': 4, 'img_size': 16, 'window_size': 8, 'embed_dim': 8, 'depths': [2],

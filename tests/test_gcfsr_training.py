@@ -21,10 +21,10 @@ from sdakd_plugin.checks.option_file import read_yaml
 from sdakd_plugin.checks.run import check
 from sdakd_plugin.data.bicubic import resize
 from sdakd_plugin.data.scales import AtScale, ScaleDraw, at_scales, degrade
-from sdakd_plugin.distillation.calling import ImageToImage, score, super_resolve
 from sdakd_plugin.distillation.forward_pass import ForwardPass
 from sdakd_plugin.distillation.teacher import Teacher
 from sdakd_plugin.errors import UserError
+from sdakd_plugin.families.calling import ImageToImage, score, super_resolve
 from sdakd_plugin.models.sdakd_model import SDAKDModel
 from sdakd_plugin.options import TeacherOptions
 from sdakd_plugin.weights.frozen import load_frozen

@@ -8,11 +8,11 @@ from basicsr.models import build_model
 from basicsr.utils import check_resume
 from torch import nn
 
-from sdakd_plugin.distillation.calling import super_resolve
 from sdakd_plugin.errors import UserError
+from sdakd_plugin.families.calling import super_resolve
+from sdakd_plugin.families.registry import slimmable
 from sdakd_plugin.options import TeacherOptions, parse
 from sdakd_plugin.slimming.slim import slim, spread, weights_from_teacher
-from sdakd_plugin.slimming.wiring import FAMILIES
 from tests.conftest import STUDENT, UNET
 
 RRDB = {'type': 'RRDBNet', 'num_in_ch': 3, 'num_out_ch': 3, 'num_feat': 16, 'num_block': 2, 'num_grow_ch': 8}
@@ -52,7 +52,7 @@ def run(net):
 
 
 def test_every_family_is_tested():
-    assert {network['type'] for network in TEACHERS.values()} == set(FAMILIES)
+    assert {network['type'] for network in TEACHERS.values()} == set(slimmable())
 
 
 @each_family

@@ -21,6 +21,7 @@ from sdakd_plugin.data.published import brings_kernels
 from sdakd_plugin.data.sample_image_dataset import SampleImageDataset
 from sdakd_plugin.data.whole_image_dataset import WholeImageDataset
 from sdakd_plugin.errors import UserError, nearest
+from sdakd_plugin.families.registry import family_named
 from sdakd_plugin.inference.images import read_image
 from sdakd_plugin.utils import random_state
 from sdakd_plugin.utils.available_memory import available
@@ -87,7 +88,7 @@ def _check_files(paths: list[Any], opt: Mapping[str, Any], phase: str, share: fl
     block, key = opt['datasets'][phase], f'datasets.{phase}'
     for path in spread(paths, HEADERS * share):
         _check_images(path, block, key, opt.get('scale') or block.get('scale', 1), phase == 'train')
-        if block['type'] == 'SingleImageDataset' and 'out_size' in opt['network_g']:
+        if block['type'] == 'SingleImageDataset':
             _check_lq(path, key, opt['network_g'], opt.get('scales'))
     for path in spread(paths, PIXELS * share):
         _check_pixels(path, key)
@@ -219,16 +220,11 @@ def _check_images(path: Any, block: Mapping[str, Any], key: str, scale: int, tra
 
 
 def _check_lq(path: str, key: str, network: Mapping[str, Any], scales: list[int] | None) -> None:
-    """Check an LQ image for a network that makes images of one size: its size tells the scale, but not to the blind
-    one, whose images have any."""
+    """Check that the network takes an LQ image of that size."""
     width, height = _size(path, key)
-    out_size = network['out_size']
-    if width != height or width > out_size:
-        raise UserError(f'{key}: {path} is {width}x{height}; network_g takes square images of at most {out_size}')
-    if scales and out_size / width not in scales and network['type'] != 'GCFSRBlind':
-        listed = ', '.join(map(str, sorted(set(scales))))
-        raise UserError(f'{key}: {path} ({width}x{height}) has the scale {out_size / width:g}, which is not in scales '
-                        f'({listed})')
+    wrong = family_named(network['type']).check_lq(network, width, height, scales)
+    if wrong is not None:
+        raise UserError(f'{key}: {path} {wrong}')
 
 
 def _check_pixels(path: Any, key: str) -> None:

@@ -13,8 +13,8 @@ from basicsr.utils import img2tensor, tensor2img
 from basicsr.utils.matlab_functions import imresize
 from torch import Tensor, nn
 
-from sdakd_plugin.distillation.calling import super_resolve
 from sdakd_plugin.errors import UserError
+from sdakd_plugin.families.calling import super_resolve
 
 Size = tuple[int, int]
 Method = Callable[[Tensor, Size, Tensor | None], Tensor]

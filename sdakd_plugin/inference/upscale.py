@@ -13,8 +13,8 @@ import torch
 from realesrgan import RealESRGANer
 from torch import Tensor
 
-from sdakd_plugin.distillation.calling import ImageToImage
 from sdakd_plugin.errors import UserError
+from sdakd_plugin.families.calling import ImageToImage
 from sdakd_plugin.inference.images import check_format, encode, image_files, keeps, read_image
 from sdakd_plugin.inference.model import Model
 from sdakd_plugin.utils import available_memory

@@ -18,10 +18,10 @@ from torch.utils.data import DataLoader
 from sdakd_plugin import weights
 from sdakd_plugin.data.published import completed
 from sdakd_plugin.data.scales import at_scales, check_out_size, check_scales
-from sdakd_plugin.distillation.calling import largest_scale, super_resolve
 from sdakd_plugin.distillation.forward_pass import ForwardPass
 from sdakd_plugin.distillation.stages import Schedule
 from sdakd_plugin.errors import UserError, nearest
+from sdakd_plugin.families.calling import largest_scale, super_resolve
 from sdakd_plugin.models.checkpoints import NETWORKS, STATES, Checkpoints
 from sdakd_plugin.models.learning_rate import check_periods, resumed
 from sdakd_plugin.options import parse

@@ -15,7 +15,6 @@ from sdakd_plugin.distillation.balance import Balance
 from sdakd_plugin.distillation.batch_norm_statistics import BatchNormStatistics
 from sdakd_plugin.distillation.blocks import name_layers
 from sdakd_plugin.distillation.build_loss import build_loss
-from sdakd_plugin.distillation.calling import largest_scale, score, super_resolve
 from sdakd_plugin.distillation.discriminator import Batch, FeatureDTerm, Log, Player, backward
 from sdakd_plugin.distillation.exchange import Exchange, make_exchange
 from sdakd_plugin.distillation.forward_pass import ForwardPass
@@ -27,6 +26,7 @@ from sdakd_plugin.distillation.teacher import Teacher, TeacherOutput
 from sdakd_plugin.distillation.terms import GeneratorStep, Needs, Term, make_term
 from sdakd_plugin.distillation.updates import OptimizerSteps
 from sdakd_plugin.errors import UserError
+from sdakd_plugin.families.calling import largest_scale, score, super_resolve
 from sdakd_plugin.models.plugin_model import PluginModel
 from sdakd_plugin.models.progress_bar import Progress
 from sdakd_plugin.models.stage_validation import StageValidation
