@@ -85,11 +85,15 @@ def _check_dataset(opt: Mapping[str, Any], phase: str, share: float) -> None:
 
 def _check_files(paths: list[Any], opt: Mapping[str, Any], phase: str, share: float) -> None:
     """Check the image files of a data set in its share of the time."""
-    block, key = opt['datasets'][phase], f'datasets.{phase}'
+    block, key, network = opt['datasets'][phase], f'datasets.{phase}', opt['network_g']
+    check_lq = family_named(network.get('type', '')).check_lq
     for path in spread(paths, HEADERS * share):
         _check_images(path, block, key, opt.get('scale') or block.get('scale', 1), phase == 'train')
-        if block['type'] == 'SingleImageDataset':
-            _check_lq(path, key, opt['network_g'], opt.get('scales'))
+        if block['type'] == 'SingleImageDataset' and check_lq is not None:
+            width, height = _size(path, key)
+            wrong = check_lq(network, width, height, opt.get('scales'))
+            if wrong is not None:
+                raise UserError(f'{key}: {path} {wrong}')
     for path in spread(paths, PIXELS * share):
         _check_pixels(path, key)
 
@@ -217,14 +221,6 @@ def _check_images(path: Any, block: Mapping[str, Any], key: str, scale: int, tra
         if gt_size and min(gt) < gt_size:
             raise UserError(f'{key}.gt_size: {gt_path} ({gt[0]}x{gt[1]}) is smaller than the crop {gt_size}; use '
                             f'{min(gt) // scale * scale} or less, or remove the image')
-
-
-def _check_lq(path: str, key: str, network: Mapping[str, Any], scales: list[int] | None) -> None:
-    """Check that the network takes an LQ image of that size."""
-    width, height = _size(path, key)
-    wrong = family_named(network['type']).check_lq(network, width, height, scales)
-    if wrong is not None:
-        raise UserError(f'{key}: {path} {wrong}')
 
 
 def _check_pixels(path: Any, key: str) -> None:

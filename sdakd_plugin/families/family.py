@@ -61,7 +61,8 @@ class Family:
         call: ``(net, lq, lq_scale)`` to the SR image; see ``calling.super_resolve``.
         largest_scale: the largest scale of a network that takes several; ``None`` for a network of one scale.
         as_input: for a discriminator, images of 0..1 to the range that it was made for.
-        check_lq: ``(option block, width, height, scales)`` of an LQ image file to what is wrong with it, or ``None``.
+        check_lq: ``(option block, width, height, scales)`` of an LQ image file to what is wrong with it, or ``None``;
+            by default nothing is.
         export: see ``Export``.
     """
 
@@ -73,7 +74,7 @@ class Family:
     call: Callable[[nn.Module, Tensor, Tensor | None], Tensor] = plain_call
     largest_scale: Callable[[Any], int | None] = lambda net: None
     as_input: Callable[[Tensor], Tensor] = lambda images: images
-    check_lq: Callable[[Network, int, int, Sequence[int] | None], str | None] = lambda *facts: None
+    check_lq: Callable[[Network, int, int, Sequence[int] | None], str | None] | None = None
     export: Export = field(default_factory=Export)
 
 

@@ -125,7 +125,9 @@ def largest_scale(net: Any) -> int:
 
 def check_lq(network: Mapping[str, Any], width: int, height: int, scales: Sequence[int] | None) -> str | None:
     """The size of an LQ image tells its scale, but not to the blind one, whose images have any."""
-    out_size = network['out_size']
+    out_size = network.get('out_size')
+    if out_size is None:  # the network says so when it is built
+        return None
     if width != height or width > out_size:
         return f'is {width}x{height}; network_g takes square images of at most {out_size}'
     if scales and out_size / width not in scales and network['type'] != 'GCFSRBlind':
