@@ -42,7 +42,7 @@ class Option(NamedTuple):
 
 def _annotated(hint: Any, metadata: list[Any]) -> Any:
     """``Annotated[hint, *metadata]``, which Python 3.10 cannot write."""
-    return Annotated[(hint, *tuple(metadata))] if metadata else hint
+    return Annotated[(hint, *metadata)] if metadata else hint
 
 
 def options_of(block: type) -> list[Option]:

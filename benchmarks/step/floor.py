@@ -12,7 +12,7 @@ from torch.nn.functional import l1_loss
 
 from benchmarks.step.timing import Step
 from benchmarks.step.training import Training
-from sdakd_plugin.distillation.calling import score
+from sdakd_plugin.families.calling import score
 
 TEACHER = 'teacher to the last tapped layer'
 STUDENT = 'student forward and backward'

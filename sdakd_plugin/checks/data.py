@@ -21,6 +21,7 @@ from sdakd_plugin.data.published import brings_kernels
 from sdakd_plugin.data.sample_image_dataset import SampleImageDataset
 from sdakd_plugin.data.whole_image_dataset import WholeImageDataset
 from sdakd_plugin.errors import UserError, nearest
+from sdakd_plugin.families.registry import family_named
 from sdakd_plugin.inference.images import read_image
 from sdakd_plugin.utils import random_state
 from sdakd_plugin.utils.available_memory import available
@@ -84,11 +85,15 @@ def _check_dataset(opt: Mapping[str, Any], phase: str, share: float) -> None:
 
 def _check_files(paths: list[Any], opt: Mapping[str, Any], phase: str, share: float) -> None:
     """Check the image files of a data set in its share of the time."""
-    block, key = opt['datasets'][phase], f'datasets.{phase}'
+    block, key, network = opt['datasets'][phase], f'datasets.{phase}', opt['network_g']
+    check_lq = family_named(network.get('type', '')).check_lq
     for path in spread(paths, HEADERS * share):
         _check_images(path, block, key, opt.get('scale') or block.get('scale', 1), phase == 'train')
-        if block['type'] == 'SingleImageDataset' and 'out_size' in opt['network_g']:
-            _check_lq(path, key, opt['network_g'], opt.get('scales'))
+        if block['type'] == 'SingleImageDataset' and check_lq is not None:
+            width, height = _size(path, key)
+            wrong = check_lq(network, width, height, opt.get('scales'))
+            if wrong is not None:
+                raise UserError(f'{key}: {path} {wrong}')
     for path in spread(paths, PIXELS * share):
         _check_pixels(path, key)
 
@@ -216,19 +221,6 @@ def _check_images(path: Any, block: Mapping[str, Any], key: str, scale: int, tra
         if gt_size and min(gt) < gt_size:
             raise UserError(f'{key}.gt_size: {gt_path} ({gt[0]}x{gt[1]}) is smaller than the crop {gt_size}; use '
                             f'{min(gt) // scale * scale} or less, or remove the image')
-
-
-def _check_lq(path: str, key: str, network: Mapping[str, Any], scales: list[int] | None) -> None:
-    """Check an LQ image for a network that makes images of one size: its size tells the scale, but not to the blind
-    one, whose images have any."""
-    width, height = _size(path, key)
-    out_size = network['out_size']
-    if width != height or width > out_size:
-        raise UserError(f'{key}: {path} is {width}x{height}; network_g takes square images of at most {out_size}')
-    if scales and out_size / width not in scales and network['type'] != 'GCFSRBlind':
-        listed = ', '.join(map(str, sorted(set(scales))))
-        raise UserError(f'{key}: {path} ({width}x{height}) has the scale {out_size / width:g}, which is not in scales '
-                        f'({listed})')
 
 
 def _check_pixels(path: Any, key: str) -> None:

@@ -19,9 +19,9 @@ from sdakd_plugin.checks.data import check_datasets
 from sdakd_plugin.checks.keys import check_keys, check_targets
 from sdakd_plugin.checks.option_file import check_forced, check_keys_are_unique, is_ours, read_yaml
 from sdakd_plugin.data.published import completed
-from sdakd_plugin.distillation.calling import unwrap
 from sdakd_plugin.distillation.rehearsal import rehearse
 from sdakd_plugin.errors import UserError, print_traceback
+from sdakd_plugin.families.calling import unwrap
 from sdakd_plugin.models.plugin_model import check_device
 from sdakd_plugin.options import Options, parse
 from sdakd_plugin.resume.run_position import RunPosition, begin

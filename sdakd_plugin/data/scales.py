@@ -104,7 +104,7 @@ def check_scales(options: Options, largest: int | None) -> None:
 
     Args:
         options: the run's options.
-        largest: the largest scale that the network knows (``calling.largest_scale``), if it knows one.
+        largest: the largest scale that the network knows (``families.calling.largest_scale``), if it knows one.
 
     Raises:
         UserError: a network of one scale, a scale that the network was not made for, a data set of a scale that is not

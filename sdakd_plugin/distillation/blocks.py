@@ -1,39 +1,11 @@
 """The blocks of a network, in the order in which an image passes them: where features can be compared by depth."""
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
-
 from torch import nn
 
 from sdakd_plugin.errors import UserError
+from sdakd_plugin.families.registry import blocks
 from sdakd_plugin.losses.feature_alignment_loss import FeatureAlignmentLoss
-from sdakd_plugin.slimming.wiring import FAMILIES
-
-# Networks whose blocks are not the entries of ``body``. GCFSR's are those of its decoder, one for each resolution.
-NAMES: dict[str, Callable[[Any], list[str]]] = {
-    'GCFSR': lambda net: [f'style_convs.{index}' for index in range(1, len(net.style_convs), 2)],
-    'GCFSRBlind': lambda net: [f'style_convs.{index}' for index in range(1, len(net.style_convs), 2)],
-    'GCFSRDiscriminator': lambda net: [f'conv_body.{index}' for index in range(1, len(net.conv_body))],
-    'StyleGAN2Discriminator': lambda net: [f'conv_body.{index}' for index in range(1, len(net.conv_body))],
-    'SRGANDiscriminator': lambda net: [f'features.{index}' for index in range(len(net.features))],
-    'UNetDiscriminatorSN': lambda net: [f'conv{index}' for index in range(9)],
-}
-
-
-def blocks(net: nn.Module) -> list[str]:
-    """The names of a network's blocks, first to last; empty where they are not known.
-
-    A block of SRVGGNetCompact is a convolution with its activation, and is named after the activation.
-    """
-    name = type(net).__name__
-    if name in NAMES:
-        return NAMES[name](net)
-    body = getattr(net, 'body', None)
-    if not isinstance(body, nn.ModuleList | nn.Sequential):
-        return []
-    step = FAMILIES[name].step if name in FAMILIES else 1
-    return [f'body.{index}' for index in range(step - 1, len(body) // step * step, step)]
 
 
 def spread(names: list[str], depths: int) -> list[str]:

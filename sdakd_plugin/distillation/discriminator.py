@@ -11,11 +11,11 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from sdakd_plugin.distillation.calling import score
 from sdakd_plugin.distillation.discriminator_output import DiscriminatorOutput
 from sdakd_plugin.distillation.exchange import Exchange
 from sdakd_plugin.distillation.taps import Taps
 from sdakd_plugin.distillation.teacher import Teacher
+from sdakd_plugin.families.calling import score
 
 Log = dict[str, Tensor]
 

@@ -15,10 +15,10 @@ from torch import Tensor, nn
 
 from sdakd_plugin.distillation.blocks import name_layers
 from sdakd_plugin.distillation.build_loss import build_loss
-from sdakd_plugin.distillation.calling import score
 from sdakd_plugin.distillation.discriminator_output import DiscriminatorOutput
 from sdakd_plugin.distillation.rehearsal import blank_images, run_once
 from sdakd_plugin.errors import UserError
+from sdakd_plugin.families.calling import score
 from sdakd_plugin.losses.feature_alignment_loss import FeatureAlignmentLoss
 from sdakd_plugin.options import Options
 

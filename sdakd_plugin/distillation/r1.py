@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from basicsr.losses.gan_loss import r1_penalty
 from torch import Tensor
 
-from sdakd_plugin.distillation.calling import as_input
 from sdakd_plugin.distillation.discriminator import Log, TrainedDiscriminator
+from sdakd_plugin.families.calling import as_input
 
 
 class R1:

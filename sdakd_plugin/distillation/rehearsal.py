@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from sdakd_plugin.distillation.calling import score, super_resolve
 from sdakd_plugin.distillation.taps import TapError, Taps, check_layers
 from sdakd_plugin.distillation.teacher import Teacher
 from sdakd_plugin.distillation.terms import Term
 from sdakd_plugin.errors import UserError
+from sdakd_plugin.families.calling import score, super_resolve
 from sdakd_plugin.losses.feature_alignment_loss import FeatureAlignmentLoss
 from sdakd_plugin.options import Options
 

@@ -10,7 +10,6 @@ from torch import Tensor, nn
 from sdakd_plugin.distillation.balance import Balance
 from sdakd_plugin.distillation.batch import TeacherPass, TrainingBatch
 from sdakd_plugin.distillation.batch_norm_statistics import BatchNormStatistics
-from sdakd_plugin.distillation.calling import score, super_resolve, unwrap
 from sdakd_plugin.distillation.discriminator import Log, TrainedDiscriminator
 from sdakd_plugin.distillation.forward_pass import ForwardPass
 from sdakd_plugin.distillation.objective import Objective
@@ -19,6 +18,7 @@ from sdakd_plugin.distillation.stages import Stage
 from sdakd_plugin.distillation.taps import Taps
 from sdakd_plugin.distillation.terms import GeneratorStep
 from sdakd_plugin.distillation.updates import OptimizerSteps
+from sdakd_plugin.families.calling import score, super_resolve, unwrap
 
 MakeOptimizer = Callable[[str, Sequence[nn.Module]], torch.optim.Optimizer]
 """Called with ``'optim_g'`` or ``'optim_d'`` and the modules whose parameters the optimizer trains."""

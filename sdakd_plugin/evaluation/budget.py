@@ -9,9 +9,9 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from sdakd_plugin.distillation.calling import super_resolve
 from sdakd_plugin.errors import UserError
 from sdakd_plugin.evaluation.table import cell
+from sdakd_plugin.families.calling import super_resolve
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""What a generator costs: parameters, multiply-adds, time. Called through ``distillation.calling``, as in training."""
+"""What a generator costs: parameters, multiply-adds, time. Called through ``families.calling``, as in training."""
 from __future__ import annotations
 
 import time
@@ -11,7 +11,7 @@ from mmengine.analysis import get_model_complexity_info
 from mmengine.logging import MMLogger
 from torch import Tensor, nn
 
-from sdakd_plugin.distillation.calling import ImageToImage, super_resolve
+from sdakd_plugin.families.calling import ImageToImage, super_resolve
 
 
 @dataclass(frozen=True)

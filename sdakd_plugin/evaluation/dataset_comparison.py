@@ -11,8 +11,8 @@ import torch
 from basicsr.utils import tensor2img
 from torch import Tensor, nn
 
-from sdakd_plugin.distillation.calling import super_resolve
 from sdakd_plugin.evaluation.quality import Metrics, Size, measure
+from sdakd_plugin.families.calling import super_resolve
 
 TensorMethod = Callable[[Tensor, Size, Tensor | None], Tensor]
 """Turns an LQ image (1, c, h, w), range 0..1, into an SR image (1, c, H, W). The second argument is the size (H, W) of

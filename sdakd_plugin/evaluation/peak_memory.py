@@ -21,8 +21,8 @@ import basicsr  # noqa: F401  # first: it registers the plugin, whose modules ne
 import torch
 from torch import nn
 
-from sdakd_plugin.distillation.calling import super_resolve
 from sdakd_plugin.errors import UserError
+from sdakd_plugin.families.calling import super_resolve
 from sdakd_plugin.utils.build import build_network
 
 STATUS = Path('/proc/self/status')

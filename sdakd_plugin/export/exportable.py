@@ -3,7 +3,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from copy import copy
 from dataclasses import dataclass
 from importlib import import_module
 from types import ModuleType
@@ -11,13 +10,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from basicsr.archs.rrdbnet_arch import RRDBNet
 from skimage.data import astronaut
 from torch import Tensor, nn
 
-from sdakd_plugin.archs.gcfsr_arch import GCFSR, GCFSRBlind
-from sdakd_plugin.distillation.calling import ImageToImage
 from sdakd_plugin.errors import UserError
+from sdakd_plugin.families.calling import ImageToImage
+from sdakd_plugin.families.registry import family_of
 from sdakd_plugin.inference.model import Model
 
 TOLERANCE = {False: 1e-4, True: 1e-2}  # by ``half``; see ``difference``. 8-bit images have steps of 4e-3
@@ -34,16 +32,9 @@ class Exported:
 
 
 def exportable(net: nn.Module) -> nn.Module:
-    """The generator for ``net(lq)``, images 0..1, in operators that exporters know.
-
-    RRDBNet for x2 and x1 rearranges its input by views of five axes and more, which ncnn does not have; PyTorch's own
-    layer does the same.
-    """
-    if isinstance(net, RRDBNet) and unshuffle(net) > 1:
-        rest = copy(net)  # the same weights
-        rest.scale = 4
-        return nn.Sequential(nn.PixelUnshuffle(unshuffle(net)), rest)
-    return ImageToImage(net)
+    """The generator for ``net(lq)``, images 0..1, in operators that exporters know."""
+    rewritten = family_of(net).export.rewrite(net)
+    return ImageToImage(net) if rewritten is None else rewritten
 
 
 def metadata(network: Mapping[str, Any], scale: int | None) -> dict[str, str]:
@@ -51,9 +42,9 @@ def metadata(network: Mapping[str, Any], scale: int | None) -> dict[str, str]:
     return {'architecture': network['type'], 'network': json.dumps(network)} | ({'scale': str(scale)} if scale else {})
 
 
-def unshuffle(net: nn.Module) -> int:
+def multiple_of(net: nn.Module) -> int:
     """The number whose multiples height and width of the input must be."""
-    return {2: 2, 1: 4}.get(net.scale, 1) if isinstance(net, RRDBNet) else 1
+    return family_of(net).export.multiple_of(net)
 
 
 def input_sizes(model: Model, size: int | None) -> tuple[tuple[int, int], ...]:
@@ -67,16 +58,12 @@ def input_sizes(model: Model, size: int | None) -> tuple[tuple[int, int], ...]:
         UserError: the network does not take that size, or takes no other than a fixed one.
     """
     if size is None:
-        if isinstance(model.net, GCFSRBlind):
-            side = model.net.out_size
-            raise UserError(f'--size: GCFSRBlind makes images of {side} pixels from one size; name it, such as --size '
-                            f'{side} for images that have the size already')
-        if isinstance(model.net, GCFSR):
-            raise UserError(f'--size: GCFSR makes images of {model.net.out_size} pixels from one size, which sets its '
-                            f'scale; name it, such as --size {model.net.out_size // 8} for x8')
+        hint = family_of(model.net).export.size_hint(model.net)
+        if hint is not None:
+            raise UserError(f'--size: {hint}')
         return SIZES
-    if size < 1 or size % unshuffle(model.net):
-        raise UserError(f'--size: {size} is no multiple of {unshuffle(model.net)}, which this network needs'
+    if size < 1 or size % multiple_of(model.net):
+        raise UserError(f'--size: {size} is no multiple of {multiple_of(model.net)}, which this network needs'
                         if size > 0 else f'--size: expected a number of pixels, not {size}')
     return ((size, size),)
 

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn.functional import pixel_shuffle
 
 from sdakd_plugin.errors import UserError
-from sdakd_plugin.export.exportable import Exported, check, exportable, input_sizes, package, photograph, unshuffle
+from sdakd_plugin.export.exportable import Exported, check, exportable, input_sizes, multiple_of, package, photograph
 from sdakd_plugin.inference.model import Model
 
 Sizes = tuple[tuple[int, int], ...]
@@ -102,6 +102,6 @@ def _runner(ncnn: Any, param: Path, binary: Path) -> Callable[[Tensor], np.ndarr
 
 def _about(model: Model, half: bool, size: int | None) -> str:
     shape = f'{size}x{size} pixels' if size else 'any height and width'
-    if unshuffle(model.net) > 1 and not size:
-        shape += f' (multiples of {unshuffle(model.net)})'
+    if multiple_of(model.net) > 1 and not size:
+        shape += f' (multiples of {multiple_of(model.net)})'
     return f"blobs in0, out0: RGB, 0..1, {shape}; weights in {'float16' if half else 'float32'}"

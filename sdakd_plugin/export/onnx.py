@@ -19,7 +19,6 @@ import torch
 from torch import Tensor, nn
 from torch.fx.experimental.proxy_tensor import make_fx
 
-from sdakd_plugin.archs.gcfsr_arch import GCFSR
 from sdakd_plugin.errors import UserError
 from sdakd_plugin.export.exportable import (
     Exported,
@@ -27,10 +26,11 @@ from sdakd_plugin.export.exportable import (
     exportable,
     input_sizes,
     metadata,
+    multiple_of,
     package,
     photograph,
-    unshuffle,
 )
+from sdakd_plugin.families.registry import family_of
 from sdakd_plugin.inference.model import Model
 
 OPSET = 20  # ONNX Runtime from 1.17 on; the tracing exporter knows none above
@@ -48,7 +48,7 @@ def export(model: Model, half: bool = False, size: int | None = None) -> Exporte
     Raises:
         UserError: it cannot be exported, or gives something else in ONNX Runtime than in PyTorch.
     """
-    if half and isinstance(model.net, GCFSR):
+    if half and not family_of(model.net).export.onnx_half:
         raise UserError(f"--fp16: {model.identity.network['type']} exports to ONNX in float32 only: tracing it in half "
                         'precision takes a CPU more than five minutes; leave out --fp16')
     onnx, onnxruntime = package('onnx'), package('onnxruntime')
@@ -96,7 +96,7 @@ def _prepared(model: Model, lq: Tensor, half: bool) -> tuple[nn.Module, Tensor]:
     """
     net = exportable(deepcopy(model.net).to(_dtype(half))).eval()
     lq = lq.to(_dtype(half))
-    if not isinstance(model.net, GCFSR):
+    if not family_of(model.net).export.onnx_constants:
         return net, lq
     net(lq)  # the matrices of data/bicubic.py, which are made once, are then constants
     plain = {torch.ops.aten._unsafe_view.default: torch.ops.aten.view.default}  # matmul's; the exporter knows only view
@@ -109,6 +109,6 @@ def _dtype(half: bool) -> torch.dtype:
 
 def _about(model: Model, half: bool, size: int | None) -> str:
     shape = f'1 image of {size}x{size} pixels' if size else 'any batch, height and width'
-    if unshuffle(model.net) > 1 and not size:
-        shape += f' (multiples of {unshuffle(model.net)})'
+    if multiple_of(model.net) > 1 and not size:
+        shape += f' (multiples of {multiple_of(model.net)})'
     return f'input lq, output sr: {_dtype(half)}, RGB, 0..1, {shape}; opset {OPSET}'.replace('torch.', '')

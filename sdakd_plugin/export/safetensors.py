@@ -6,10 +6,10 @@ import safetensors.torch
 from torch import Tensor
 
 from sdakd_plugin import weights
-from sdakd_plugin.distillation.calling import super_resolve
 from sdakd_plugin.errors import UserError
 from sdakd_plugin.export.exportable import Exported, check, input_sizes, metadata
-from sdakd_plugin.export.widen import widen
+from sdakd_plugin.families.calling import super_resolve
+from sdakd_plugin.families.registry import family_of
 from sdakd_plugin.inference.model import Model
 from sdakd_plugin.utils.build import build_network
 
@@ -21,16 +21,19 @@ def export(model: Model, half: bool = False, size: int | None = None, spandrel: 
         model: the generator.
         half: store them in half precision; who loads them computes as he likes.
         size: must stay ``None``: tensors have no input.
-        spandrel: write an RRDBNet of less growth than spandrel knows as one that it loads (``widen``).
+        spandrel: write an RRDBNet of less growth than spandrel knows as one that it loads (``families.rrdbnet.widen``).
 
     Raises:
         UserError: a size is given, ``spandrel`` for another network, or a number is too large for half precision.
     """
     if size is not None:
         raise UserError('--size: weights alone have no input size; it is for onnx and ncnn')
-    if spandrel and model.identity.network['type'] != 'RRDBNet':
-        raise UserError(f"--spandrel: is for RRDBNet, not {model.identity.network['type']}")
-    state, network = widen(model.state, model.identity.network) if spandrel else (model.state, model.identity.network)
+    state, network = model.state, model.identity.network
+    if spandrel:
+        for_spandrel = family_of(model.net).export.for_spandrel
+        if for_spandrel is None:
+            raise UserError(f"--spandrel: is for RRDBNet, not {network['type']}")
+        state, network = for_spandrel(state, network)
     state = {key: (value.half() if half and value.is_floating_point() else value).contiguous()
              for key, value in state.items()}
     content = safetensors.torch.save(state, {'format': 'pt', **metadata(network, model.identity.scale)})

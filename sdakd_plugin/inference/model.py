@@ -15,7 +15,7 @@ from sdakd_plugin.utils.build import build_network
 @dataclass(frozen=True)
 class Model:
     """Attributes: name (the file's, or the known one), path, identity (options and scale), state (its tensors, on the
-    CPU), and net, in evaluation mode and without gradients; call it through ``distillation.calling``."""
+    CPU), and net, in evaluation mode and without gradients; call it through ``families.calling``."""
 
     name: str
     path: Path

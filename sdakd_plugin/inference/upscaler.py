@@ -11,8 +11,8 @@ import torch
 from realesrgan import RealESRGANer
 from torch import Tensor
 
-from sdakd_plugin.distillation.calling import ImageToImage
 from sdakd_plugin.errors import UserError
+from sdakd_plugin.families.calling import ImageToImage
 from sdakd_plugin.inference.model import Model
 from sdakd_plugin.utils import available_memory
 

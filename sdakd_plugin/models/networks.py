@@ -10,9 +10,9 @@ from basicsr.utils import get_root_logger
 from torch import nn
 
 from sdakd_plugin import weights
-from sdakd_plugin.distillation.calling import unwrap
 from sdakd_plugin.distillation.forward_pass import ForwardPass
 from sdakd_plugin.errors import UserError, nearest
+from sdakd_plugin.families.calling import unwrap
 from sdakd_plugin.options import Options
 from sdakd_plugin.slimming.slim import weights_from_teacher
 from sdakd_plugin.utils.build import build_network

@@ -17,7 +17,6 @@ from sdakd_plugin.data.degradation import make_degradation, makes_lq
 from sdakd_plugin.data.published import completed
 from sdakd_plugin.data.scales import ScaleDraw
 from sdakd_plugin.distillation.batch import TrainingBatch
-from sdakd_plugin.distillation.calling import unwrap
 from sdakd_plugin.distillation.exchange import Exchange, make_exchange
 from sdakd_plugin.distillation.forward_pass import ForwardPass
 from sdakd_plugin.distillation.iteration import train_iteration
@@ -25,6 +24,7 @@ from sdakd_plugin.distillation.stages import Schedule, Stage
 from sdakd_plugin.distillation.teacher import Teacher
 from sdakd_plugin.distillation.trainee import Trainee
 from sdakd_plugin.errors import UserError
+from sdakd_plugin.families.calling import unwrap
 from sdakd_plugin.models import training_state
 from sdakd_plugin.models.checkpoints import NETWORKS, STATES, Checkpoints
 from sdakd_plugin.models.learning_rate import check_periods, resumed

@@ -12,7 +12,6 @@ from sdakd_plugin.data.scales import check_out_size, check_scales
 from sdakd_plugin.distillation.balance import Balance
 from sdakd_plugin.distillation.blocks import name_layers
 from sdakd_plugin.distillation.build_loss import build_loss
-from sdakd_plugin.distillation.calling import largest_scale, super_resolve, unwrap
 from sdakd_plugin.distillation.discriminator import FeatureDTerm
 from sdakd_plugin.distillation.objective import Objective
 from sdakd_plugin.distillation.r1 import R1
@@ -23,6 +22,7 @@ from sdakd_plugin.distillation.terms import make_term
 from sdakd_plugin.distillation.trainee import Trainee
 from sdakd_plugin.distillation.updates import OptimizerSteps
 from sdakd_plugin.errors import UserError
+from sdakd_plugin.families.calling import largest_scale, super_resolve, unwrap
 from sdakd_plugin.models.networks import Networks
 from sdakd_plugin.options import Options
 from sdakd_plugin.utils.random_state import undisturbed_rng

@@ -16,8 +16,9 @@ import torch
 from torch import Tensor, nn
 
 from sdakd_plugin.errors import UserError
+from sdakd_plugin.families.registry import family_of, slimmable
+from sdakd_plugin.families.wiring import Wiring
 from sdakd_plugin.options import TeacherOptions
-from sdakd_plugin.slimming.wiring import FAMILIES, Wiring
 from sdakd_plugin.weights.frozen import load_frozen
 
 Sizes = dict[str, int]  # channels of each group
@@ -57,9 +58,9 @@ def arguments(net: nn.Module, block: Mapping[str, Any]) -> dict[str, Any]:
 
 def check_fit(student: Mapping[str, Any], teacher: Mapping[str, Any], role: str) -> None:
     """Raise a UserError unless the student is the teacher with fewer channels or blocks, or none fewer."""
-    if student['type'] not in FAMILIES:
+    if student['type'] not in slimmable():
         raise UserError(f"{role}: teacher: a {student['type']} cannot start from its teacher; these can: "
-                        + ', '.join(FAMILIES))
+                        + ', '.join(slimmable()))
     for key, value in student.items():
         limit = teacher.get(key)  # the type comes first, so the other arguments are the same
         reducible = key in REDUCIBLE
@@ -72,14 +73,16 @@ def slim(teacher: nn.Module, student: nn.Module, channels: Literal['even', 'l1']
     """Cut a student's weights out of its teacher's.
 
     Args:
-        teacher, student: networks of one of the ``FAMILIES``, the student with no more channels or blocks; neither is
-            changed.
+        teacher, student: networks of one family that is ``slimmable``, the student with no more channels or blocks;
+            neither is changed.
         channels: which to keep of each group: every so many, or those of the largest L1 norm.
 
     Returns:
         A state dict that the student loads strictly.
     """
-    wiring = FAMILIES[type(student).__name__].wire(student)
+    wire = family_of(student).wire
+    assert wire is not None  # check_fit refuses others
+    wiring = wire(student)
     state = in_terms_of(student, teacher)
     before, after = group_sizes(state, wiring), group_sizes(student.state_dict(), wiring)
     scores = importance(state, wiring, before)
@@ -98,7 +101,7 @@ def in_terms_of(student: nn.Module, teacher: nn.Module) -> dict[str, Tensor]:
     for its change, so that the channels that are kept do what they did.
     """
     bodies = [len(getattr(net, 'body', ())) for net in (teacher, student)]
-    step = FAMILIES[type(student).__name__].step
+    step = family_of(student).step
     blocks = spread(*(-(-length // step) for length in bodies))
     entry = [step * block + part for block in blocks for part in range(step)]
     origin = teacher.state_dict()

@@ -12,8 +12,8 @@ import torch
 from sdakd_plugin import weights
 from sdakd_plugin.data.cached_teacher_dataset import image_file, lq_file
 from sdakd_plugin.data.published import completed
-from sdakd_plugin.distillation.calling import largest_scale, super_resolve
 from sdakd_plugin.errors import UserError
+from sdakd_plugin.families.calling import largest_scale, super_resolve
 from sdakd_plugin.inference.model import Model
 from sdakd_plugin.inference.upscaler import Upscaler
 from sdakd_plugin.options import Options, parse

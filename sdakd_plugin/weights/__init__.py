@@ -1,8 +1,9 @@
 """Weights: found by file or known name, read safely, recognised, loaded with clear errors, written atomically."""
+from sdakd_plugin.families.identity import Identity
+from sdakd_plugin.families.registry import identify
 from sdakd_plugin.weights.fetch import cache_dir, load, resolve
 from sdakd_plugin.weights.files import atomic_save, load_state_dict
 from sdakd_plugin.weights.fit import load_into
-from sdakd_plugin.weights.identify import Identity, identify
 from sdakd_plugin.weights.known import KNOWN, KnownWeights
 from sdakd_plugin.weights.ncnn import convert, read_ncnn
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 from importlib.util import find_spec
 from pathlib import Path
 
+from sdakd_plugin.families.identity import Identity
 from sdakd_plugin.weights.fetch import WHEEL, cache_dir
-from sdakd_plugin.weights.identify import Identity
 from sdakd_plugin.weights.known import KNOWN, KnownWeights
 
 

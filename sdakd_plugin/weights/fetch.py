@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 
 from sdakd_plugin.errors import UserError
+from sdakd_plugin.families.registry import identify
 from sdakd_plugin.utils.download import download
 from sdakd_plugin.weights.files import atomic_save, load_state_dict, missing, temporary_name
-from sdakd_plugin.weights.identify import identify
 from sdakd_plugin.weights.known import KNOWN, KnownWeights
 from sdakd_plugin.weights.ncnn import convert
 

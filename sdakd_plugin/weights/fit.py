@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from sdakd_plugin.errors import UserError
-from sdakd_plugin.weights.identify import identify
+from sdakd_plugin.families.registry import identify
 
 
 def load_into(net: nn.Module, state: Mapping[str, Tensor], source: str | os.PathLike[str], role: str,

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from sdakd_plugin.weights.identify import Kind
+from sdakd_plugin.families.identity import Kind
 
 STUDENTS = Path(__file__).resolve().parents[1] / 'students'
 RELEASES = 'https://github.com/xinntao/Real-ESRGAN/releases/download'

@@ -26,7 +26,7 @@ class SteepLoss(nn.Module):
 
 def state(model):
     """Weights and statistics, without the number of batches."""
-    return {name: [value.clone() for value in getattr(model, name).state_dict().values() if value.is_floating_point()]
+    return {name: [value.clone() for value in getattr(model.trainee, name).state_dict().values() if value.is_floating_point()]
             for name in ('net_g', 'net_g_ema')}
 
 
@@ -233,10 +233,10 @@ def test_r1_that_is_not_finite_skips_the_discriminators_step_of_its_iteration_al
 
 def moving(model, iteration):
     """The networks that an iteration changes."""
-    before = {name: [parameter.detach().clone() for parameter in getattr(model, name).parameters()]
+    before = {name: [parameter.detach().clone() for parameter in getattr(model.trainee, name).parameters()]
               for name in ('net_g', 'net_d')}
     steps(model, iteration, iteration)
-    return {name for name, old in before.items() if not same(old, getattr(model, name).parameters())}
+    return {name for name, old in before.items() if not same(old, getattr(model.trainee, name).parameters())}
 
 
 # ----------------------------------------------------------------------------------------- states of other machines
@@ -257,13 +257,13 @@ def test_a_state_of_the_other_implementation(options, kind, fused):
     saved = copy.deepcopy(model.training_state(0, 5))
     resumed = build(after)
     for name in ('net_g', 'net_d'):
-        getattr(resumed, name).load_state_dict(getattr(model, name).state_dict())
+        getattr(resumed.trainee, name).load_state_dict(getattr(model.trainee, name).state_dict())
     resumed.resume_training(saved)
     assert [bool(group['fused']) for optimizer in resumed.optimizers for group in optimizer.param_groups] == [fused] * 2
     steps(model, 6, 6)
     steps(resumed, 6, 6)
     for name in ('net_g', 'net_d'):
-        for one, other in zip(getattr(model, name).parameters(), getattr(resumed, name).parameters(), strict=True):
+        for one, other in zip(getattr(model.trainee, name).parameters(), getattr(resumed.trainee, name).parameters(), strict=True):
             torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-6)
     spoil(resumed, 6)  # is skipped
 
@@ -271,8 +271,9 @@ def test_a_state_of_the_other_implementation(options, kind, fused):
 def test_what_is_fused_on_a_gpu(options):
     """Not SGD: its momentum would begin in mid-run where a connector does, on which torch's fused one fails."""
     model = build(options)
-    model.device = torch.device('cuda')  # only asked for
-    kinds = {kind: model.make_optimizer('optim_g', [model.net_g]).defaults.get('fused')
+    networks = model.students[0].networks
+    networks.device = torch.device('cuda')  # only asked for
+    kinds = {kind: networks.optimizer('optim_g', [model.net_g]).defaults.get('fused')
              for kind in ('Adam', 'AdamW', 'SGD')
              if not model.opt['train'].update(optim_g={'type': kind, 'lr': 1e-3})}
     assert kinds == {'Adam': True, 'AdamW': True, 'SGD': None}

@@ -15,11 +15,11 @@ from torchvision.models import vgg
 from sdakd_plugin import cli
 from sdakd_plugin.archs.gcfsr_arch import GCFSR
 from sdakd_plugin.data.sample_image_dataset import SampleImageDataset
-from sdakd_plugin.distillation.calling import super_resolve
 from sdakd_plugin.evaluation import cost, dataset_comparison, quality
 from sdakd_plugin.evaluation.challenge_score import challenge_score
 from sdakd_plugin.evaluation.folder_comparison import Comparison
 from sdakd_plugin.evaluation.picture import side_by_side
+from sdakd_plugin.families.calling import super_resolve
 from sdakd_plugin.inference.model import load_model
 from sdakd_plugin.metrics import dists_metric
 

@@ -9,7 +9,7 @@ import torch
 from basicsr.archs import build_network
 
 from sdakd_plugin import cli, weights
-from sdakd_plugin.distillation.calling import super_resolve
+from sdakd_plugin.families.calling import super_resolve
 from sdakd_plugin.inference.model import load_model
 
 RRDB = {'type': 'RRDBNet', 'num_in_ch': 3, 'num_out_ch': 3, 'num_feat': 8, 'num_block': 1, 'num_grow_ch': 4}
@@ -207,8 +207,8 @@ def test_a_file_that_does_not_agree_is_not_kept(tmp_path, monkeypatch, capsys):
     file = save(FAMILIES['compact'])
     model = load_model(file, 'test')
     model.net.body[0].bias.data += 0.1  # the program is traced from a network that is not the one it is checked with
-    from sdakd_plugin.export import export_onnx
-    monkeypatch.setattr(export_onnx, 'exportable', lambda net: model.net)
+    from sdakd_plugin.export import onnx
+    monkeypatch.setattr(onnx, 'exportable', lambda net: model.net)
     assert export(file, '--format', 'onnx') == 1
     assert 'nothing is written: the exported network differs' in capsys.readouterr().err
     assert [path.name for path in tmp_path.iterdir()] == ['net.pth']

@@ -9,6 +9,7 @@ from basicsr.models import build_model
 from basicsr.utils import options as basicsr_options
 from torch import distributed
 
+from sdakd_plugin.families.family import unwrap
 from sdakd_plugin.resume.training_state import load_resume_state
 
 BATCH = 4  # images, of all processes together
@@ -49,8 +50,7 @@ def snapshot(model):
     """Gradients and states of all networks and connectors that train, by name."""
     modules = dict(model.connectors)
     for member in model.trainees:
-        modules.update({f'{name}{member.suffix}': member.get_bare_model(getattr(member, name))
-                        for name in ('net_g', 'net_d', 'net_d_peer') if getattr(member, name) is not None})
+        modules.update({name: unwrap(nets['params']) for name, nets in member.networks.items()})
     found = {}
     for name, module in modules.items():
         found.update({f'{name}.{key}': tensor.clone() for key, tensor in module.state_dict().items()})

@@ -21,11 +21,11 @@ from sdakd_plugin.checks.option_file import read_yaml
 from sdakd_plugin.checks.run import check
 from sdakd_plugin.data.bicubic import resize
 from sdakd_plugin.data.scales import AtScale, ScaleDraw, at_scales, degrade
-from sdakd_plugin.distillation.calling import ImageToImage, score, super_resolve
 from sdakd_plugin.distillation.forward_pass import ForwardPass
 from sdakd_plugin.distillation.teacher import Teacher
 from sdakd_plugin.errors import UserError
-from sdakd_plugin.models.sdakd_model import SDAKDModel
+from sdakd_plugin.families.calling import ImageToImage, score, super_resolve
+from sdakd_plugin.models.student import check_objective
 from sdakd_plugin.options import TeacherOptions
 from sdakd_plugin.weights.frozen import load_frozen
 from tests.helpers.gcfsr import NET_D, NET_G, SIZE
@@ -134,13 +134,14 @@ class TestCalling:
         torch.manual_seed(0)
         model = build_model({**run, 'is_train': True, 'dist': False, 'rank': 0, 'val': None})
         seen = {}
-        for name, net in (('student', model.net_g), ('teacher', model.teacher.net_g), ('average', model.trainee.net_g_ema)):
+        average = model.trainee.net_g_ema
+        for name, net in (('student', model.net_g), ('teacher', model.teacher.net_g), ('average', average)):
             net.register_forward_pre_hook(lambda module, inputs, name=name: seen.update({name: inputs}))
         gt = torch.rand(4, 3, SIZE, SIZE)
         model.feed_data({'gt': gt})
         model.optimize_parameters(3)  # with features
-        model.generate(model.trainee.net_g_ema)
-        scales = model.lq_scale.tolist()
+        super_resolve(average, model.batch.lq, model.batch.lq_scale)
+        scales = model.batch.lq_scale.tolist()
         assert set(scales) == {2, 4}
         for x, condition in seen.values():
             assert torch.equal(condition, torch.tensor(scales)[:, None] / 4)
@@ -149,9 +150,9 @@ class TestCalling:
 
         seen.clear()
         view = at_scales(build_dataset({**run['datasets']['val'], 'phase': 'val'}), run['scales'])[0]
-        model.validating = True
-        model.feed_data(next(iter(torch.utils.data.DataLoader(view))))
-        model.test()
+        validation = model.stage_validation.validations[0]
+        validation.feed_data(next(iter(torch.utils.data.DataLoader(view))))
+        validation.test()
         x, condition = seen['average']
         assert torch.equal(x[0], degrade(view[0]['gt'], 2) * 2 - 1) and condition.tolist() == [[0.5]]
 
@@ -181,7 +182,7 @@ class TestCalling:
         torch.manual_seed(3)
         model.feed_data({'gt': torch.rand(8, 3, SIZE, SIZE)})
         for member in model.trainees:
-            member.sample()
+            member.sample(model.batch)
         assert seen[0] == seen[1] and [0.5] in seen[0] and [1.0] in seen[0]
 
     def test_noise_is_drawn_while_training_and_stored_else(self):
@@ -387,10 +388,10 @@ class TestBadInput:
     def test_range_norm(self, run, monkeypatch):
         """Without a VGG at hand: any loss that has the option."""
         built = build_model({**run, 'is_train': True, 'dist': False, 'rank': 0, 'val': None})
-        loss = built.terms['pixel'].loss
-        loss.range_norm = True
+        objective = built.trainee.objective
+        objective.terms['pixel'].loss.range_norm = True
         with pytest.raises(UserError, match=r'pixel_opt\.range_norm: is for images of'):
-            SDAKDModel.init_terms(built, {'pixel': loss})
+            check_objective(objective, built.options, built.net_g, averaged=True)
 
     def test_an_image_that_is_too_small(self, run, faces):
         Image.new('RGB', (100, 63)).save(faces / 'small.png')

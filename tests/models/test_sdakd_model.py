@@ -75,7 +75,8 @@ def test_the_discriminator_is_still_until_a_stage_trains_it(options):
     model = build(options)
     start = copy.deepcopy(model.trainee.net_d.state_dict())
     steps(model, 1, 4)
-    assert all(torch.equal(a, b) for a, b in zip(start.values(), model.trainee.net_d.state_dict().values(), strict=True))
+    now = model.trainee.net_d.state_dict()
+    assert all(torch.equal(a, b) for a, b in zip(start.values(), now.values(), strict=True))
     steps(model, 5, 5)
     assert not torch.equal(start['conv0.weight'], model.trainee.net_d.state_dict()['conv0.weight'])
 
@@ -137,7 +138,7 @@ def test_a_stage_may_have_its_own_learning_rate_on_the_schedulers_decay(options)
     rates = []
     for iteration in range(1, 7):
         steps(model, iteration, iteration)
-        rates.append((model.trainee.optimizer_g.param_groups[0]['lr'], model.trainee.d_optimizers[0].param_groups[0]['lr']))
+        rates.append(tuple(optimizer.param_groups[0]['lr'] for optimizer in model.optimizers))
     g, d = zip(*rates, strict=True)
     assert g == pytest.approx((1e-3, 1e-3, 1e-2, 5e-3, 5e-4, 5e-4))  # the scheduler's step 3 is iteration 4
     assert d == pytest.approx((1e-3, 1e-3, 1e-3, 5e-4, 5e-4, 5e-4))
@@ -156,7 +157,7 @@ def test_the_averaged_student_follows_batchnorms_statistics(options):
     model = build(options)
     model.net_g.register_buffer('count', torch.tensor(7))
     model.trainee.net_g_ema.register_buffer('count', torch.tensor(0))
-    model.model_ema(0.5)
+    model.trainee.update_average()
     assert model.trainee.net_g_ema.count == 7
 
 
@@ -168,7 +169,8 @@ def test_checkpoints_are_ordinary_and_hold_only_the_student(options, tmp_path):
     net_g = torch.load(tmp_path / 'net_g_6.pth', weights_only=True)
     assert set(net_g) == {'params', 'params_ema'}
     assert list(net_g['params']) == list(model.net_g.state_dict())
-    assert list(torch.load(tmp_path / 'net_d_6.pth', weights_only=True)['params']) == list(model.trainee.net_d.state_dict())
+    net_d = torch.load(tmp_path / 'net_d_6.pth', weights_only=True)
+    assert list(net_d['params']) == list(model.trainee.net_d.state_dict())
     assert torch.load(tmp_path / '6.state', weights_only=True)['iter'] == 6
     assert {file.name for file in tmp_path.iterdir()} == {'net_g_6.pth', 'net_d_6.pth', '6.state'}
 

@@ -192,7 +192,7 @@ def test_any_module_can_be_the_first_that_a_program_imports():
 import os, pkgutil, sys, sdakd_plugin
 import cv2, lpips, pydantic, scipy.special, skimage, torch, torchvision.models  # not anew in each process
 names = [module.name for module in pkgutil.iter_modules(sdakd_plugin.__path__) if module.ispkg]
-for name in [*names, 'checks.run', 'resume.training_state', 'losses.lpips_loss', 'distillation.calling']:
+for name in [*names, 'checks.run', 'resume.training_state', 'losses.lpips_loss', 'families.calling', 'families.gcfsr']:
     child = os.fork()
     if not child:
         __import__('sdakd_plugin.' + name)

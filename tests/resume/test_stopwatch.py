@@ -7,7 +7,7 @@ import torch
 from basicsr.models.sr_model import SRModel
 
 from sdakd_plugin.models import stage_validation
-from sdakd_plugin.resume import run_position, stopwatch
+from sdakd_plugin.resume import stopwatch
 from sdakd_plugin.resume.stopwatch import Stopwatch
 from tests.helpers.training import build, steps
 
@@ -74,12 +74,11 @@ def test_a_run_of_which_nobody_knows_how_long_it_took(clock, tmp_path, content):
 
 
 def test_validations_tell_the_seconds_of_training_without_their_own(options, tmp_path, monkeypatch):
-    monkeypatch.setattr(run_position.current, 'stopwatch', Stopwatch())
     options['datasets']['val'].update(phase='val', scale=4)
     model = build(options)
     model.opt['path']['experiments_root'] = str(tmp_path)
     model.opt['val'] = options['val']
-    model.metric_results = {'psnr': 20.0}
+    model.stage_validation.validations[0].metric_results = {'psnr': 20.0}
     monkeypatch.setattr(SRModel, 'nondist_validation', lambda *arguments: time.sleep(0.3))
     begun = time.perf_counter()
     for iteration in (1, 2):

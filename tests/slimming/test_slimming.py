@@ -8,11 +8,11 @@ from basicsr.models import build_model
 from basicsr.utils import check_resume
 from torch import nn
 
-from sdakd_plugin.distillation.calling import super_resolve
 from sdakd_plugin.errors import UserError
+from sdakd_plugin.families.calling import super_resolve
+from sdakd_plugin.families.registry import slimmable
 from sdakd_plugin.options import TeacherOptions, parse
 from sdakd_plugin.slimming.slim import slim, spread, weights_from_teacher
-from sdakd_plugin.slimming.wiring import FAMILIES
 from tests.helpers.networks import STUDENT, UNET
 
 RRDB = {'type': 'RRDBNet', 'num_in_ch': 3, 'num_out_ch': 3, 'num_feat': 16, 'num_block': 2, 'num_grow_ch': 8}
@@ -52,7 +52,7 @@ def run(net):
 
 
 def test_every_family_is_tested():
-    assert {network['type'] for network in TEACHERS.values()} == set(FAMILIES)
+    assert {network['type'] for network in TEACHERS.values()} == set(slimmable())
 
 
 @each_family
@@ -210,8 +210,9 @@ def test_a_run_starts_from_the_teacher_and_trains(options, photos, small_teacher
 def test_members_of_a_cohort_start_from_the_teacher_each_on_its_own(options):
     options.update(model_type='MutualSRGANModel', network_d=dict(UNET), cohort=[
         {'name': 'a', 'manual_seed': 1, 'pretrain_network_g': 'teacher'}, {'name': 'b', 'manual_seed': 2}])
-    first, second = build_model(model_options(options)).trainees
-    expected = slim(first.teacher.net_g, first.net_g)
+    model = build_model(model_options(options))
+    first, second = model.trainees
+    expected = slim(model.teacher.net_g, first.net_g)
     for member, same in ((first, True), (second, False)):
         for net in (member.net_g, member.net_g_ema):
             assert torch.equal(net.conv_last.weight, expected['conv_last.weight']) == same

@@ -1,0 +1,6 @@
+"""What is known of each family of networks, one file a family: how to recognise, slim, call, tap and export it.
+
+``family.py`` says what a family may state, ``registry.py`` lists the families and finds that of a network or a state
+dict, and ``calling.py`` calls any network.
+"""
+import basicsr  # noqa: F401 - first: it imports all of the plugin, in an order that works

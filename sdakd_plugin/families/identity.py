@@ -1,0 +1,22 @@
+"""Which network some weights belong to."""
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+Kind = Literal['generator', 'discriminator']
+
+USUAL = {'num_in_ch': 3, 'num_out_ch': 3, 'scale': 4, 'upscale': 4, 'num_style_feat': 512}  # not worth showing
+
+
+@dataclass(frozen=True)
+class Identity:
+    """A network's options as in a BasicSR option file, with the upscaling factor of a generator."""
+
+    kind: Kind
+    network: dict[str, Any]
+    scale: int | None = None
+
+    def __str__(self) -> str:
+        shown = [f'{key}={value}' for key, value in self.network.items() if key != 'type' and USUAL.get(key) != value]
+        return f"{self.network['type']}({', '.join(shown)})"

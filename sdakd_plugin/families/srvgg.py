@@ -1,0 +1,38 @@
+"""SRVGGNetCompact, Real-ESRGAN's compact generator, which adds its enlarged input to its output."""
+from __future__ import annotations
+
+from math import isqrt
+from typing import Any
+
+from sdakd_plugin.families.family import Family
+from sdakd_plugin.families.identity import Identity
+from sdakd_plugin.families.shapes import Shapes, conv
+from sdakd_plugin.families.wiring import Layer, Wiring, chain
+
+
+def recognise(shapes: Shapes) -> tuple[Identity, Shapes]:
+    """Input and output have the same channels. Without PReLU, ReLU is assumed, though it may be LeakyReLU."""
+    num_feat, num_in_ch = shapes['body.0.weight'][:2]
+    act_type = 'prelu' if len(shapes.get('body.1.weight', ())) == 1 else 'relu'
+    num_conv = sum(len(shape) == 4 for shape in shapes.values()) - 2
+    last = 2 * num_conv + 2
+    upscale = isqrt(shapes[f'body.{last}.weight'][0] // num_in_ch)
+    expected = conv('body.0', num_feat, num_in_ch) | conv(f'body.{last}', num_in_ch * upscale**2, num_feat)
+    for index in range(2, last, 2):
+        expected |= conv(f'body.{index}', num_feat, num_feat)
+    if act_type == 'prelu':
+        expected |= {f'body.{index}.weight': (num_feat,) for index in range(1, last, 2)}
+    return Identity('generator', {
+        'type': 'SRVGGNetCompact', 'num_in_ch': num_in_ch, 'num_out_ch': num_in_ch, 'num_feat': num_feat,
+        'num_conv': num_conv, 'upscale': upscale, 'act_type': act_type}, upscale), expected
+
+
+def wire(net: Any) -> Wiring:
+    """Convolutions in a row, an activation after each but the last."""
+    convs = [f'body.{index}' for index in range(0, len(net.body), 2)]
+    slopes = {f'body.{2 * index + 1}': Layer(conv) for index, conv in enumerate(convs[:-1])}
+    return chain('lq', *convs) | slopes
+
+
+# A block is a convolution with its activation, and is named after the activation.
+FAMILY = Family(names=('SRVGGNetCompact',), recognise=recognise, wire=wire, step=2)
