@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from functools import reduce
 from types import UnionType
 from typing import Annotated, Any, Literal, NamedTuple, Union, get_args, get_origin, get_type_hints
 
@@ -40,18 +41,13 @@ class Option(NamedTuple):
     meaning: str
 
 
-def _annotated(hint: Any, metadata: list[Any]) -> Any:
-    """``Annotated[hint, *metadata]``, which Python 3.10 cannot write."""
-    return Annotated[(hint, *metadata)] if metadata else hint
-
-
 def options_of(block: type) -> list[Option]:
     """The keys of a block: a model of pydantic, or a ``TypedDict``, in which every key may be left out."""
     if is_typeddict(block):
         hints = get_type_hints(block, include_extras=True)
         return [Option(name, hint, False, None, '') for name, hint in hints.items()]
-    return [Option(name, _annotated(field.annotation, field.metadata), field.is_required(), field.default,
-                   field.description or '')
+    return [Option(name, reduce(lambda hint, each: Annotated[hint, each], field.metadata, field.annotation),
+                   field.is_required(), field.default, field.description or '')
             for name, field in block.model_fields.items()]  # type: ignore[attr-defined]
 
 

@@ -26,8 +26,9 @@ class SteepLoss(nn.Module):
 
 def state(model):
     """Weights and statistics, without the number of batches."""
-    return {name: [value.clone() for value in getattr(model.trainee, name).state_dict().values() if value.is_floating_point()]
-            for name in ('net_g', 'net_g_ema')}
+    nets = {'net_g': model.net_g, 'net_g_ema': model.trainee.net_g_ema}
+    return {name: [value.clone() for value in net.state_dict().values() if value.is_floating_point()]
+            for name, net in nets.items()}
 
 
 def moments(optimizer):
@@ -120,7 +121,7 @@ def test_the_count_survives_a_resume(options):
     options['train']['nonfinite_limit'] = 2
     model, resumed = build(options), build(options)
     spoil(model, 1)
-    resumed.load_process_state(model.process_state(), True)
+    resumed.trainee.load_state(model.trainee.state(), resumed.device)
     with pytest.raises(SystemExit):
         spoil(resumed, 2)
 
@@ -225,10 +226,10 @@ def test_r1_that_is_not_finite_skips_the_discriminators_step_of_its_iteration_al
                                 'limit is 20).']
     assert moving(model, 5) == moving(model, 6) == {'net_g', 'net_d'}
     resumed = build(regularised)
-    resumed.load_process_state(model.process_state(), True)
-    assert not resumed.r1.last[0].isfinite()  # that is what it was
+    resumed.trainee.load_state(model.trainee.state(), resumed.device)
+    assert not resumed.trainee.r1.last[0].isfinite()  # that is what it was
     assert moving(resumed, 7) == moving(resumed, 8) == {'net_g', 'net_d'}
-    assert resumed.r1.last[0].isfinite() and len(warnings(logged)) == 1
+    assert resumed.trainee.r1.last[0].isfinite() and len(warnings(logged)) == 1
 
 
 def moving(model, iteration):
@@ -263,7 +264,8 @@ def test_a_state_of_the_other_implementation(options, kind, fused):
     steps(model, 6, 6)
     steps(resumed, 6, 6)
     for name in ('net_g', 'net_d'):
-        for one, other in zip(getattr(model.trainee, name).parameters(), getattr(resumed.trainee, name).parameters(), strict=True):
+        nets = (getattr(each.trainee, name) for each in (model, resumed))
+        for one, other in zip(*(net.parameters() for net in nets), strict=True):
             torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-6)
     spoil(resumed, 6)  # is skipped
 

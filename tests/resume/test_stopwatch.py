@@ -115,4 +115,4 @@ def test_an_old_file_of_validations_is_read(options, tmp_path):
     model = build(options)
     model.opt['val'] = options['val']
     model.stage_validation.resume(4)
-    assert model.best_metric_results['val']['psnr']['val'] == 30.0
+    assert model.stage_validation.validations[0].best_metric_results['val']['psnr']['val'] == 30.0
