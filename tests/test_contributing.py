@@ -19,7 +19,7 @@ EXCERPTS = re.findall(r'```python\n *# (\S+)\n(.+?)```', TEXT, re.DOTALL)
 @pytest.mark.parametrize('path', PATHS)
 def test_every_path_exists(path):
     """A bare file name may be in any folder."""
-    assert (ROOT / path).exists() or '/' not in path and any(ROOT.rglob(path))
+    assert (ROOT / path).exists() or ('/' not in path and any(ROOT.rglob(path)))
 
 
 def test_the_paths_are_found():
