@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from functools import reduce
 from types import UnionType
 from typing import Annotated, Any, Literal, NamedTuple, Union, get_args, get_origin, get_type_hints
 
@@ -18,8 +17,8 @@ from sdakd_plugin.options import Options
 
 INTRODUCTION = """# Option reference
 
-Every key that the plugin checks, with type and default. [options.md](options.md) explains how to use them. This page
-is written by `docs/make_options.py` from `sdakd_plugin/options.py`.
+Every key that the plugin checks, with type and default. [options.md](options.md) explains how to use them. This
+page is written by `docs/make_options.py` from `sdakd_plugin/options.py`.
 
 - A key without a default and without "required" may be left out.
 - A key without a meaning is BasicSR's and means what it means there. `is_train`, `dist`, `rank`, `world_size`,
@@ -36,6 +35,7 @@ class Option(NamedTuple):
 
     name: str
     annotation: Any
+    limits: tuple[Any, ...]
     required: bool
     default: Any
     meaning: str
@@ -45,9 +45,9 @@ def options_of(block: type) -> list[Option]:
     """The keys of a block: a model of pydantic, or a ``TypedDict``, in which every key may be left out."""
     if is_typeddict(block):
         hints = get_type_hints(block, include_extras=True)
-        return [Option(name, hint, False, None, '') for name, hint in hints.items()]
-    return [Option(name, reduce(lambda hint, each: Annotated[hint, each], field.metadata, field.annotation),
-                   field.is_required(), field.default, field.description or '')
+        return [Option(name, hint, (), False, None, '') for name, hint in hints.items()]
+    return [Option(name, field.annotation, tuple(field.metadata), field.is_required(), field.default,
+                   field.description or '')
             for name, field in block.model_fields.items()]  # type: ignore[attr-defined]
 
 
@@ -107,8 +107,9 @@ def table(block: type) -> str:
     lines = ['| option | type | default | meaning |', '|---|---|---|---|']
     for option in options_of(block):
         empty = option.default is None or isinstance(option.default, BaseModel)
+        value = ' '.join([kind(option.annotation), *bounds(option.limits)])
         default = 'required' if option.required else '' if empty else f'`{as_yaml(option.default)}`'
-        lines.append(f'| `{option.name}` | {kind(option.annotation)} | {default} | {option.meaning} |')
+        lines.append(f'| `{option.name}` | {value} | {default} | {option.meaning} |')
     return '\n'.join(lines)
 
 

@@ -53,16 +53,16 @@ class StageOptions(Block):
     """One stage of ``train.stages``."""
 
     name: str = Field(min_length=1, description='Name of the stage in the log.')
-    iters: PositiveInt = Field(description='Iterations of the stage; together the stages make train.total_iter.')
+    iters: PositiveInt = Field(description='Iterations of the stage; the sum over all stages must be train.total_iter.')
     losses: list[str] = Field(
-        min_length=1, description='Active terms, each named as its block of train without the ending _opt.')
+        min_length=1, description='Active losses: names of blocks of train, without the ending _opt.')
     lr_g: PositiveFloat | None = Field(
-        default=None, description="Generator's learning rate in this stage; the scheduler's decay still applies.")
+        default=None, description="Learning rate of the generator in this stage; the scheduler's decay still applies.")
     lr_d: PositiveFloat | None = Field(default=None, description='The same for the discriminator.')
     train_d: bool = Field(
-        default=False, description='Train the discriminator although the generator does not use it yet (warm-up).')
+        default=False, description='Train the discriminator although no loss of the generator uses it (warm-up).')
     optimizer: Literal['keep', 'reset'] = Field(
-        default='keep', description="Keep the optimizers' moments when the stage begins, or start them anew.")
+        default='keep', description="Keep or reset the optimizers' moments at the start of the stage.")
 
     _whole = field_validator('iters', mode='before')(whole)
 
@@ -87,19 +87,20 @@ class TeacherOptions(Block):
     """The frozen networks. None of their keys is one that BasicSR's resume or folder-making touches."""
 
     network_g: dict[str, Any] | None = Field(
-        default=None, description='The generator; read off the weights where it is left out.')
+        default=None, description='The generator; by default inferred from the weights.')
     pretrain_network_g: str = Field(
-        description="The generator's weights: a file, a known name, or 'untrained', to try things out.")
-    param_key_g: str | None = Field(default=None, description='Key in that file; found by itself where left out.')
-    network_d: dict[str, Any] | None = Field(default=None, description='A discriminator, for the term feature_d.')
-    pretrain_network_d: str | None = Field(default=None, description="The discriminator's weights: file or known name.")
-    param_key_d: str | None = Field(default=None, description='Key in that file; found by itself where left out.')
+        description="Weights of the generator: a file, a known name, or 'untrained' for random weights.")
+    param_key_g: str | None = Field(default=None, description='Key in that file; by default found automatically.')
+    network_d: dict[str, Any] | None = Field(default=None, description='A discriminator, for the loss feature_d.')
+    pretrain_network_d: str | None = Field(
+        default=None, description="Weights of the discriminator: a file or a known name.")
+    param_key_d: str | None = Field(default=None, description='Key in that file; by default found automatically.')
     cache: str | None = Field(
-        default=None, description='A folder for the images of network_g, made by `sdakd cache`: for fixed pairs of LQ '
-                                  'and GT, and read instead of running network_g.')
+        default=None, description='Folder of the images of network_g for fixed pairs of LQ and GT. They are read '
+                                  'instead of running network_g; missing ones are computed before training.')
     channels: Literal['even', 'l1'] = Field(
-        default='even', description='Which channels a student keeps that starts from its teacher '
-                                    '(path.pretrain_network_g: teacher): every so many, or those of the largest L1 '
+        default='even', description='Channels of the teacher that initialise the student '
+                                    '(path.pretrain_network_g: teacher): evenly spaced, or those with the largest L1 '
                                     'norm.')
 
 
@@ -110,8 +111,8 @@ class MemberOptions(Block):
     manual_seed: int = Field(description="Seed of the member's initial weights.")
     network_g: dict[str, Any] | None = Field(default=None, description='Its generator.')
     network_d: dict[str, Any] | None = Field(default=None, description='Its discriminator.')
-    pretrain_network_g: str | None = Field(default=None, description="Its generator's first weights.")
-    pretrain_network_d: str | None = Field(default=None, description="Its discriminator's first weights.")
+    pretrain_network_g: str | None = Field(default=None, description="Initial weights of its generator.")
+    pretrain_network_d: str | None = Field(default=None, description="Initial weights of its discriminator.")
 
 
 class AmpOptions(Block):
@@ -126,12 +127,12 @@ class AblateOptions(Block):
     """The block ``ablate``: what ``sdakd ablate`` compares. Training reads nothing of it."""
 
     arms: dict[str, dict[str, Any]] = Field(
-        default={}, description='Arms besides the built-in ones, by name. Each is a block of options to '
-                                'change, such as `network_d.width: 0.25`; with `from` it begins as a built-in arm, and '
-                                '`without` lists losses to leave out.')
+        default={}, description='Arms in addition to the built-in ones, by name. Each is a block of options '
+                                'to change, such as `network_d.width: 0.25`. `from` names a built-in arm to start '
+                                'from, and `without` lists losses to remove.')
     seeds: PositiveInt = Field(default=3, description='Runs of each arm; the seeds count up from manual_seed.')
-    control: str | None = Field(default=None, description='The arm that the others are compared with; left out: the '
-                                                          'first of the built-in ones.')
+    control: str | None = Field(default=None, description='The arm that the others are compared with; by default '
+                                                          'the first built-in one.')
 
 
 class TrainOptions(BaseModel):
@@ -139,42 +140,42 @@ class TrainOptions(BaseModel):
 
     model_config = ConfigDict(extra='allow', **STRICT)
 
-    total_iter: PositiveInt = Field(le=MOST_ITERATIONS, description='Iterations in all.')
+    total_iter: PositiveInt = Field(le=MOST_ITERATIONS, description='Total number of iterations.')
     warmup_iter: int = Field(default=-1, description='Iterations over which the learning rate rises; -1 for none.')
     ema_decay: float = Field(default=0, ge=0, lt=1, description="Decay of the generator's moving average; 0 for none.")
     net_d_iters: PositiveInt = Field(
-        default=1, description='Where a discriminator trains, the generator steps once in so many iterations.')
+        default=1, description='While a discriminator trains, the generator is updated every net_d_iters iterations.')
     net_d_init_iters: int = Field(
-        default=0, ge=0, description='Iterations in which the discriminator trains alone, counted from the first stage '
+        default=0, ge=0, description='Iterations in which only the discriminator trains, counted from the first stage '
                                      'that trains it.')
     d_first: bool = Field(
-        default=False, description='Step the discriminator before the generator, which then runs a second time.')
+        default=False, description='Update the discriminator before the generator, which then runs a second time.')
     r1_reg_weight: float = Field(
         default=0, ge=0, description="Weight of the discriminator's R1 regularisation; 0 for none.")
     net_d_reg_every: PositiveInt | None = Field(
-        default=None, description="Iterations from one R1 regularisation to the next. As in StyleGAN2 it sets the "
-                                  "betas of optim_d, where they are left out, to 0 and 0.99^(n / (n + 1)).")
+        default=None, description="Number n of iterations between R1 regularisations. As in StyleGAN2, it also sets "
+                                  "the default betas of optim_d to 0 and 0.99^(n / (n + 1)).")
     net_g_reg_every: PositiveInt | None = Field(
-        default=None, description='Sets the betas of optim_g, where they are left out, likewise.')
+        default=None, description='Sets the default betas of optim_g in the same way.')
     optim_g: dict[str, Any] = Field(description="The generator's optimizer, with its type.")
     optim_d: dict[str, Any] | None = Field(default=None, description="The discriminator's optimizer, with its type.")
     scheduler: dict[str, Any] = Field(description='The learning-rate schedule, with its type.')
     reseed: bool = Field(
-        default=False, description='Set the random numbers to manual_seed once more when the networks are built, so '
+        default=False, description='Seed the random numbers with manual_seed again after the networks are built, so '
                                    'that runs with other discriminators or losses train on the same images.')
     nonfinite_limit: PositiveInt = Field(
-        default=20, description='A step whose loss or gradient is not finite is skipped; training stops after so many '
-                                'iterations in a row that had one.')
+        default=20, description='A step whose loss or gradient is not finite is skipped; training stops after this '
+                                'many iterations in a row with such a step.')
     collapse_after: int = Field(
-        default=2000, ge=0, description='Warn once if the discriminator has won, or lost, for so many iterations in a '
-                                        'row; 0 for never.')
-    amp: AmpOptions | None = Field(default=None, description='Mixed precision; left out: float32 everywhere.')
+        default=2000, ge=0, description='Warn once if the discriminator has won, or lost, for this many iterations in '
+                                        'a row; 0 for never.')
+    amp: AmpOptions | None = Field(default=None, description='Mixed precision; by default everything is float32.')
     channels_last: bool = Field(
-        default=False, description='Keep images in memory with the channels last: faster convolutions, other rounding.')
+        default=False, description='Use the memory format channels_last: faster convolutions, different rounding.')
     mutual_images: Literal['real', 'fake', 'both'] = Field(
-        default='both', description='Images on which the discriminators of the term mutual compare their scores.')
+        default='both', description='Images on which the discriminators compare their scores in the loss mutual.')
     stages: list[StageOptions] | None = Field(
-        default=None, min_length=1, description='The stages in their order; left out: one stage with every loss.')
+        default=None, min_length=1, description='The stages in order; by default one stage with every loss.')
 
     _whole = field_validator('total_iter', mode='before')(whole)
 
@@ -211,9 +212,9 @@ class LoggerOptions(BaseModel):
     use_tb_logger: bool = False
     wandb: dict[str, Any] | None = None
     keep_last: PositiveInt | None = Field(
-        default=None, description='Keep the checkpoints of so many last saves and remove older ones; left out: all.')
+        default=None, description='Number of latest checkpoints to keep; by default all are kept.')
     keep_best: PositiveInt = Field(
-        default=1, description='Where keep_last removes checkpoints: keep as many of the best by each metric, too.')
+        default=1, description='With keep_last, the number of best checkpoints by each metric to keep in addition.')
 
 
 class DatasetOptions(TypedDict, total=False):
@@ -272,15 +273,15 @@ class Options(Block):
     model_type: str
     scale: PositiveInt = Field(default=1, description='Factor between LQ and GT.')
     scales: list[PositiveInt] | None = Field(
-        default=None, min_length=1, description='For GCFSR and data sets without LQ: the scales of which each image '
-                                                'draws one, as often as it is listed; validation runs at each.')
+        default=None, min_length=1, description='For GCFSR and data sets without LQ: each image draws one of these '
+                                                'scales, as often as it is listed; validation runs at each.')
     num_gpu: NonNegativeInt | Literal['auto']
     manual_seed: int | None = Field(default=None, ge=0, lt=2**32 - MOST_WORKERS * 2**10)  # NumPy's, and the workers'
     datasets: dict[str, DatasetOptions] = Field(min_length=1)
     network_g: dict[str, Any]
     network_d: dict[str, Any] | None = None
     network_d_peer: dict[str, Any] | None = Field(
-        default=None, description='A second trainable discriminator, for the term mutual.')
+        default=None, description='A second trainable discriminator, for the loss mutual.')
     cohort: list[MemberOptions] | None = Field(
         default=None, min_length=2, description='The members of MutualSRGANModel.')
     teacher: TeacherOptions | None = Field(default=None, description='The frozen networks to distil from.')
@@ -288,13 +289,13 @@ class Options(Block):
     train: TrainOptions | None = None
     val: ValOptions | None = None
     logger: LoggerOptions = LoggerOptions()
-    ablate: AblateOptions | None = Field(default=None, description='Arms for `sdakd ablate`; not for training.')
+    ablate: AblateOptions | None = Field(default=None, description='Options of `sdakd ablate`; not used in training.')
     dist_params: dict[str, Any] | None = None
     find_unused_parameters: bool = False
 
     # Real-ESRGAN's on-the-fly degradation; the meaning of each is BasicSR's
     high_order_degradation: bool | None = Field(
-        default=None, description='Make LQ from GT on the fly; left out: where the data set brings blur kernels.')
+        default=None, description='Make LQ from GT on the fly; by default if the data set provides blur kernels.')
     gt_size: PositiveInt | None = None
     queue_size: PositiveInt = 180
     l1_gt_usm: bool = False

@@ -15,7 +15,7 @@ PACKAGES = dict(re.findall(r'^\| `(sdakd_plugin\.\w+)` \| (.+) \|$', TEXT, re.MU
 def test_the_example_takes_one_training_step(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     example, = re.findall(r'```python\n(.+?)```', TEXT, re.DOTALL)
-    names: dict = {}
+    names = {}
     exec(compile(example, 'docs/library.md', 'exec'), names)
     assert torch.isfinite(names['loss']) and names['sr'].shape == names['target'].sr.shape == names['gt'].shape
     assert all(weight.grad is not None for weight in names['student'].parameters())
