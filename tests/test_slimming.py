@@ -8,11 +8,13 @@ from basicsr.models import build_model
 from basicsr.utils import check_resume
 from torch import nn
 
+from sdakd_plugin import weights
 from sdakd_plugin.distillation.calling import super_resolve
 from sdakd_plugin.errors import UserError
 from sdakd_plugin.options import TeacherOptions, parse
 from sdakd_plugin.slimming.slim import slim, spread, weights_from_teacher
 from sdakd_plugin.slimming.wiring import FAMILIES
+from sdakd_plugin.weights.frozen import load_frozen
 from tests.conftest import STUDENT, UNET
 
 RRDB = {'type': 'RRDBNet', 'num_in_ch': 3, 'num_out_ch': 3, 'num_feat': 16, 'num_block': 2, 'num_grow_ch': 8}
@@ -239,6 +241,18 @@ def test_the_teachers_weights_may_tell_its_architecture(options):
     del options['teacher']['network_g']
     model = build_model(model_options(options, pretrain_network_g='teacher'))
     assert torch.equal(model.net_g.conv_last.bias, model.teacher.net_g.conv_last.bias)
+
+
+def test_a_teachers_weights_are_identified_once(options, monkeypatch):
+    del options['teacher']['network_g']
+    calls = []
+    identify = weights.identify
+    monkeypatch.setattr(weights, 'identify', lambda state: calls.append(identify(state)) or calls[-1])
+    student = build_network(STUDENT)
+    weights_from_teacher(student, STUDENT, parse(options).teacher, 'path.pretrain_network_g')
+    teacher = parse(options).teacher
+    assert len(calls) == 1
+    assert load_frozen(None, teacher.pretrain_network_g, None, 'g').network == calls[0].network
 
 
 def test_a_resumed_run_goes_on_from_its_own_weights(options, tmp_path):

@@ -77,7 +77,7 @@ def all_arms(opt: Mapping[str, Any], options: AblateOptions | None,
     arms = built_in(base)
     for name, changes in [*(options.arms if options else {}).items(), *more]:
         if not re.fullmatch(r'[A-Za-z0-9_-]{1,60}', name):
-            raise UserError(f"ablate.arms: '{name}' is no name for an arm; use letters, digits, _ and -")
+            raise UserError(f"ablate.arms: '{name}' is not a valid name of an arm; use letters, digits, _ and -")
         if name in arms:
             raise UserError(f"ablate.arms: '{name}' is the name of another arm, {', '.join(arms)}; choose a new one")
         arms[name] = user_arm(base, name, plain(changes))

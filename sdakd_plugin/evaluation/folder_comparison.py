@@ -147,7 +147,7 @@ def metrics(crop_border: int, backbone: str | None, vgg: str | None = None,
         crop_border: pixels that are cropped from each edge.
         backbone: the file of LPIPS' AlexNet; ``None``: no LPIPS.
         vgg: the file of DISTS' VGG16; ``None``: no DISTS.
-        iqa: name of pyiqa's metric -> ``'higher'`` or ``'lower'``, which values are better; ``niqe`` replaces BasicSR's.
+        iqa: name of pyiqa's metric -> ``'higher'`` or ``'lower'``, which values are better; ``niqe`` replaces stock's.
     """
     found = {name: {**block, 'better': 'higher'} for name, block in quality.default_metrics(crop_border).items()}
     if backbone is not None:
