@@ -167,8 +167,8 @@ def test_a_pool_that_does_not_fit_the_batch(options, photos):
 @pytest.mark.parametrize('text, expected', [
     ('name: [', 'is not valid YAML'),
     ('name: x\ntrain:\n\ttotal_iter: 6\n', 'is not valid YAML: line 3 holds a tab; write spaces instead'),
-    ('path:\n  x: "C:\\Users\\me"\n', 'line 2: in double quotes a backslash starts an escape sequence; use single quotes, or / '
-                                    'instead of the backslash'),
+    ('path:\n  x: "C:\\Users\\me"\n', 'line 2: in double quotes a backslash starts an escape sequence; use '
+                                    'single quotes, or / instead of the backslash'),
     ('path: {x: "D:\\data"}', 'line 1: in double quotes a backslash starts an escape sequence'),
     ('', 'holds no options'),
     ('name: x', 'model_type: this key is missing'),

@@ -86,8 +86,10 @@ HEAD = b'name: x\nmodel_type: SDAKDModel\n'
     (b'model_type: [SDAKDModel]', "model_type: there is no ['SDAKDModel']"),
     (HEAD + b'train:\n\ttotal_iter: 6\n', 'opt.yml is not valid YAML: line 4 holds a tab; write spaces instead'),
     (HEAD + b'train:\n  total_iter: 6\n\tema_decay: 0\n', 'opt.yml is not valid YAML: line 5 holds a tab'),
-    (HEAD + b'path:\n  x: "C:\\Users\\me"\n', 'line 4: in double quotes a backslash starts an escape sequence; use single'),
-    (HEAD + b'path:\n  x: "D:\\data"\n', 'line 4: in double quotes a backslash starts an escape sequence; use single quotes'),
+    (HEAD + b'path:\n  x: "C:\\Users\\me"\n', 'line 4: in double quotes a backslash starts an escape sequence; '
+                                              'use single'),
+    (HEAD + b'path:\n  x: "D:\\data"\n', 'line 4: in double quotes a backslash starts an escape sequence; '
+                                        'use single quotes'),
     (HEAD + b'train: [1, 2\nval: 3\n', 'opt.yml is not valid YAML: line 4: did not find'),
     (HEAD + b'# caf\xe9\n', "cannot read 'opt.yml': 'utf-8' codec can't decode"),
     (HEAD + b'scale: \x00\n', 'opt.yml is not valid YAML'),

@@ -69,7 +69,7 @@ def all_arms(opt: Mapping[str, Any], options: AblateOptions | None,
         more: arms of the command line, as in that block.
 
     Raises:
-        UserError: an arm that makes no sense, or that trains for another number of iterations.
+        UserError: an arm has an invalid name or change, or trains for another number of iterations.
     """
     base = plain(opt)
     base.pop('ablate', None)
@@ -89,7 +89,7 @@ def all_arms(opt: Mapping[str, Any], options: AblateOptions | None,
 
 
 def choose(arms: Mapping[str, Opt], names: Sequence[str]) -> dict[str, Opt]:
-    """The arms of some names, or all.
+    """The arms with the given names, or all if there are none.
 
     Raises:
         UserError: there is no such arm.

@@ -11,7 +11,7 @@ GROWTH = 32  # spandrel 0.4.2 reads all other sizes off the weights
 
 
 def widen(state: Mapping[str, Tensor], network: Mapping[str, Any]) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Fill the dense blocks up to 32 channels of growth with channels that are zero and go nowhere.
+    """Fill the dense blocks up to 32 channels of growth with channels that are zero and have no effect.
 
     The network computes the same; only the file grows, by up to a factor of 2.3 for a student of half the channels.
 
