@@ -1,2 +1,2 @@
-"""What each part of a recipe gains: the same run without it, from the same start, on the same images."""
+"""Measures what each part of a recipe gains, by the same run without it: same start, same images."""
 import basicsr  # noqa: F401 - first: it imports all of the plugin, in an order that works

@@ -53,7 +53,7 @@ def _all_built_in(opt: Opt) -> dict[str, Opt]:
 
 
 def user_arm(opt: Opt, name: str, changes: Mapping[str, Any]) -> Opt:
-    """An arm that the user has written.
+    """Build an arm that the user has defined.
 
     Args:
         opt: the option file.
@@ -87,7 +87,7 @@ def change(opt: Opt, key: str, value: Any, where: str) -> None:
     """Set an option in place; the last part of its key may be new.
 
     Raises:
-        UserError: another part of it is not there.
+        UserError: another part of the key does not exist.
     """
     *parents, last = re.split('[:.]', key)
     holder: Any = opt
@@ -112,10 +112,10 @@ def _at(holder: Any, part: str) -> Any:
 
 
 def read_arm(name: str, *changes: str) -> tuple[str, Opt]:
-    """An arm of the command line: its name, and ``KEY:KEY=VALUE`` of which the values are YAML.
+    """An arm of the command line: its name, and ``KEY:KEY=VALUE`` with values in YAML.
 
     Raises:
-        UserError: it is none.
+        UserError: it cannot be read.
     """
     found: Opt = {}
     for change in changes:
@@ -195,7 +195,7 @@ def remove(opt: Opt, names: Collection[str], tidy: bool = True) -> Opt:
 
     Args:
         opt: not changed.
-        names: of the losses; those that are not there are no mistake. Without ``gan``, none that trains a discriminator
+        names: of the losses; unknown names are ignored. Without ``gan``, none that trains a discriminator
             is left.
         tidy: whether blocks that no loss uses any more are removed too.
 
@@ -234,7 +234,7 @@ def merged(stages: list[Opt]) -> list[Opt]:
 
 
 def _remove_unused(opt: Opt) -> None:
-    """Remove, in place, the networks that no loss uses, and what is said of them."""
+    """Remove, in place, the networks that no loss uses, with their options."""
     left, train = losses(opt), opt['train']
     if 'gan' not in left:
         opt.pop('network_d', None)

@@ -51,7 +51,7 @@ def difference(pairs: Sequence[tuple[float, float]]) -> Difference:
 
 
 def time_to(curve: Sequence[tuple[float, float]], quality: float, better: str) -> float | None:
-    """The seconds at the first validation that was as good as ``quality``, ``None`` if none was.
+    """The seconds at the first validation that was as good as ``quality``, ``None`` if there was none.
 
     Args:
         curve: ``(seconds, value)`` of the validations, in their order.

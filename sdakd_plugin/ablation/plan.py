@@ -69,7 +69,7 @@ def all_arms(opt: Mapping[str, Any], options: AblateOptions | None,
         more: arms of the command line, as in that block.
 
     Raises:
-        UserError: an arm that makes no sense, or that trains for another number of iterations.
+        UserError: an arm has an invalid name or change, or trains for another number of iterations.
     """
     base = plain(opt)
     base.pop('ablate', None)
@@ -77,7 +77,7 @@ def all_arms(opt: Mapping[str, Any], options: AblateOptions | None,
     arms = built_in(base)
     for name, changes in [*(options.arms if options else {}).items(), *more]:
         if not re.fullmatch(r'[A-Za-z0-9_-]{1,60}', name):
-            raise UserError(f"ablate.arms: '{name}' is no name for an arm; use letters, digits, _ and -")
+            raise UserError(f"ablate.arms: '{name}' is not a valid name of an arm; use letters, digits, _ and -")
         if name in arms:
             raise UserError(f"ablate.arms: '{name}' is the name of another arm, {', '.join(arms)}; choose a new one")
         arms[name] = user_arm(base, name, plain(changes))
@@ -89,7 +89,7 @@ def all_arms(opt: Mapping[str, Any], options: AblateOptions | None,
 
 
 def choose(arms: Mapping[str, Opt], names: Sequence[str]) -> dict[str, Opt]:
-    """The arms of some names, or all.
+    """The arms with the given names, or all if there are none.
 
     Raises:
         UserError: there is no such arm.

@@ -1,4 +1,4 @@
-"""Trains runs in processes of their own, one after another or several at a time."""
+"""Trains runs in separate processes, one after another or several at a time."""
 from __future__ import annotations
 
 import fcntl
@@ -60,7 +60,7 @@ def start(run: Run, jobs: int, lock: int) -> subprocess.Popen[bytes]:
                str(run.option_file), '--auto_resume']
     with run.log.open('ab') as log:
         return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, pass_fds=[lock],
-                                start_new_session=True,  # Ctrl-C would reach it twice, and the second time it gives up
+                                start_new_session=True,  # else Ctrl-C reaches it twice, and the second ends it
                                 env={'OMP_NUM_THREADS': str(max(1, cores // jobs)), **os.environ})
 
 
@@ -83,6 +83,6 @@ def locked(folder: Path) -> Iterator[int]:
 
 
 def last_line(log: Path) -> str:
-    """The last line of a log that says something."""
+    """The last line of a log that is not empty."""
     lines = [line.strip() for line in log.read_text(encoding='utf-8', errors='replace').splitlines()[-50:]]
     return next((line for line in reversed(lines) if line), 'it is empty')

@@ -1,4 +1,4 @@
-"""What came out of the runs of an ablation: ``ablation.json``, to which later runs add."""
+"""The results of the runs of an ablation, kept in ``ablation.json``, to which later runs are added."""
 from __future__ import annotations
 
 import json
@@ -22,7 +22,7 @@ class Outcome:
     """A finished run. Attributes:
         arm, seed: which one.
         fingerprint: of its options.
-        machine: what trained it.
+        machine: a description of the machine that trained it.
         curve: its validations, ``{iter, stage, dataset, metrics, elapsed}``; of a cohort the mean of its members.
     """
 
@@ -109,7 +109,7 @@ class Results:
 
 
 def outcome_of(run: Run, machine: str) -> Outcome | None:
-    """What a run has recorded, ``None`` if it is not finished."""
+    """The outcome of a run, ``None`` if it is not finished."""
     files = sorted(run.experiment.glob(f'{stage_validation.ALL}*.json'))
     if not files or not any(run.experiment.glob('models/net_g*_latest.pth')):
         return None

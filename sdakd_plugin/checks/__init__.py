@@ -1,2 +1,2 @@
-"""What is checked before a run costs anything: the option file, its keys, data, weights, memory; and a dry run."""
+"""Checks a whole run before it starts."""
 import basicsr  # noqa: F401 - first: it imports all of the plugin, in an order that works

@@ -1,4 +1,4 @@
-"""Checks the data of a run: folders that are there, images that open, LQ and GT that fit the scale."""
+"""Checks the data of a run: folders exist, images can be read, sizes of LQ and GT match the scale."""
 from __future__ import annotations
 
 import math
@@ -28,20 +28,20 @@ from sdakd_plugin.utils.available_memory import available
 from sdakd_plugin.utils.build import registered
 
 DISK = {'type': 'disk'}
-# Of the images of a run, so many seconds' worth are looked at, evenly spread over each set: a header takes 0.1 ms, all
-# pixels of 480x320 about 5 ms. A bad image that is missed here costs one line in training (stock/named_errors.py).
+# Seconds for checking headers and pixels of images, which are sampled from each data set. A header takes 0.1 ms, all
+# pixels of 480x320 about 5 ms. A bad image that is not found here is named in training (stock/named_errors.py).
 HEADERS, PIXELS = 4.0, 2.0
-LONGEST_EPOCH = 10**8  # images; BasicSR makes a list of them
+LONGEST_EPOCH = 10**8  # images; BasicSR's sampler makes a list of their indices
 CROPPED = 400  # pixels, to which RealESRGANDataset crops or pads all images before gt_size counts
 GB = 1e9
-ORIENTATION = 0x0112  # EXIF's number for how a camera was held
+ORIENTATION = 0x0112  # EXIF's tag for the orientation of the camera
 
 
 def check_datasets(opt: Mapping[str, Any]) -> None:
-    """Build every data set of the options once, and look at its images.
+    """Build every data set of the options once, and check its images.
 
     Raises:
-        UserError: a folder is missing or empty, an image does not open, LQ and GT do not fit the scale, or the
+        UserError: a folder is missing or empty, an image cannot be read, LQ and GT do not match the scale, or the
             training set is smaller than a batch.
     """
     share = 1 / len(opt['datasets'])
@@ -55,7 +55,7 @@ def check_datasets(opt: Mapping[str, Any]) -> None:
         try:
             _check_dataset(opt, phase, share)
         except UserError:
-            check_places(block, key)  # what is missing is the cause of all else
+            check_places(block, key)  # a missing folder is the cause of most errors
             raise
 
 
@@ -73,38 +73,38 @@ def _check_dataset(opt: Mapping[str, Any], phase: str, share: float) -> None:
         _check_sizes(opt, full)
         _check_batch(len(dataset), block, opt.get('world_size', 1))
     _check_loader(dataset, full, key)
-    paths = None if isinstance(dataset, SampleImageDataset) else getattr(dataset, 'paths', None)  # those are no files
+    paths = None if isinstance(dataset, SampleImageDataset) else getattr(dataset, 'paths', None)  # not files
     if isinstance(dataset, PhotoDataset):
         _check_photographs(dataset, key, share)
     elif isinstance(paths, list) and paths and (block.get('io_backend') or DISK).get('type') == 'disk':
         _check_files(paths, opt, phase, share)
-    item = _an_item(dataset, block['type'], key)
+    item = _first_item(dataset, block['type'], key)
     if phase != 'train' and 'gt' not in item:
         _check_metrics(opt, key)
 
 
 def _check_files(paths: list[Any], opt: Mapping[str, Any], phase: str, share: float) -> None:
-    """Check the image files of a data set in its share of the time."""
+    """Check a sample of a data set's image files, in its share of the time."""
     block, key, network = opt['datasets'][phase], f'datasets.{phase}', opt['network_g']
     check_lq = family_named(network.get('type', '')).check_lq
-    for path in spread(paths, HEADERS * share):
+    for path in sample(paths, HEADERS * share):
         _check_images(path, block, key, opt.get('scale') or block.get('scale', 1), phase == 'train')
         if block['type'] == 'SingleImageDataset' and check_lq is not None:
             width, height = _size(path, key)
             wrong = check_lq(network, width, height, opt.get('scales'))
             if wrong is not None:
                 raise UserError(f'{key}: {path} {wrong}')
-    for path in spread(paths, PIXELS * share):
+    for path in sample(paths, PIXELS * share):
         _check_pixels(path, key)
 
 
 def _check_photographs(dataset: PhotoDataset, key: str, share: float) -> None:
-    """Check the files of a data set of photographs in its share of the time."""
+    """Check a sample of the photographs of a data set, in its share of the time."""
     if dataset.photographs.backend['type'] != 'disk':
         return
-    scale, train = dataset.scale, dataset.train and dataset.kernels is None  # for the kernels, small ones are padded
+    scale, train = dataset.scale, dataset.train and dataset.kernels is None  # then small ones are padded
     needed = dataset.opt['gt_size'] if train else scale
-    sizes = {path: _size(path, key) for path in spread(dataset.photographs.paths, HEADERS * share)}
+    sizes = {path: _size(path, key) for path in sample(dataset.photographs.paths, HEADERS * share)}
     small = {path: size for path, size in sizes.items() if min(size) < needed}
     if small:
         path, (width, height) = min(small.items())
@@ -113,12 +113,12 @@ def _check_photographs(dataset: PhotoDataset, key: str, share: float) -> None:
         remedy = f'use {fits} or less, or remove them' if train and fits else 'remove them'
         raise UserError(f"{key}.{f'gt_size: {count} the crop' if train else f'dataroot_gt: {count} the scale'} "
                         f'{needed}, such as {path} ({width}x{height}); {remedy}')
-    for path in spread(dataset.photographs.paths, PIXELS * share):
+    for path in sample(dataset.photographs.paths, PIXELS * share):
         _check_pixels(path, key)
 
 
-def spread(paths: list[Any], seconds: float) -> Iterator[Any]:
-    """The paths in an order that is spread evenly, always the same, until the time is up."""
+def sample(paths: list[Any], seconds: float) -> Iterator[Any]:
+    """Yield paths in a random order, which is always the same, until the time is over."""
     end = time.monotonic() + seconds
     for index in np.random.default_rng(0).permutation(len(paths)):
         yield paths[index]
@@ -147,8 +147,8 @@ def _check_metrics(opt: Mapping[str, Any], key: str) -> None:
                             'or use PairedImageDataset')
 
 
-def _an_item(dataset: Any, kind: str, key: str) -> Mapping[str, Any]:
-    """The first image, as training asks for it: many keys are read only then."""
+def _first_item(dataset: Any, kind: str, key: str) -> Mapping[str, Any]:
+    """Read the first image as in training: many keys are read only then."""
     before = random_state.capture()
     try:
         item: Mapping[str, Any] = dataset[0]
@@ -158,13 +158,13 @@ def _an_item(dataset: Any, kind: str, key: str) -> Mapping[str, Any]:
     except KeyError as error:
         raise UserError(f'{key}.{error.args[0]}: this key is missing; {kind} needs it') from error
     except Exception as error:  # whatever the user's own data sets may raise
-        raise UserError(f'{key}: {kind} gives no image: {type(error).__name__}: {error}') from error
+        raise UserError(f'{key}: {kind} fails to return an image: {type(error).__name__}: {error}') from error
     finally:
         random_state.restore(before)
 
 
 def _check_loader(dataset: Any, block: dict[str, Any], key: str) -> None:
-    """Let BasicSR make the loader, which starts no worker yet."""
+    """Build BasicSR's data loader, which does not start workers yet."""
     try:
         build_dataloader(dataset, block, num_gpu=0)
     except (TypeError, ValueError) as error:
@@ -174,7 +174,7 @@ def _check_loader(dataset: Any, block: dict[str, Any], key: str) -> None:
 
 
 def _check_sizes(opt: Mapping[str, Any], block: Mapping[str, Any]) -> None:
-    """Check the crop against the scale, and what is kept in memory against the memory."""
+    """Check the crop size against the scale, and the images that are kept in memory against the available memory."""
     kind, scale, room = block['type'], opt.get('scale', 1), available()
     cropped = brings_kernels(block)
     holder, key = (opt, 'gt_size') if kind == 'RealESRGANDataset' else (block, 'datasets.train.gt_size')
@@ -200,12 +200,12 @@ def _check_batch(length: int, block: Mapping[str, Any], world_size: int) -> None
         raise UserError(f'datasets.train.dataset_enlarge_ratio: {ratio} makes an epoch of {images:,} images; use '
                         f'{LONGEST_EPOCH // length:,} or less')
     if images < batch:
-        raise UserError(f'datasets.train: {images} images for a process make no batch of {batch}; set '
+        raise UserError(f'datasets.train: {images} images per process are less than a batch of {batch}; set '
                         f'dataset_enlarge_ratio: {math.ceil(batch * world_size / length)} or more')
 
 
 def _check_images(path: Any, block: Mapping[str, Any], key: str, scale: int, train: bool) -> None:
-    """Check one image, or one pair: the sizes are read from the headers."""
+    """Check the size of an image or of a pair, which are read from the headers."""
     gt_path = path['gt_path'] if isinstance(path, Mapping) else path
     gt = _size(gt_path, key)
     gt_size = block.get('gt_size') if train else None
@@ -224,7 +224,7 @@ def _check_images(path: Any, block: Mapping[str, Any], key: str, scale: int, tra
 
 
 def _check_pixels(path: Any, key: str) -> None:
-    """Read an image, or a pair, to the end: the header of a file that was cut off is fine."""
+    """Read an image or a pair completely: a truncated file has a valid header."""
     for file in path.values() if isinstance(path, Mapping) else [path]:
         try:
             read_image(file)
@@ -233,15 +233,15 @@ def _check_pixels(path: Any, key: str) -> None:
 
 
 def _size(path: str, key: str) -> list[int]:
-    """Width and height of an image file, as BasicSR reads it: turned upright where a camera has noted how."""
+    """Width and height of an image file as BasicSR reads it, that is, rotated according to EXIF."""
     try:
         with Image.open(path) as image:
             size = list(image.size)
             if 'exif' in image.info and image.getexif().get(ORIENTATION, 1) > 4:  # a quarter turn
-                pixels = imfrombytes(Path(path).read_bytes())  # which formats OpenCV turns, it alone knows
+                pixels = imfrombytes(Path(path).read_bytes())  # only OpenCV knows which formats it rotates
                 size = size if pixels is None else [pixels.shape[1], pixels.shape[0]]
             return size
     except FileNotFoundError:
         raise UserError(f'{key}: {path} is in the list of images, but does not exist') from None
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise UserError(f'{key}: {path} is no readable image: {error}') from error
+        raise UserError(f'{key}: {path} is not a readable image: {error}') from error

@@ -1,4 +1,4 @@
-"""One iteration of each stage on real images, before a run of days: nothing is written."""
+"""Trains each stage for one iteration on real images. Nothing is written."""
 from __future__ import annotations
 
 import math
@@ -20,7 +20,7 @@ from sdakd_plugin.stock.silence import quiet
 
 @dataclass(frozen=True)
 class DryIteration:
-    """Attributes: stage; iteration (that was tried); losses (what the run would log); seconds."""
+    """The result of one iteration. Attributes: stage; iteration (its number); losses (as in the log); seconds."""
 
     stage: Stage
     iteration: int
@@ -41,12 +41,12 @@ def dry_run(model: Any, opt: Mapping[str, Any]) -> Iterator[DryIteration]:
         opt: the options of the run, as BasicSR's ``parse_options`` returns them; not changed.
 
     Raises:
-        UserError: an iteration fails, a loss is not finite, or nothing trains in a stage.
+        UserError: an iteration fails, a loss is not finite, or all gradients of a stage are zero.
     """
     with quiet():
         batch = first_batch(opt)
     for stage in model.schedule.stages:
-        iteration, begun = instructive(stage, model.schedule, model.options.train), time.perf_counter()
+        iteration, begun = iteration_to_try(stage, model.schedule, model.options.train), time.perf_counter()
         try:
             with quiet():
                 model.update_learning_rate(iteration, warmup_iter=model.options.train.warmup_iter)
@@ -72,8 +72,8 @@ def dry_run(model: Any, opt: Mapping[str, Any]) -> Iterator[DryIteration]:
 
 
 def first_batch(opt: Mapping[str, Any]) -> dict[str, Any]:
-    """The first images of the training set as a batch: two, or one where the batch of the run is odd, since the
-    training-pair pool of the degradation holds whole batches."""
+    """The first images of the training set as a batch: two, or one if the batch size of the run is odd, since the size
+    of the degradation's training-pair pool must be a multiple of the batch size."""
     block = deepcopy(opt['datasets']['train'])
     dataset = with_image_names(build_dataset)(block)
     count = 1 if block['batch_size_per_gpu'] % 2 else 2
@@ -81,8 +81,8 @@ def first_batch(opt: Mapping[str, Any]) -> dict[str, Any]:
     return batch
 
 
-def instructive(stage: Stage, schedule: Schedule, train: TrainOptions) -> int:
-    """The stage's first iteration in which the generator steps, if there is one."""
+def iteration_to_try(stage: Stage, schedule: Schedule, train: TrainOptions) -> int:
+    """The stage's first iteration that updates the generator, or the first of all if there is none."""
     if not stage.trains_d:
         return stage.first
     first = schedule.first_beside_d(stage, train)

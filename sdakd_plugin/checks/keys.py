@@ -1,4 +1,4 @@
-"""Checks the keys that stock BasicSR reads late, or without a word of its own, and where a run wants to write."""
+"""Checks the keys that stock BasicSR reads late or without an error message, and the folders of a run."""
 from __future__ import annotations
 
 import inspect
@@ -20,7 +20,7 @@ from sdakd_plugin.options import DatasetOptions, LoggerOptions, ValOptions, show
 from sdakd_plugin.utils.build import check_call
 from sdakd_plugin.utils.registries import look_up
 
-# what BasicSR's parse_options puts under path, and the keys that its make_exp_dirs does not turn into folders
+# the keys that BasicSR's parse_options adds under path, and parts of the keys that its make_exp_dirs ignores
 PATH_KEYS = ('experiments_root', 'models', 'training_states', 'log', 'visualization', 'results_root')
 PATH_PARTS = ('strict_load', 'pretrain_network', 'resume', 'param_key')
 NEEDED: dict[bool, dict[str, tuple[str, ...]]] = {
@@ -34,7 +34,7 @@ PHASES = {True: ('train', 'val'), False: ('test', 'val')}
 
 
 def check_keys(opt: Mapping[str, Any], is_train: bool) -> None:
-    """Check which keys there are, and the values of those that only BasicSR reads.
+    """Check which keys are present, and the values of those that only BasicSR reads.
 
     Raises:
         UserError: one line for the first thing that is wrong.
@@ -43,7 +43,7 @@ def check_keys(opt: Mapping[str, Any], is_train: bool) -> None:
         if key not in PATH_KEYS and not any(part in key for part in PATH_PARTS):
             valid = ['pretrain_network_g', 'pretrain_network_d', 'param_key_g', 'param_key_d', 'strict_load_g',
                      'strict_load_d', 'resume_state', 'ignore_resume_networks']
-            raise UserError(f"path: unknown key '{key}', of which BasicSR would make a folder" + nearest(key, valid))
+            raise UserError(f"path: unknown key '{key}', for which BasicSR would make a folder" + nearest(key, valid))
     if is_train and 'train' not in opt['datasets']:
         raise UserError(missing_key('datasets.train', opt['datasets'], what='block'))
     for phase in opt['datasets']:
@@ -75,7 +75,7 @@ def _check_needed(opt: Mapping[str, Any], is_train: bool) -> None:
 
 
 def _check_arguments(opt: Mapping[str, Any]) -> None:
-    """Check blocks against what they are the arguments of."""
+    """Check blocks against the signatures of the classes and functions that they are passed to."""
     for key, block, registry in _blocks(opt):
         if not isinstance(block, Mapping) or not isinstance(block.get('type'), str):
             raise UserError(f'{key}: expected a block with the key type, whose value is a name')
@@ -87,19 +87,19 @@ def _check_arguments(opt: Mapping[str, Any]) -> None:
 
 
 def _try_metrics(metrics: Mapping[str, Mapping[str, Any]]) -> None:
-    """Calculate each metric once: some load a network, which may be missing."""
+    """Calculate each metric once: some load a network, whose weights may be missing."""
     image = np.random.default_rng(0).integers(0, 256, (128, 128, 3), np.uint8)
     for name, block in metrics.items():
         try:
             calculate_metric({'img': image, 'img2': image}, dict(block))
         except (OSError, TypeError, UserError) as error:
             raise UserError(f'val.metrics.{name}: {error}') from error
-        except Exception:  # such as NIQE's, for which this image is too small; a photograph may well do
+        except Exception:  # such as NIQE, which may fail on this image of noise only
             continue
 
 
 def _blocks(opt: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any], Registry | None]]:
-    """The blocks of the option file that are somebody's arguments: where each stands, and who knows its type."""
+    """The blocks of the option file that are arguments of a class or function: key, block, and registry of its type."""
     train, teacher = opt.get('train') or {}, opt.get('teacher') or {}
     members = [(f'cohort.{number}.', member) for number, member in enumerate(opt.get('cohort') or ())]
     for inside, holder in (('', opt), ('teacher.', teacher), *members):
@@ -116,20 +116,20 @@ def _blocks(opt: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any], Re
 
 
 def _of_training(kind: str) -> Callable[..., Any] | None:
-    """The optimizer or scheduler of a name, if it is one; the model complains about the others."""
+    """The optimizer or scheduler of a name; ``None`` if there is none, which the model reports."""
     names = {'MultiStepLR': 'MultiStepRestartLR', 'CosineAnnealingRestartLR': 'CosineAnnealingRestartLR'}
     found = getattr(lr_scheduler, names[kind]) if kind in names else getattr(torch.optim, kind, None)
     return found if isinstance(found, type) else None
 
 
 def check_types(called: Callable[..., Any], block: Mapping[str, Any], key: str) -> None:
-    """Check the values of a block against the defaults of what it is passed to: nobody declares types there, and a
-    wrong one would fail in the first iteration.
+    """Check the types of a block's values against the defaults of the callable that gets them. BasicSR declares no
+    types, and a wrong one would fail in the first iteration.
 
     Raises:
-        UserError: text for a number, a number for text, or an optimizer's list of another length than the default's.
+        UserError: text for a number, a number for text, or a list for an optimizer whose length is not the default's.
     """
-    # networks take a list for a number here and there, such as SwinIR's img_size
+    # some networks accept a list for a number, such as SwinIR's img_size
     wrong_for_numbers = (str, Mapping) if key.rpartition('.')[2].startswith('network_') else (str, Mapping, list)
     for name, parameter in inspect.signature(called).parameters.items():
         default, value = parameter.default, block.get(name)
@@ -145,10 +145,10 @@ def check_types(called: Callable[..., Any], block: Mapping[str, Any], key: str) 
 
 
 def check_targets(opt: Mapping[str, Any], is_train: bool) -> None:
-    """Check that the folders of the run can be made; nothing is written.
+    """Check that the folders of the run can be made. Nothing is written.
 
     Raises:
-        UserError: a file is in the way, or a folder may not be written to.
+        UserError: a file has the folder's name, or the folder is not writable.
     """
     root = Path(opt.get('root_path') or '.')
     folders = [root / ('experiments' if is_train else 'results') / opt['name']]
@@ -157,6 +157,6 @@ def check_targets(opt: Mapping[str, Any], is_train: bool) -> None:
     for folder in folders:
         there = next(path for path in (folder, *folder.absolute().parents) if os.path.lexists(path))
         if not os.path.isdir(there):
-            raise UserError(f'name: {folder} cannot be made: {there} is in the way, and no folder')
+            raise UserError(f'name: {folder} cannot be made: {there} exists and is not a folder')
         if not os.access(there, os.W_OK | os.X_OK):
-            raise UserError(f'name: {folder} cannot be made: {there} may not be written to')
+            raise UserError(f'name: {folder} cannot be made: {there} is not writable')

@@ -1,4 +1,4 @@
-"""Reads an option file, and says in one line what is wrong with the file itself."""
+"""Reads option files; errors in the file itself are reported in one line."""
 from __future__ import annotations
 
 import os
@@ -15,7 +15,7 @@ from sdakd_plugin.utils.build import registered
 
 
 def is_ours(opt: Any) -> bool:
-    """Whether an option file asks for one of this plugin's models."""
+    """Whether ``model_type`` of an option file is one of this plugin's models."""
     name = opt.get('model_type') if isinstance(opt, Mapping) else None
     model = MODEL_REGISTRY.get(name) if isinstance(name, str) and name in MODEL_REGISTRY else None
     return model is not None and model.__module__.startswith('sdakd_plugin.')
@@ -25,7 +25,7 @@ def read_yaml(path: str) -> dict[str, Any]:
     """Read an option file.
 
     Raises:
-        UserError: it cannot be read, is no YAML, or asks for a model that does not exist.
+        UserError: it cannot be read, is not YAML, or asks for a model that does not exist.
     """
     if os.path.exists(path) and not os.path.isfile(path):  # BasicSR reads it again, which a pipe does not allow
         raise UserError(f"-opt: cannot read '{path}': it is a folder, or not a regular file")
@@ -36,13 +36,13 @@ def read_yaml(path: str) -> dict[str, Any]:
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"-opt: cannot read '{path}': {getattr(error, 'strerror', None) or error}") from error
     except RecursionError:
-        raise UserError(f'-opt: {path} is nested too deeply, or holds itself') from None
+        raise UserError(f'-opt: {path} is nested too deeply, or contains itself') from None
     except yaml.MarkedYAMLError as error:
-        if 'nesting depth' in (error.problem or ''):  # what newer libyaml says in time
-            raise UserError(f'-opt: {path} is nested too deeply, or holds itself') from None
-        raise UserError(f'-opt: {path} is no valid YAML: {_in_plain_words(error, text)}') from error
+        if 'nesting depth' in (error.problem or ''):  # the message of newer versions of libyaml
+            raise UserError(f'-opt: {path} is nested too deeply, or contains itself') from None
+        raise UserError(f'-opt: {path} is not valid YAML: {_in_plain_words(error, text)}') from error
     except (TypeError, ValueError, yaml.YAMLError) as error:  # a block as a key, a date without a day
-        raise UserError(f'-opt: {path} is no valid YAML: {error}') from error
+        raise UserError(f'-opt: {path} is not valid YAML: {error}') from error
     if not isinstance(opt, dict):
         raise UserError(f'-opt: {path} holds no options')
     if 'model_type' not in opt:
@@ -54,7 +54,7 @@ def read_yaml(path: str) -> dict[str, Any]:
 
 
 def _in_plain_words(error: yaml.MarkedYAMLError, text: str) -> str:
-    """The line, what is wrong there, and for the usual slips what to write instead."""
+    """The line, the error, and the remedy for common mistakes."""
     if error.problem_mark is None:
         return str(error)
     number, column = error.problem_mark.line, error.problem_mark.column
@@ -63,21 +63,21 @@ def _in_plain_words(error: yaml.MarkedYAMLError, text: str) -> str:
     if '\t' in line[:len(line) - len(line.lstrip())] or line[column:column + 1] == '\t':
         return f'{where} holds a tab; write spaces instead'
     if any(word in (error.problem or '') for word in ('escape', 'hexdecimal')):  # spelt so by libyaml
-        return (f'{where}: in double quotes a backslash begins an escape; use single quotes, or / instead of the '
-                'backslash')
+        return (f'{where}: in double quotes a backslash starts an escape sequence; use single quotes, or / instead '
+                'of the backslash')
     return f'{where}: {error.problem}'
 
 
 def check_forced(entries: Iterable[str], opt: Mapping[str, Any], path: str) -> None:
-    """Check what follows ``--force_yml``: BasicSR would stumble over what has no place in the options.
+    """Check the arguments of ``--force_yml``, on which BasicSR fails with a traceback.
 
     Args:
-        entries: each should be ``KEY:KEY=VALUE``.
+        entries: the arguments, each of the form ``KEY:KEY=VALUE``.
         opt: the options of the file.
         path: the file, for the message.
 
     Raises:
-        UserError: an entry has not one ``=``, or is to go into a block that is not there.
+        UserError: an entry does not have exactly one ``=``, or names a block that does not exist.
     """
     for entry in entries:
         expected = f'--force_yml: expected KEY:KEY=VALUE with keys of {path}, not {shown(entry)}'
@@ -87,17 +87,17 @@ def check_forced(entries: Iterable[str], opt: Mapping[str, Any], path: str) -> N
         for part in entry.partition('=')[0].strip().split(':')[:-1]:
             holder = holder.get(part) if isinstance(holder, Mapping) else None
             if not isinstance(holder, Mapping):
-                raise UserError(f"{expected}: '{part}' is no block of it")
+                raise UserError(f"{expected}: '{part}' is not a block of it")
 
 
 def check_keys_are_unique(path: str) -> None:
-    """Raise a UserError where a key stands twice in a file that ``read_yaml`` has read: YAML takes the last of them
-    without a word."""
+    """Raise a UserError if a key occurs twice in a block of a file that ``read_yaml`` has read: YAML would silently
+    take the last one."""
     try:
         with open(path, encoding='utf-8') as file:
             _look_at_keys(yaml.compose(file, ordered_yaml()[0]), '')
     except RecursionError:
-        raise UserError(f'-opt: {path} is nested too deeply, or holds itself') from None
+        raise UserError(f'-opt: {path} is nested too deeply, or contains itself') from None
 
 
 def _look_at_keys(node: Any, inside: str) -> None:
@@ -108,6 +108,6 @@ def _look_at_keys(node: Any, inside: str) -> None:
             key, value = value
             name, line = f'{inside}{key.value}', key.start_mark.line + 1
             if name in lines:
-                raise UserError(f'{name}: this key stands twice, in lines {lines[name]} and {line}')
+                raise UserError(f'{name}: this key occurs twice, in lines {lines[name]} and {line}')
             lines[name] = line
         _look_at_keys(value, f'{name}.')

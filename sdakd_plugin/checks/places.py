@@ -1,4 +1,4 @@
-"""Says where the images of a data set are not: a folder or list that is missing, an image without its partner."""
+"""Finds out why a data set cannot be built: a missing folder or list of images, an LQ or GT image without the other."""
 from __future__ import annotations
 
 import os
@@ -11,27 +11,29 @@ from sdakd_plugin.errors import UserError
 
 
 def check_places(block: Mapping[str, Any], key: str) -> None:
-    """Check that what a data set's block names is there. For a block that has failed: not every class reads every key.
+    """Check that the folders and lists in a data set's block exist. Only for a block that has failed, since not every
+    data set reads every key.
 
     Args:
         block: the block under ``datasets``.
-        key: where it stands.
+        key: its key in the option file.
 
     Raises:
         UserError: a folder or a list of images is missing.
     """
     backend = (block.get('io_backend') or {}).get('type', 'disk')
     if backend not in ('disk', 'lmdb'):
-        return  # elsewhere than in files
+        return  # not files
     for name in ('dataroot_gt', 'dataroot_lq'):
         folder = block.get(name)
         if folder is None:
             continue
         path = os.path.expanduser(folder)
         if not os.path.isdir(path):
-            raise UserError(f'{key}.{name}: {folder} ' + ('is no folder' if os.path.exists(path) else 'does not exist'))
+            reason = 'is not a folder' if os.path.exists(path) else 'does not exist'
+            raise UserError(f'{key}.{name}: {folder} {reason}')
         if backend == 'lmdb' and not os.path.isfile(os.path.join(path, 'meta_info.txt')):
-            raise UserError(f'{key}.{name}: {folder} is no LMDB as BasicSR makes them: it holds no '
+            raise UserError(f'{key}.{name}: {folder} is not an LMDB of BasicSR: it has no '
                             'meta_info.txt; for a folder of images use io_backend: {type: disk}')
     for name in ('meta_info', 'meta_info_file'):
         path = block.get(name)
@@ -40,11 +42,11 @@ def check_places(block: Mapping[str, Any], key: str) -> None:
 
 
 def unpaired(block: Mapping[str, Any], key: str) -> str | None:
-    """Why the images of two folders make no pairs, in one line; ``None`` if they do, or are not in two folders.
+    """Why the images of two folders cannot be paired, in one line; ``None`` if they can, or there are not two folders.
 
     Args:
-        block: a block under ``datasets`` that BasicSR could not make pairs of.
-        key: where it stands.
+        block: a block under ``datasets`` for which BasicSR failed to pair the images.
+        key: its key in the option file.
     """
     folders = [os.path.expanduser(block.get(name) or '') for name in ('dataroot_gt', 'dataroot_lq')]
     if not all(map(os.path.isdir, folders)):
@@ -65,8 +67,8 @@ def unpaired(block: Mapping[str, Any], key: str) -> str | None:
     more = len(alone) + len(strays) - len(lacks)
     remedy = 'every image needs its partner' if not alone else (
         f'every image needs its partner; filename_tmpl ({template!r} here) makes the name of an LQ image from that of '
-        'the GT image, whose ending it keeps')
-    return f"{key}: {', and '.join(lacks)}{f' ({more} more are alone)' if more else ''}; {remedy}"
+        'the GT image, whose suffix it keeps')
+    return f"{key}: {', and '.join(lacks)}{f' ({more} more are unpaired)' if more else ''}; {remedy}"
 
 
 def _lq_name(gt_name: str, template: str) -> str:
@@ -75,7 +77,7 @@ def _lq_name(gt_name: str, template: str) -> str:
 
 
 def _template(gt: set[str], lq: set[str]) -> str | None:
-    """The ``filename_tmpl`` with which every GT image has its LQ image, if there is one."""
+    """A ``filename_tmpl`` with which every GT image has its LQ image; ``None`` if there is none."""
     stem, ending = os.path.splitext(min(gt))
     candidates = (name.removesuffix(ending).replace(stem, '{}', 1) for name in sorted(lq)
                   if stem in name and name.endswith(ending) and not set('{}') & set(name))

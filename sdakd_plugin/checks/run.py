@@ -1,4 +1,4 @@
-"""Checks a whole run before anything is written: options, data, weights, and one forward pass of every network."""
+"""Checks a whole run before anything is written: options, data, weights, one forward pass of every network."""
 from __future__ import annotations
 
 import os
@@ -36,19 +36,19 @@ ParseOptions = Callable[..., tuple[dict[str, Any], Any]]
 
 
 def check(opt: Mapping[str, Any], num_gpu: int | None = None) -> Any:
-    """Check everything that can be known before the first iteration.
+    """Check everything that can be checked before the first iteration.
 
     Args:
-        opt: the options of a model of this plugin, as BasicSR's ``parse_options`` returns them or as the YAML has them;
-            not changed.
-        num_gpu: where to build the model, whatever the options say: 0 for the CPU, 1 for the GPU. Left out, the machine
-            must be one that the options ask for, and the model is built on the CPU.
+        opt: the options of a model of this plugin, as BasicSR's ``parse_options`` returns them or as in the YAML; not
+            changed.
+        num_gpu: overrides the options: 0 builds the model on the CPU, 1 on the GPU. ``None``: the machine must have the
+            GPUs that the options ask for, and the model is built on the CPU.
 
     Returns:
-        The model, which does not validate.
+        The model, without validation.
 
     Raises:
-        UserError: one line for the first thing that is wrong.
+        UserError: a one-line message for the first error.
     """
     opt = completed(opt)
     options = parse(opt)
@@ -62,7 +62,7 @@ def check(opt: Mapping[str, Any], num_gpu: int | None = None) -> Any:
 
 
 def trial_model(opt: Mapping[str, Any], options: Options, num_gpu: int) -> Any:
-    """The model of a run, with the weights that it would begin with."""
+    """Build the model of a run, with its initial weights or those of the state that it resumes from."""
     trial = deepcopy(dict(opt))
     trial.update(num_gpu=num_gpu, dist=False, rank=0, world_size=1, is_train=options.is_train, val=None)
     state = resume_state(trial) if options.is_train else None
@@ -80,7 +80,7 @@ def trial_model(opt: Mapping[str, Any], options: Options, num_gpu: int) -> Any:
 
 @contextmanager
 def explained() -> Iterator[None]:
-    """The last resort, for what nobody who builds a part of the model has foreseen."""
+    """Turn exceptions that no part of the model has turned into a UserError into one."""
     try:
         yield
     except UserError:
@@ -93,7 +93,7 @@ def explained() -> Iterator[None]:
 
 
 def resume_state(opt: dict[str, Any]) -> dict[str, Any] | None:
-    """The training state from which a run would go on, if any; ``opt`` is told where its networks are."""
+    """The training state from which a run would resume, if any; the paths of its networks are set in ``opt``."""
     path = opt['path']
     found = None
     if opt.get('auto_resume'):

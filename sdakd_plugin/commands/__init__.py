@@ -1,3 +1,6 @@
-"""The subcommands of ``sdakd``, one file each, named as the command: ``add_arguments(parser)`` and
-``run(arguments) -> int``, the exit code. They read arguments and print; the work is done in the rooms below."""
+"""The subcommands of ``sdakd``, one module for each.
+
+A module has ``add_arguments(parser)`` and ``run(arguments)``, which returns the exit code. It reads the arguments and
+prints the results; other packages do the work.
+"""
 import basicsr  # noqa: F401 - first: it imports all of the plugin, in an order that works

@@ -1,4 +1,4 @@
-"""``sdakd ablate``: what each part of a recipe gains, measured against runs without it."""
+"""``sdakd ablate``: measures what each part of a recipe gains, against runs without it."""
 from __future__ import annotations
 
 import argparse
@@ -30,17 +30,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('-opt', metavar='FILE', help='the option file of the recipe')
     parser.add_argument('--arms', metavar='A,B,...', help='train only these; left out: all')
     parser.add_argument('--arm', nargs='+', action='append', default=[], metavar=('NAME', 'KEY:KEY=VALUE'),
-                        help='an arm more: the file with other values; from=ARM begins as a built-in arm, '
+                        help='an additional arm: the file with other values; from=ARM begins as a built-in arm, '
                              'without=[LOSS, ...] leaves losses out')
     parser.add_argument('--seeds', type=int, metavar='N', help='runs of each arm (3, or what the file says)')
     parser.add_argument('--control', metavar='ARM', help='what the others are compared with (the first arm)')
     parser.add_argument('--jobs', type=int, default=1, metavar='K', help='runs at a time; they share the cores (1)')
-    parser.add_argument('--out', metavar='DIR', help='where all goes (experiments/NAME_ablation)')
-    parser.add_argument('--report', metavar='DIR', help='only write the report of an ablation anew')
+    parser.add_argument('--out', metavar='DIR', help='output folder (experiments/NAME_ablation)')
+    parser.add_argument('--report', metavar='DIR', help='only write the report of an ablation again')
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Train what is missing, and write the report."""
+    """Train the missing runs, and write the report."""
     if arguments.report is not None:
         return rewrite(Path(arguments.report), arguments.control)
     if arguments.opt is None:
@@ -78,7 +78,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def rewrite(folder: Path, control: str | None) -> int:
-    """Write the report of the runs that are known, also while others are training."""
+    """Write the report of the finished runs, also while others are training."""
     results = Results.read(folder)
     if results is None:
         raise UserError(f'--report: {folder} holds no {FILE}')
@@ -91,7 +91,7 @@ def read(path: str) -> tuple[dict[str, Any], AblateOptions]:
     """The option file, and its block ``ablate``.
 
     Raises:
-        UserError: it is for no training by a model of this plugin, or measures nothing.
+        UserError: its model is not one of this plugin, or it has no metrics or validation data.
     """
     opt = read_yaml(path)
     if not is_ours(opt):
@@ -107,10 +107,10 @@ def read(path: str) -> tuple[dict[str, Any], AblateOptions]:
 
 
 def known_results(folder: Path, opt: dict[str, Any], runs: Sequence[Run]) -> Results:
-    """What was trained in the folder before, if anything.
+    """The results of earlier runs in the folder, if there are any.
 
     Raises:
-        UserError: some of it, or something that was begun, has other options than now.
+        UserError: a finished or an interrupted run has other options than now.
     """
     total = opt['train']['total_iter']
     results = Results.read(folder) or Results(opt['name'], '', {}, total)
@@ -143,7 +143,7 @@ def check_arm(each: Run) -> None:
     """Check a run as `sdakd check` would, but for its iterations.
 
     Raises:
-        UserError: one line that begins with the arm.
+        UserError: a one-line message that begins with the name of the arm.
     """
     try:
         check({**each.opt, 'root_path': str(each.folder)})
@@ -183,7 +183,7 @@ def train(runs: Sequence[Run], results: Results, jobs: int, lock: int) -> list[R
 
 
 def keep(results: Results, folder: Path) -> None:
-    """Write what is known by now."""
+    """Write the results and the report of the finished runs."""
     results.write(folder)
     report.write(results, folder)
 

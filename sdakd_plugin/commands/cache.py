@@ -1,4 +1,4 @@
-"""``sdakd cache``: the teacher's image of every LQ image of a training set, computed once."""
+"""``sdakd cache``: computes the teacher's image of every LQ image of a training set once."""
 from __future__ import annotations
 
 import argparse
@@ -22,12 +22,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('-opt', required=True, metavar='FILE', help='an option file that names teacher.cache')
     parser.add_argument('--tile', type=int, default=0, metavar='N', help='as in `sdakd upscale` (0: no tiles)')
     parser.add_argument('--overwrite', action='store_true',
-                        help='remove images of another teacher, or of LQ images that have changed, and make them anew')
+                        help='remove images of another teacher, or of LQ images that have changed, and make them again')
     parser.add_argument('--device', default='auto', choices=('auto', 'cpu', 'cuda'), help='(%(default)s)')
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Make the images that are not there yet."""
+    """Make the missing images."""
     if arguments.tile < 0:
         raise UserError(f'--tile: expected a number of pixels, or 0 for no tiles, not {arguments.tile}')
     device = pick_device(arguments.device)

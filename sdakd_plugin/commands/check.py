@@ -1,4 +1,4 @@
-"""``sdakd check``: an option file, tried out in seconds; nothing is written."""
+"""``sdakd check``: tries an option file out in seconds, without writing anything."""
 from __future__ import annotations
 
 import argparse
@@ -61,8 +61,8 @@ def _options(arguments: argparse.Namespace, is_train: bool) -> dict[str, Any]:
 
 
 def _live(opt: dict[str, Any]) -> dict[str, Any]:
-    """The options with the teacher itself in place of images that training makes at its start, as nothing is written
-    here."""
+    """The options without ``teacher.cache`` if images are missing there. Training makes them at its start; here the
+    teacher runs instead, since nothing is written."""
     options = parse(opt)
     if not asks_for_cache(options):
         return opt

@@ -1,4 +1,4 @@
-"""``sdakd compare``: the quality of models side by side, in numbers and in pictures."""
+"""``sdakd compare``: compares the image quality of models, in numbers and in pictures."""
 from __future__ import annotations
 
 import argparse
@@ -48,7 +48,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Compare, print the table, write the files; images that fail cost a line each, and exit code 1 at the end."""
+    """Compare the models, print the table, write the files. An image that fails is reported in one line; the exit code
+    is then 1."""
     out, device = Path(arguments.out), pick_device(arguments.device)
     _check_output(out, arguments.overwrite)
     backbone, vgg = _backbone(ALEXNET, arguments.lpips, '--lpips'), _vgg(arguments.dists)
@@ -90,7 +91,7 @@ def _check_output(out: Path, overwrite: bool) -> None:
 
 
 def _backbone(arch: str, file: str | None, option: str) -> str | None:
-    """The file of a backbone, checked."""
+    """The file of a backbone, after a check; ``None`` if there is none."""
     cached = cached_file(arch)
     path = file or (str(cached) if cached.is_file() else None)
     if path is not None:
@@ -110,7 +111,7 @@ def _vgg(file: str | None) -> str | None:
 
 
 def _iqa(names: str | None) -> dict[str, str]:
-    """What is better, higher or lower, by pyiqa's metric; each is loaded now, before any image is."""
+    """For each of pyiqa's metrics which values are better, higher or lower; all are loaded before the first image."""
     wanted = [name.strip().lower() for name in names.split(',')] if names is not None else []
     for name in wanted:
         if not name or wanted.count(name) > 1:
@@ -122,7 +123,7 @@ def _iqa(names: str | None) -> dict[str, str]:
 
 
 def _absent(name: str, arch: str) -> str:
-    """What a metric without a column would need."""
+    """A line that says what a missing metric needs."""
     package = f'dists-pytorch ({dists_metric.INSTALL}) and ' if name == 'dists' else ''
     return f'No {name.upper()}: it needs {package}{source(arch)}, given by --{name} or at {cached_file(arch)}.'
 

@@ -30,7 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Export, and say what was written and how far it is from PyTorch."""
+    """Export, and print the files that were written and their difference from PyTorch."""
     if arguments.spandrel and arguments.format != 'safetensors':
         raise UserError(f'--spandrel: is for --format safetensors, not {arguments.format}')
     paths = _paths(arguments)

@@ -1,4 +1,4 @@
-"""``sdakd weights``: what can be had by name, where it is, and what a file holds."""
+"""``sdakd weights``: lists and fetches known weights, and shows the contents of a file."""
 from __future__ import annotations
 
 import argparse
@@ -11,7 +11,7 @@ from sdakd_plugin.errors import UserError
 from sdakd_plugin.evaluation.table import text
 from sdakd_plugin.stock.silence import quiet
 from sdakd_plugin.weights.catalogue import catalogue
-from sdakd_plugin.weights.contents import inspect
+from sdakd_plugin.weights.contents import read_contents
 from sdakd_plugin.weights.files import atomic_save, new_file
 
 
@@ -28,25 +28,25 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Run one action; a file of an architecture that is not known costs exit code 1, after what is known of it."""
+    """Run one action. The exit code is 1 for a file of an unknown architecture, after its contents are printed."""
     if arguments.action == 'list':
         print(text(catalogue()))
     elif arguments.action == 'get':
         print(get(arguments.name, arguments.out, arguments.overwrite))
     else:
         with quiet():
-            contents = inspect(arguments.file, 'weights inspect')
+            contents = read_contents(arguments.file, 'weights inspect')
         print(contents)
         return int(contents.identity is None)
     return 0
 
 
 def get(name: str, out: Path | None, overwrite: bool) -> Path:
-    """Fetch weights, see that they can be read, and copy them to ``out`` if that is asked for; a safetensors file, to
-    another suffix, as a BasicSR checkpoint in float32.
+    """Fetch weights, check that they can be read, and copy them to ``out`` if it is given. A safetensors file that is
+    copied to another suffix becomes a BasicSR checkpoint in float32.
 
     Raises:
-        UserError: they cannot be had or are damaged, or ``out`` exists or cannot be written.
+        UserError: they cannot be fetched or are damaged, or ``out`` exists or cannot be written.
     """
     if out is not None and os.path.isdir(out):
         raise UserError(f'--out: {out} is a folder; name a file in it')

@@ -1,2 +1,2 @@
-"""What a generator is worth: its quality, and what it costs."""
+"""Measures a generator against other generators."""
 import basicsr  # noqa: F401 - first: it imports all of the plugin, in an order that works

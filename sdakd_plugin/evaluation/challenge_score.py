@@ -12,10 +12,10 @@ def challenge_score(values: Mapping[str, float], speedup: float | None) -> float
 
     Args:
         values: the metrics by their names in ``PARTS``, means over the images.
-        speedup: the reference model's time over this one's.
+        speedup: the reference model's time divided by this one's.
 
     Returns:
-        The score, higher is better; ``None`` where a part is missing or not a number.
+        The score, higher is better; ``None`` if a part is missing or not finite.
     """
     parts = [values.get(name) for name in PARTS]
     if speedup is None or not all(part is not None and isfinite(part) for part in [*parts, speedup]):

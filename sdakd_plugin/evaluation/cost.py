@@ -42,21 +42,21 @@ def count(net: nn.Module, input_shape: Sequence[int]) -> Cost:
 
 
 def seconds(net: nn.Module, image: Tensor, repeat: int = 3) -> float:
-    """Median time of a pass over ``image`` (1, c, h, w), after one for warming up."""
+    """Median time of a forward pass over ``image`` (1, c, h, w), after one warm-up pass."""
     return median(interleaved({'': net}, image, repeat)[''])
 
 
 @torch.no_grad()
 def interleaved(nets: Mapping[str, nn.Module], image: Tensor, repeat: int) -> dict[str, list[float]]:
-    """Time several generators in turns, so that whatever else the machine does meets all of them alike.
+    """Time several generators in turns, so that other load on the machine affects all of them alike.
 
     Args:
         nets: by name, on the device of ``image``.
         image: (1, c, h, w), range 0..1.
-        repeat: how many passes of each are timed, after one of each for warming up.
+        repeat: how many forward passes of each are timed, after one warm-up pass of each.
 
     Returns:
-        The seconds of each pass by name; those of equal index were made one after the other.
+        The seconds of each pass by name; passes of the same index followed one another.
     """
     times: dict[str, list[float]] = {name: [] for name in nets}
     for _ in range(repeat + 1):

@@ -1,4 +1,4 @@
-"""A comparison as one HTML page that opens from the disk: its style, script, numbers and pictures are all in it."""
+"""A comparison as one HTML page in which style, script, numbers and pictures are embedded."""
 from __future__ import annotations
 
 import base64
@@ -13,18 +13,18 @@ import numpy as np
 from sdakd_plugin.evaluation.picture import most_varied
 
 TEMPLATE = Path(__file__).with_name('page.html')
-SIDE = 400  # pixels: the largest detail that is shown of an image
-LIMIT = 32 * 2**20  # bytes of pictures in a page, which a browser still opens at once
+SIDE = 400  # pixels: the maximum side of the crop that is shown of an image
+LIMIT = 32 * 2**20  # bytes of pictures in a page, which a browser opens without delay
 
 
 class Gallery:
-    """The pictures of a page, embedded as they come, as long as they are few and small enough.
+    """The pictures of a page, up to a maximum number of images and a maximum size.
 
     Args:
-        most: how many images.
-        limit: how many bytes.
+        most: the maximum number of images.
+        limit: the maximum size of all pictures in bytes.
 
-    Attributes: shown, what the page's script reads; left_out, how many images were not taken.
+    Attributes: shown (the data for the page's script), left_out (the number of images that were left out).
     """
 
     def __init__(self, most: int, limit: int = LIMIT) -> None:
@@ -33,7 +33,7 @@ class Gallery:
         self.left_out = 0
 
     def add(self, name: str, pictures: Mapping[str, np.ndarray]) -> None:
-        """Embed an image's pictures, (h, w, 3) uint8 BGR, by method; all show the detail of ``'GT'`` that varies most.
+        """Embed an image's pictures, (h, w, 3) uint8 BGR, by method, all cropped where ``'GT'`` varies most.
 
         ``'LQ'`` is enlarged to GT's size, pixel by pixel.
         """
@@ -70,5 +70,5 @@ def render(content: Mapping[str, Any], gallery: Gallery) -> str:
         gallery: the pictures.
     """
     data = json.dumps({**content, 'pictures': gallery.shown, 'left_out': gallery.left_out}, allow_nan=False)
-    # A name may hold anything: no '<', so no tag ends the script element.
+    # A file name may contain anything; without '<' no tag can end the script element.
     return TEMPLATE.read_text(encoding='utf-8').replace('{{DATA}}', data.replace('<', '\\u003c'))

@@ -1,4 +1,4 @@
-"""Pairs of LQ and GT image files; LQ is made where there is none."""
+"""Pairs of LQ and GT image files; LQ images without a file are made from GT."""
 from __future__ import annotations
 
 import os
@@ -29,11 +29,11 @@ def find_pairs(gt: str | os.PathLike[str], lq: str | os.PathLike[str] | None,
 
     Args:
         gt: the folder of GT images, or one image.
-        lq: the folder of LQ images, each with GT's name, whatever its ending, or with ``x4`` behind it as in DIV2K.
-        scale: that number.
+        lq: the folder of LQ images with the names of GT, whatever the suffix, or with ``x4`` appended as in DIV2K.
+        scale: the number in ``x4``.
 
     Returns:
-        The pairs in the order of their names, and for each GT image without an LQ image what is wrong.
+        The pairs, sorted by name; and an error message for each GT image without an LQ image, by its name.
 
     Raises:
         UserError: a folder is missing or holds no image.
@@ -57,10 +57,10 @@ def read_pair(pair: Pair, scale: int | None) -> tuple[np.ndarray, np.ndarray]:
 
     Args:
         pair: the files.
-        scale: GT's size over LQ's; ``None`` if any will do. Without an LQ file GT is cut to a multiple of it.
+        scale: GT's size divided by LQ's; ``None``: any. Without an LQ file GT is cropped to a multiple of it.
 
     Raises:
-        UserError: an image cannot be read, or the sizes do not go together.
+        UserError: an image cannot be read, or the sizes do not match the scale.
     """
     gt = as_bgr(read_image(pair.gt))
     if pair.lq is None:

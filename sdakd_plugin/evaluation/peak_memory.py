@@ -1,8 +1,8 @@
-"""The memory that one pass of a generator takes, measured in a process of its own.
+"""The peak memory of a forward pass of a generator, measured in a separate process.
 
-On CUDA it is what torch's allocator held at most, weights included (``torch.cuda.max_memory_allocated``). On a CPU it
-is how far the peak of the process's resident memory (Linux' ``VmHWM``) rose above what was resident before the network
-was built: weights, features, and the buffers of the convolution routines, but not torch and Python themselves.
+On CUDA it is the maximum that torch's allocator held, weights included (``torch.cuda.max_memory_allocated``). On a CPU
+it is how far the peak of the process's resident memory (Linux' ``VmHWM``) rose above what was resident before the
+network was built: weights, features, and the buffers of the convolution routines, but not torch and Python themselves.
 """
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ CLEAR = Path('/proc/self/clear_refs')
 
 def peak_memory(networks: Sequence[Mapping[str, Any]], sizes: Sequence[int],
                 device: torch.device) -> list[list[int | None]]:
-    """Bytes that generators take for one image of each size: their weights, and the peak of one pass.
+    """Bytes that generators need for one image of each size: weights and the peak of a forward pass.
 
     Args:
         networks: their option blocks; the weights' values do not matter.
@@ -39,11 +39,11 @@ def peak_memory(networks: Sequence[Mapping[str, Any]], sizes: Sequence[int],
         device: where they run.
 
     Returns:
-        For each network a list as long as ``sizes``; ``None`` on a CPU where the system does not tell, that is not on
+        For each network a list as long as ``sizes``; ``None`` for a CPU on systems other than
         Linux.
 
     Raises:
-        UserError: a pass failed, as it does where the memory is too small.
+        UserError: a forward pass failed, for example for lack of memory.
     """
     if device.type == 'cpu' and not STATUS.exists():
         return [[None] * len(sizes) for _ in networks]
@@ -57,18 +57,18 @@ def peak_memory(networks: Sequence[Mapping[str, Any]], sizes: Sequence[int],
 
 @torch.no_grad()
 def measure(network: Mapping[str, Any], size: int, device: str, threads: int) -> int:
-    """The bytes that one generator takes at one size, in this process, which should have done nothing yet."""
+    """The bytes that one generator needs at one size, measured in this process, which should be a new one."""
     torch.set_num_threads(threads)
-    nn.Conv2d(3, 8, 3).to(device)(torch.rand(1, 3, 16, 16, device=device))  # what torch loads only on first use
+    nn.Conv2d(3, 8, 3).to(device)(torch.rand(1, 3, 16, 16, device=device))  # loads what torch loads on first use
     with suppress(OSError):
-        CLEAR.write_text('5')  # the peak starts anew from what is resident; else it may be that of the imports
+        CLEAR.write_text('5')  # resets the peak, which may be that of the imports
     before = resident('VmRSS')
     super_resolve(build_network(network, 'network').to(device).eval(), torch.rand(1, 3, size, size, device=device))
     return torch.cuda.max_memory_allocated(device) if device != 'cpu' else resident('VmHWM') - before
 
 
 def main(networks: Sequence[Mapping[str, Any]], sizes: Sequence[int], device: str, threads: int) -> list[list[int]]:
-    """Measure in a new process each; where they can be forked, the imports, which take seconds, are made once."""
+    """Measure each network and size in a new process; where it can be forked, the slow imports are made only once."""
     start = 'fork' if hasattr(os, 'fork') else 'spawn'  # Windows has no fork
 
     def alone(network: Mapping[str, Any], size: int) -> int:
@@ -78,7 +78,7 @@ def main(networks: Sequence[Mapping[str, Any]], sizes: Sequence[int], device: st
 
 
 def resident(key: str) -> int:
-    """Resident memory of this process in bytes: ``VmRSS`` now, ``VmHWM`` at most; 0 where the system does not tell."""
+    """Resident memory of this process in bytes: ``VmRSS`` the current, ``VmHWM`` the peak; 0 if not on Linux."""
     if not STATUS.exists():
         return 0
     line = next(line for line in STATUS.read_text().splitlines() if line.startswith(key))

@@ -1,4 +1,4 @@
-"""One picture that shows the methods side by side."""
+"""A picture with the methods side by side."""
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
@@ -11,15 +11,15 @@ MARGIN, HEADER, FONT_SIZE = 6, 46, 17
 
 def side_by_side(columns: Mapping[str, Mapping[str, np.ndarray]], captions: Mapping[str, str], side: int = 192,
                  zoom: int = 2, rows: int = 3) -> Image.Image:
-    """Lay out the same detail of each image, one column a method.
+    """Lay out the same crop of each image, with one column for each method.
 
     Args:
-        columns: method -> image name -> (h, w, 3) uint8 BGR. All but the smallest (LR) have the size of ``'GT'``;
-            that one is enlarged without smoothing.
+        columns: method -> image name -> (h, w, 3) uint8 BGR. Images smaller than ``'GT'`` (LR) are enlarged
+            by repeating their pixels.
         captions: a second line under a method's name.
-        side: width and height of the detail, in pixels of the ground truth; the most varied one is shown.
+        side: width and height of the crop, in pixels of GT; the crop with the most variance is shown.
         zoom: how often each pixel is repeated.
-        rows: how many images at most.
+        rows: the maximum number of images.
     """
     names = list(columns['GT'])[:rows]
     side = min([side, *(min(columns['GT'][name].shape[:2]) for name in names)])

@@ -1,4 +1,4 @@
-"""What a finished run gained: a table and a picture of bicubic, teacher and student."""
+"""The summary of a finished run: a table and a picture of bicubic, teacher and students."""
 from __future__ import annotations
 
 import json
@@ -31,15 +31,15 @@ Row = dict[str, Any]
 def summarise(opt: Mapping[str, Any], models: Path) -> str:
     """Compare bicubic, teacher and student on the validation sets of a finished run.
 
-    Writes ``summary.md``, ``summary.json`` and, of the first set, ``comparison.png`` into the run's folder; that they
-    cannot be written is said.
+    Writes ``summary.md``, ``summary.json`` and, of the first set, ``comparison.png`` into the run's folder. If they
+    cannot be written, the text says so.
 
     Args:
         opt: the run's options, as BasicSR's ``parse_options`` returned them.
         models: the folder that the students were saved in last.
 
     Returns:
-        The text to show: the tables, and where the files are.
+        The text: the tables and the paths of the files.
     """
     root = Path(opt['path']['experiments_root'])
     device = torch.device('cuda' if opt['num_gpu'] != 0 else 'cpu')
@@ -98,21 +98,21 @@ def student_file(models: Path, label: str) -> Path:
 
 def make_rows(results: Mapping[str, dataset_comparison.Result], nets: Mapping[str, nn.Module], dataset: Any,
               device: torch.device, start: Mapping[str, Mapping[str, float]]) -> list[Row]:
-    """One row a method: metrics, how near its images are to the teacher's, parameters, multiply-adds and seconds for
-    the set's first image."""
+    """One row for each method: metrics, PSNR to the teacher's images, parameters, multiply-adds and seconds for the
+    first image of the data set."""
     lq = dataset[0]['lq'].unsqueeze(0).to(device)
-    rows: list[Row] = [{'method': 'bicubic', **results['bicubic'].metrics, **nearness(results, 'bicubic')}]
+    rows: list[Row] = [{'method': 'bicubic', **results['bicubic'].metrics, **psnr_to_teacher(results, 'bicubic')}]
     for name, net in nets.items():
         if start.get(name):
             rows.append({'method': f'{name} before training', **start[name]})
         found = cost.count(net, lq.shape[1:])
-        rows.append({'method': name, **results[name].metrics, **nearness(results, name),
+        rows.append({'method': name, **results[name].metrics, **psnr_to_teacher(results, name),
                      'parameters': found.parameters, 'multiply-adds': found.multiply_adds,
                      's/image': cost.seconds(net, lq)})
     return rows
 
 
-def nearness(results: Mapping[str, dataset_comparison.Result], method: str) -> dict[str, float]:
+def psnr_to_teacher(results: Mapping[str, dataset_comparison.Result], method: str) -> dict[str, float]:
     """The PSNR on luma between a method's first images and the teacher's, where there is a teacher."""
     if 'teacher' not in results or method == 'teacher':
         return {}
@@ -123,13 +123,13 @@ def nearness(results: Mapping[str, dataset_comparison.Result], method: str) -> d
 
 
 def start_metrics(root: Path, dataset: str, label: str) -> dict[str, float]:
-    """The validation before the first iteration, if it was made."""
+    """The metrics of the validation before the first iteration, if there was one."""
     entries = stage_validation.read(str(root / stage_validation.file_name(label)))
     return next((entry['metrics'] for entry in entries if (entry['iter'], entry['dataset']) == (0, dataset)), {})
 
 
 def _without_nan(tables: dict[str, list[Row]]) -> dict[str, list[Row]]:
-    """JSON has no nan."""
+    """The tables with ``None`` for NaN, which JSON does not have."""
     return {name: [{key: None if value != value else value for key, value in row.items()} for row in rows]
             for name, rows in tables.items()}
 

@@ -1,4 +1,4 @@
-"""Tables of text: aligned for a terminal, and as Markdown, which is aligned too."""
+"""Text tables with aligned columns, for a terminal or in Markdown."""
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
@@ -16,14 +16,14 @@ def markdown(rows: Sequence[Row]) -> str:
 
 
 def text(rows: Sequence[Row]) -> str:
-    """Rows as columns of text, two spaces apart."""
+    """Rows as a text table whose columns are two spaces apart."""
     widths, (head, *body) = _cells(rows)
     lines = [head, ['-' * width for width in widths], *body]
     return '\n'.join('  '.join(line).rstrip() for line in lines)
 
 
 def cell(key: str, value: Any) -> str:
-    """A value as it is shown: counts in millions or milliards, other numbers with four digits; ``''`` for none."""
+    """Format a value: counts in millions (M) or billions (G), other numbers with four digits; ``''`` for none, NaN."""
     if value is None or value != value:
         return ''
     if key in COUNTS:

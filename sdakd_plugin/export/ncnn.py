@@ -30,7 +30,7 @@ def export(model: Model, half: bool = False, size: int | None = None) -> Exporte
 
     Args:
         model: the generator.
-        half: store convolutions' weights in half precision; ncnn decides by itself in what it computes.
+        half: store convolutions' weights in half precision; ncnn chooses its precision of computation itself.
         size: height and width of the input in pixels; ``None`` for any.
 
     Raises:
@@ -46,7 +46,7 @@ def export(model: Model, half: bool = False, size: int | None = None) -> Exporte
 
 
 def _convert(program: str, model: Model, half: bool, sizes: Sizes, folder: Path) -> tuple[Path, Path]:
-    """Run pnnx. It takes what differs between two input shapes for any number."""
+    """Run pnnx. Dimensions that differ between the two input shapes become dynamic."""
     net, images = exportable(_apart(model.net)), [photograph(model, *one) for one in sizes]
     with warnings.catch_warnings():
         warnings.simplefilter('ignore')  # about the sizes in the traced checks of the input, and its age
@@ -67,7 +67,7 @@ def _convert(program: str, model: Model, half: bool, sizes: Sizes, folder: Path)
 
 
 def _apart(net: nn.Module) -> nn.Module:
-    """A copy with a layer that changes nothing behind every block.
+    """A copy with an identity layer after every block.
 
     Without, pnnx needs far too much memory where many residual blocks follow one another: at a quarter of x4plus' width
     10 blocks took 0.1 GB and 23 more than 5 GB, x4plus was killed at 17 GB; with the layer that quarter takes 0.2 GB.

@@ -19,7 +19,7 @@ def export(model: Model, half: bool = False, size: int | None = None, spandrel: 
 
     Args:
         model: the generator.
-        half: store them in half precision; who loads them computes as he likes.
+        half: store them in half precision; the program that loads them chooses its precision.
         size: must stay ``None``: tensors have no input.
         spandrel: write an RRDBNet of less growth than spandrel knows as one that it loads (``families.rrdbnet.widen``).
 

@@ -1,2 +1,2 @@
-"""A loaded generator on image files."""
+"""Runs a generator on image files."""
 import basicsr  # noqa: F401 - first: it imports all of the plugin, in an order that works

@@ -1,4 +1,4 @@
-"""Image files: found, read whole or not at all, and written without ever leaving half of one."""
+"""Image files: finding, reading, encoding."""
 from __future__ import annotations
 
 import os
@@ -18,10 +18,10 @@ ALPHA = (*DEEP, '.webp')  # and those that hold transparency
 
 
 def image_files(path: str | os.PathLike[str]) -> list[Path]:
-    """The images that a path stands for: a file itself, or the images of a folder (not of its subfolders), sorted.
+    """The image files of a path: the file itself, or the images in the folder (not in its subfolders), sorted.
 
     Raises:
-        UserError: nothing is there, no image is in the folder, or the folder cannot be read.
+        UserError: the path does not exist, or the folder cannot be read or has no images.
     """
     path = Path(path).expanduser()
     if not os.path.isdir(path):
@@ -38,13 +38,13 @@ def image_files(path: str | os.PathLike[str]) -> list[Path]:
 
 
 def read_image(path: str | os.PathLike[str]) -> np.ndarray:
-    """Read an image as cv2 does with ``IMREAD_UNCHANGED``, but turned upright where EXIF says how.
+    """Read an image as cv2 does with ``IMREAD_UNCHANGED``, but rotated according to EXIF.
 
     Returns:
         (h, w) grey, (h, w, 3) BGR or (h, w, 4) BGRA, of uint8 or uint16.
 
     Raises:
-        UserError: it cannot be read, is no image, is truncated or damaged, or is not of 8 or 16 bits.
+        UserError: it cannot be read, is not an image, is truncated or damaged, or is not of 8 or 16 bits.
     """
     path = Path(path)
     if os.path.exists(path) and not os.path.isfile(path):  # a pipe or a device could block or never end
@@ -70,10 +70,10 @@ def read_image(path: str | os.PathLike[str]) -> np.ndarray:
 
 
 def _check(path: Path, content: bytes) -> bool:
-    """Decode a file with PIL, since cv2 takes a truncated one and leaves the rest grey; whether it is transparent."""
+    """Decode a file with PIL, since cv2 accepts truncated files. Return whether it has transparency."""
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter('ignore')  # many pixels are welcome until PIL makes them an error, odd EXIF always
+            warnings.simplefilter('ignore')  # of odd EXIF, and of many pixels, which are allowed
             with Image.open(BytesIO(content)) as image:
                 image.load()
                 return 'A' in image.getbands() or 'transparency' in image.info
@@ -86,30 +86,30 @@ def _check(path: Path, content: bytes) -> bool:
 
 
 def check_format(path: Path, image: np.ndarray) -> None:
-    """Check that the format of a path's suffix keeps all that an image has.
+    """Check that the format of a path's suffix can store an image's bits and transparency.
 
     Raises:
         UserError: there is no such format, or it lacks 16 bits or transparency.
     """
     suffix = path.suffix.lower()
     if suffix not in SUFFIXES:
-        raise UserError(f"{path}: '{suffix}' is no image format" + nearest(suffix, SUFFIXES))
+        raise UserError(f"{path}: '{suffix}' is not an image format" + nearest(suffix, SUFFIXES))
     if not keeps(suffix, image):
         what = '16 bits' if image.dtype == np.uint16 else 'an alpha channel'
         raise UserError(f"{path}: {suffix} cannot hold {what}; use {path.with_suffix('.png').name}")
 
 
 def keeps(suffix: str, image: np.ndarray) -> bool:
-    """Whether a format keeps an image's bits and its transparency."""
+    """Whether a format can store an image's bits and transparency."""
     transparent = image.ndim == 3 and image.shape[2] == 4
     return (suffix in DEEP or image.dtype == np.uint8) and (suffix in ALPHA or not transparent)
 
 
 def encode(image: np.ndarray, path: Path) -> bytes:
-    """The content of an image file, in the format of the path's suffix.
+    """Encode an image in the format of the path's suffix.
 
     Raises:
-        UserError: the format allows no image of this size, such as JPEG more than 65500 pixels.
+        UserError: the format does not allow this size, such as JPEG more than 65500 pixels.
     """
     try:
         good, content = cv2.imencode(path.suffix.lower(), image)

@@ -1,4 +1,4 @@
-"""A generator from a weight file alone: the file says what it is."""
+"""Loads a generator from a weight file, by which its network is identified."""
 from __future__ import annotations
 
 import os
@@ -29,10 +29,10 @@ def load_model(source: str | os.PathLike[str], role: str) -> Model:
 
     Args:
         source: a file, or one of ``weights.KNOWN``.
-        role: what it is for, such as ``'--model'``; begins every message.
+        role: the option that names the file, such as ``'--model'``; every message begins with it.
 
     Raises:
-        UserError: no such weights, a damaged file, or an architecture that is not known, or a discriminator's.
+        UserError: the weights do not exist or are damaged, the architecture is unknown, or it is a discriminator.
     """
     path, state = weights.load(source, role)
     identity = weights.identify(state)

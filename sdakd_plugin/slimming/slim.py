@@ -1,8 +1,8 @@
-"""A student that starts from its teacher: some of its channels, and blocks spread over its depth.
+"""Initial weights of a student from its teacher: a part of its channels, and blocks spread over its depth.
 
-The channels are every so many, or those whose filters have the largest L1 norm, as in GAN Compression (Li et al., CVPR
+The channels are evenly spaced, or those whose filters have the largest L1 norm, as in GAN Compression (Li et al., CVPR
 2020, ``transfer_weight``), here summed over all the layers that write to a group of channels. Which is better is
-measured in ``docs/slimming.md``. The student of the teacher's own size is the teacher, bit for bit.
+measured in ``docs/slimming.md``. A student of the teacher's size equals the teacher, bit for bit.
 """
 from __future__ import annotations
 
@@ -27,19 +27,19 @@ REDUCIBLE = ('num_feat', 'num_grow_ch', 'narrow', 'channel_multiplier', 'num_blo
 
 def weights_from_teacher(student: nn.Module, network: Mapping[str, Any], options: TeacherOptions | None,
                          role: str) -> dict[str, Tensor]:
-    """The first weights of a student whose option file says ``teacher`` where a file could stand.
+    """The initial weights of a student whose option file has ``teacher`` in place of a weight file.
 
     Args:
         student: the student's generator, not wrapped; not changed.
         network: its option block.
         options: the block ``teacher``.
-        role: the key that says ``teacher``; begins every message.
+        role: the key whose value is ``teacher``; every message begins with it.
 
     Returns:
         A state dict for the student, on the CPU.
 
     Raises:
-        UserError: there is no teacher, its weights cannot be had, or the student cannot be cut out of it.
+        UserError: there is no teacher, its weights cannot be loaded, or the student cannot be cut out of it.
     """
     if options is None:
         raise UserError(f'{role}: teacher: the block teacher is missing')
@@ -95,10 +95,10 @@ def slim(teacher: nn.Module, student: nn.Module, channels: Literal['even', 'l1']
 
 
 def in_terms_of(student: nn.Module, teacher: nn.Module) -> dict[str, Tensor]:
-    """The teacher's tensors under the student's names, of full width: blocks spread evenly, first and last among them.
+    """The teacher's tensors of full width under the student's names: blocks are spread evenly, first and last included.
 
-    StyleGAN2's layers multiply their weights by a ``scale`` that depends on the number of inputs; the weights make up
-    for its change, so that the channels that are kept do what they did.
+    StyleGAN2's layers multiply their weights by a ``scale`` that depends on the number of inputs; the weights are
+    rescaled for its change, so that the kept channels compute what they did.
     """
     bodies = [len(getattr(net, 'body', ())) for net in (teacher, student)]
     step = family_of(student).step
@@ -116,7 +116,7 @@ def in_terms_of(student: nn.Module, teacher: nn.Module) -> dict[str, Tensor]:
 
 
 def layer_scale(net: nn.Module, key: str) -> float:
-    """What the layer of a weight multiplies it by."""
+    """The factor by which the layer of a weight multiplies it."""
     return getattr(net.get_submodule(layer_of(key)), 'scale', 1.0)
 
 
@@ -173,7 +173,7 @@ def importance(state: Mapping[str, Tensor], wiring: Wiring, sizes: Sizes) -> dic
 
 
 def entries(groups: Iterable[str], kept: Mapping[str, Tensor], sizes: Sizes, length: int) -> Tensor:
-    """Where the channels that are kept stand along an axis of concatenated groups. On an axis that is longer than its
+    """The indices of the kept channels along an axis of concatenated groups. On an axis that is longer than its
     groups, each channel has several entries in a row, as pixel shuffle and flattening order them."""
     starts = accumulate((sizes[group] for group in groups), initial=0)
     channels = torch.cat([start + kept[group] for group, start in zip(groups, starts, strict=False)])

@@ -1,7 +1,7 @@
-"""The teacher's images of fixed paired data, kept in a folder: what it holds, and whether that still is true.
+"""The folder of the teacher's images of fixed paired data: its contents, and whether they are up to date.
 
-Beside the images there is ``manifest.json``: what made them, and of each LQ image the size, the time of its last change
-and the hash of its content. An image is there only if its entry is true, since entries are written first.
+Besides the images it has ``manifest.json``: how they were made, and for each LQ image the size, the modification time
+and the hash of its contents. Entries are written before images, so that every image belongs to its entry.
 """
 from __future__ import annotations
 
@@ -34,16 +34,16 @@ from sdakd_plugin.weights.frozen import UNTRAINED, untrained
 MANIFEST = 'manifest.json'
 WEIGHTS = 'teacher.pretrain_network_g'
 REMEDY = '`sdakd cache -opt FILE`'
-PREPARATION = ('color', 'mean', 'std')  # what a data set does to an LQ image after reading it
+PREPARATION = ('color', 'mean', 'std')  # how a data set processes an LQ image after reading it
 
 
 @dataclass(frozen=True)
 class Manifest:
     """Attributes:
-        recipe: what the images depend on besides the LQ images, by the option's key; of the weights it is their hash.
-        source: how the option file names the weights.
-        images: for each LQ image the size of its file, the time of its last change in nanoseconds, and the SHA-256 of
-            its content; where LQ images are made of photographs, those of the photograph.
+        recipe: the values that the images depend on besides the LQ images, by option key; for weights their hash.
+        source: the weights as named in the option file.
+        images: for each LQ image the size of its file in bytes, the modification time in nanoseconds, and the SHA-256
+            of its contents; if LQ images are made from photographs, those of the photograph.
     """
 
     recipe: dict[str, Any]
@@ -52,16 +52,16 @@ class Manifest:
 
 
 class TeacherCache:
-    """The folder ``teacher.cache`` of a run, and the data set whose images it is for.
+    """The folder ``teacher.cache`` of a run and the data set that it belongs to.
 
     Args:
-        options: those of the run.
+        options: the options of the run.
 
     Attributes:
-        folder: that folder, which may not exist yet.
+        folder: the path, which may not exist yet.
 
     Raises:
-        UserError: no folder is named, or the data are no fixed pairs.
+        UserError: no folder is named, or the data are not fixed pairs.
     """
 
     def __init__(self, options: Options) -> None:
@@ -82,7 +82,7 @@ class TeacherCache:
 
     @cached_property
     def dataset(self) -> Any:
-        """The data set, as BasicSR serves it whole: ``lq`` (c, h, w), prepared as for training."""
+        """The data set with whole images, not crops: ``lq`` (c, h, w), processed as for training."""
         whole = {**deepcopy(self.block), 'phase': 'val', 'scale': self.options.scale}
         return with_image_names(look_up(DATASET_REGISTRY, self.block['type']))(whole)
 
@@ -92,7 +92,7 @@ class TeacherCache:
 
     @cached_property
     def indices(self) -> dict[str, int]:
-        """Where each image stands in the data set, by its name in the folder."""
+        """The index of each image in the data set, by its name in the folder."""
         return {image_name(paths['lq_path'], self.lq_folder): index
                 for index, paths in enumerate(self.dataset.paths)}
 
@@ -116,14 +116,14 @@ class TeacherCache:
             file.write(json.dumps(asdict(manifest)).encode())
 
     def describe(self, before: Manifest | None) -> Manifest:
-        """What the manifest should be by now. Hashed anew is what seems to have changed since the one ``before``.
+        """The manifest of the current options and data. Only files that have changed since ``before`` are hashed again.
 
         Raises:
             UserError: the weights cannot be read.
         """
         source = [self.teacher.pretrain_network_g, self.teacher.param_key_g]
         if before is not None and before.source == source and not weights_are_local(self.teacher):
-            digest = before.recipe.get(WEIGHTS)  # trusted: with the weights gone there are no others either
+            digest = before.recipe.get(WEIGHTS)  # trusted, since the weights are not here to be hashed
         else:
             digest = hash_weights(self.teacher)
         recipe = {WEIGHTS: digest, 'teacher.network_g': self.teacher.network_g, 'scale': self.options.scale,
@@ -135,7 +135,7 @@ class TeacherCache:
 
     @property
     def keeps_lq(self) -> bool:
-        """Whether the folder has the LQ images too: those that were degraded."""
+        """Whether the folder also stores the LQ images, as it does for degraded ones."""
         return isinstance(self.dataset, PhotoDataset) and self.dataset.degradation is not None
 
     @property
@@ -144,13 +144,13 @@ class TeacherCache:
         return self.dataset.recipe if isinstance(self.dataset, PhotoDataset) else None
 
     def missing(self, manifest: Manifest) -> list[str]:
-        """The images of the data set that are not there."""
+        """The names of the images that are missing in the folder."""
         kinds = [image_file, lq_file] if self.keeps_lq else [image_file]
         return [name for name in self.indices
                 if name not in manifest.images or not all(kind(self.folder, name).is_file() for kind in kinds)]
 
     def _entry(self, name: str, known: list[Any] | None) -> list[Any]:
-        if isinstance(self.dataset, SampleImageDataset):  # embedded, so in no file of its own
+        if isinstance(self.dataset, SampleImageDataset):  # embedded, so there is no file
             _, lq = self.dataset.pairs[self.indices[name]]
             return [lq.nbytes, 0, hashlib.sha256(lq.tobytes()).hexdigest()]
         paths = self.dataset.paths[self.indices[name]]
@@ -177,7 +177,7 @@ class TeacherCache:
 
 
 def difference(before: Manifest, now: Manifest) -> str | None:
-    """In what the images were made otherwise than they would be now; ``None``: in nothing."""
+    """The first difference between two manifests, in words; ``None`` if the images are up to date."""
     for key, value in now.recipe.items():
         if before.recipe.get(key) != value:
             return f'was made with another {key}'
@@ -187,7 +187,7 @@ def difference(before: Manifest, now: Manifest) -> str | None:
 
 
 def changed_images(before: Manifest, now: Manifest) -> list[str]:
-    """The LQ images whose content is not what it was."""
+    """The names of the LQ images whose contents have changed."""
     return [name for name, entry in now.images.items()
             if name in before.images and before.images[name][2] != entry[2]]
 
@@ -219,10 +219,10 @@ def asks_for_cache(options: Options) -> bool:
 
 
 def lacking(cache: TeacherCache) -> str | None:
-    """How many images are not there yet, in words; ``None`` for a folder that is complete.
+    """The number of missing images, in words; ``None`` if the folder is complete.
 
     Raises:
-        UserError: the folder is of other weights or data.
+        UserError: the images were made from other weights or data.
     """
     before = cache.read()
     if before is None:
@@ -241,7 +241,7 @@ def with_cache(opt: dict[str, Any]) -> dict[str, Any]:
         opt: as BasicSR's ``parse_options`` returns them; not changed.
 
     Raises:
-        UserError: the cache is not there, incomplete, or of other weights or data.
+        UserError: the cache is missing, incomplete, or made from other weights or data.
     """
     options = parse(opt)
     if not asks_for_cache(options):

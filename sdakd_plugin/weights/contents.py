@@ -1,4 +1,4 @@
-"""What a weight file holds, told from the file alone."""
+"""The contents of a weight file, as ``sdakd weights inspect`` shows them."""
 from __future__ import annotations
 
 import os
@@ -18,8 +18,8 @@ from sdakd_plugin.weights.files import inner_keys
 
 @dataclass(frozen=True)
 class Contents:
-    """Attributes: path, keys (under which state dicts stand in the file; none for a bare one), state (the one that is
-    read), identity and parameters (count; both ``None`` for an architecture that is not known)."""
+    """Attributes: path, keys (of the state dicts in the file; empty for a bare state dict), state (the one that is
+    read), identity and parameters (count; both ``None`` for an unknown architecture)."""
 
     path: Path
     keys: list[str]
@@ -45,12 +45,12 @@ class Contents:
         return '\n'.join(f'{key:<13} {value}' for key, value in facts.items() if value is not None)
 
 
-def inspect(source: str | os.PathLike[str], role: str) -> Contents:
-    """Look into a weight file.
+def read_contents(source: str | os.PathLike[str], role: str) -> Contents:
+    """Read a weight file, and identify its network.
 
     Args:
         source: a file, or one of ``weights.KNOWN``.
-        role: begins every message.
+        role: every message begins with it.
 
     Raises:
         UserError: there is no such file, it is damaged, holds no state dict, or NaN.
@@ -61,13 +61,13 @@ def inspect(source: str | os.PathLike[str], role: str) -> Contents:
     parameters = None
     if identity is not None:
         net = build_network(identity.network, role)
-        weights.load_into(net, state, path, role)  # proof that it is what it seems, and that its values are numbers
+        weights.load_into(net, state, path, role)  # proves the identification, and that the values are finite
         parameters = sum(parameter.numel() for parameter in net.parameters())
     return Contents(path, inner_keys(path), state, identity, parameters)
 
 
 def check_sums(path: Path, role: str) -> None:
-    """Compare the checksums of what ``torch.save`` wrote: ``torch.load`` does not.
+    """Verify the checksums of a file of ``torch.save``, which ``torch.load`` does not.
 
     Raises:
         UserError: one of them is wrong.

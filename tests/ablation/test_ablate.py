@@ -167,7 +167,7 @@ def test_names_of_arms(options):
         all_arms(options, AblateOptions(arms={'stock': {'without': 'gan'}}))
     with pytest.raises(UserError, match="'mine' is the name of another arm"):
         all_arms(options, None, [('mine', {'without': 'gan'}), ('mine', {'without': 'feature'})])
-    with pytest.raises(UserError, match="'a/b' is no name for an arm"):
+    with pytest.raises(UserError, match="'a/b' is not a valid name of an arm"):
         all_arms(options, None, [('a/b', {'without': 'gan'})])
 
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
-from sdakd_plugin.checks.data import spread
+from sdakd_plugin.checks.data import sample
 from sdakd_plugin.checks.keys import check_types
 from sdakd_plugin.checks.option_file import check_forced
 from sdakd_plugin.checks.run import check, read_yaml
@@ -50,7 +50,7 @@ def test_the_options_of_these_tests_are_fine(options):
                                                 "'calculate_psnr'"),
     ('val/save_img', ..., 'val.save_img: this key is missing'),
     ('logger/print_freq', ..., 'logger.print_freq: this key is missing'),
-    ('path/teacher_weights', 'x.pth', "path: unknown key 'teacher_weights', of which BasicSR would make a folder"),
+    ('path/teacher_weights', 'x.pth', "path: unknown key 'teacher_weights', for which BasicSR would make a folder"),
     ('datasets/train/batch_size_per_gpu', ..., 'datasets.train.batch_size_per_gpu: this key is missing'),
     ('num_gpu', 2, 'num_gpu: 2'),
     # stages and terms
@@ -86,7 +86,7 @@ def test_the_options_of_these_tests_are_fine(options):
     ('datasets/train/dataroot_gt', 'nowhere', 'nowhere'),
     ('datasets/train/dataroot_gt', ..., 'datasets.train.dataroot_gt: this key is missing'),
     ('datasets/train/gt_size', 500, 'datasets.train.gt_size'),
-    ('datasets/train/batch_size_per_gpu', 9, 'datasets.train: 4 images for a process make no batch of 9; set '
+    ('datasets/train/batch_size_per_gpu', 9, 'datasets.train: 4 images per process are less than a batch of 9; set '
                                              'dataset_enlarge_ratio: 3 or more'),
     ('scale', 2, 'times scale 2 is not'),
     ('high_order_degradation', True, 'high_order_degradation: is true, but PairedImageDataset brings no blur kernels'),
@@ -117,7 +117,7 @@ def test_a_file_that_is_no_image(options, photos, tmp_path):
     (tmp_path / 'photos/HR/coffee.png').write_bytes(b'not an image')
     folders = {'dataroot_gt': str(tmp_path / 'photos/HR'), 'dataroot_lq': str(tmp_path / 'photos/LR')}
     options['datasets']['train'].update(folders)
-    assert 'photos/HR/coffee.png is no readable image' in complaint(options)
+    assert 'photos/HR/coffee.png is not a readable image' in complaint(options)
 
 
 def test_a_pair_that_does_not_fit_the_scale(options, photos, tmp_path):
@@ -139,11 +139,11 @@ def test_a_pool_that_does_not_fit_the_batch(options, photos):
 
 
 @pytest.mark.parametrize('text, expected', [
-    ('name: [', 'is no valid YAML'),
-    ('name: x\ntrain:\n\ttotal_iter: 6\n', 'is no valid YAML: line 3 holds a tab; write spaces instead'),
-    ('path:\n  x: "C:\\Users\\me"\n', 'line 2: in double quotes a backslash begins an escape; use single quotes, or / '
-                                    'instead of the backslash'),
-    ('path: {x: "D:\\data"}', 'line 1: in double quotes a backslash begins an escape'),
+    ('name: [', 'is not valid YAML'),
+    ('name: x\ntrain:\n\ttotal_iter: 6\n', 'is not valid YAML: line 3 holds a tab; write spaces instead'),
+    ('path:\n  x: "C:\\Users\\me"\n', 'line 2: in double quotes a backslash starts an escape sequence; use '
+                                    'single quotes, or / instead of the backslash'),
+    ('path: {x: "D:\\data"}', 'line 1: in double quotes a backslash starts an escape sequence'),
     ('', 'holds no options'),
     ('name: x', 'model_type: this key is missing'),
     ('model_type: SDAKDModle', "model_type: there is no 'SDAKDModle'; did you mean 'SDAKDModel'"),
@@ -157,8 +157,8 @@ def test_a_broken_option_file(tmp_path, text, expected):
 @pytest.mark.parametrize('entry, expected', [
     ('train:total_iter', "not 'train:total_iter', which has no ="),
     ('name=a=b', "not 'name=a=b', which has 2 ="),
-    ('trian:total_iter=3', "not 'trian:total_iter=3': 'trian' is no block of it"),
-    ('train:stages:0=3', "not 'train:stages:0=3': 'stages' is no block of it"),
+    ('trian:total_iter=3', "not 'trian:total_iter=3': 'trian' is not a block of it"),
+    ('train:stages:0=3', "not 'train:stages:0=3': 'stages' is not a block of it"),
 ])
 def test_a_forced_option_that_has_no_place(options, entry, expected):
     check_forced(['name=x', 'train:total_iter=6', ' train:optim_g:lr =1'], options, 'opt.yml')
@@ -246,11 +246,11 @@ def test_images_of_all_kinds_that_basicsr_reads_are_fine(options, photos, tmp_pa
 
 def test_of_many_images_some_of_everywhere_are_looked_at_in_time():
     paths = list(range(10**5))
-    assert list(spread(paths[:50], 60)) == list(spread(paths[:50], 60))
-    assert sorted(spread(paths[:50], 60)) == paths[:50]
+    assert list(sample(paths[:50], 60)) == list(sample(paths[:50], 60))
+    assert sorted(sample(paths[:50], 60)) == paths[:50]
     seen = []
     begun = time.monotonic()
-    for path in spread(paths, 0.2):
+    for path in sample(paths, 0.2):
         seen.append(path)
         time.sleep(0.001)
     assert time.monotonic() - begun < 1

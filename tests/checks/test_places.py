@@ -47,7 +47,7 @@ def test_a_missing_folder_of_a_set_for_validation(options, data):
 
 def test_a_file_for_a_folder(options, data):
     options['datasets']['train']['dataroot_lq'] = str(data / 'meta.txt')
-    assert complaint(options) == f'datasets.train.dataroot_lq: {data}/meta.txt is no folder'
+    assert complaint(options) == f'datasets.train.dataroot_lq: {data}/meta.txt is not a folder'
 
 
 def test_a_missing_folder_of_a_class_that_does_not_read_it_is_fine(options, data, photos):
@@ -79,8 +79,8 @@ def test_a_folder_for_an_lmdb(options, data):
     (data / 'LR').rename(data / 'LR.lmdb')
     options['datasets']['train'].update(dataroot_gt=str(data / 'HR.lmdb'), dataroot_lq=str(data / 'LR.lmdb'),
                                         io_backend={'type': 'lmdb'})
-    assert complaint(options) == (f'datasets.train.dataroot_gt: {data}/HR.lmdb is no LMDB as BasicSR makes them: it '
-                                  'holds no meta_info.txt; for a folder of images use io_backend: {type: disk}')
+    assert complaint(options) == (f'datasets.train.dataroot_gt: {data}/HR.lmdb is not an LMDB of BasicSR: it '
+                                  'has no meta_info.txt; for a folder of images use io_backend: {type: disk}')
 
 
 @pytest.mark.parametrize('pattern', ['{}x4', 'LR_{}', 'a_{}_b'])
@@ -100,14 +100,14 @@ def test_no_template_is_suggested_that_fits_some(options, data):
         path.rename(path.with_stem(f'{path.stem}x4' if 'o' in path.stem else f'{path.stem}_small'))
     message = complaint(options)
     assert f'{data}/HR/astronaut.png has no LQ image {data}/LR/astronaut.png' in message
-    assert f'{data}/LR/astronautx4.png has no GT image (6 more are alone)' in message
+    assert f'{data}/LR/astronautx4.png has no GT image (6 more are unpaired)' in message
     assert "filename_tmpl ('{}' here) makes the name of an LQ image from that of the GT image" in message
 
 
 def test_other_endings(options, data):
     for path in (data / 'LR').iterdir():
         path.rename(path.with_suffix('.jpg'))
-    assert 'makes the name of an LQ image from that of the GT image, whose ending it keeps' in complaint(options)
+    assert 'makes the name of an LQ image from that of the GT image, whose suffix it keeps' in complaint(options)
 
 
 @pytest.mark.parametrize('folder, expected', [

@@ -79,24 +79,26 @@ HEAD = b'name: x\nmodel_type: SDAKDModel\n'
 
 
 @pytest.mark.parametrize('text, expected', [
-    (b'name: [', 'opt.yml is no valid YAML'),
+    (b'name: [', 'opt.yml is not valid YAML'),
     (b'', 'opt.yml holds no options'),
     (b'- model_type: SDAKDModel', 'opt.yml holds no options'),
     (b'name: x', 'model_type: this key is missing in opt.yml'),
     (b'model_type: [SDAKDModel]', "model_type: there is no ['SDAKDModel']"),
-    (HEAD + b'train:\n\ttotal_iter: 6\n', 'opt.yml is no valid YAML: line 4 holds a tab; write spaces instead'),
-    (HEAD + b'train:\n  total_iter: 6\n\tema_decay: 0\n', 'opt.yml is no valid YAML: line 5 holds a tab'),
-    (HEAD + b'path:\n  x: "C:\\Users\\me"\n', 'line 4: in double quotes a backslash begins an escape; use single'),
-    (HEAD + b'path:\n  x: "D:\\data"\n', 'line 4: in double quotes a backslash begins an escape; use single quotes'),
-    (HEAD + b'train: [1, 2\nval: 3\n', 'opt.yml is no valid YAML: line 4: did not find'),
+    (HEAD + b'train:\n\ttotal_iter: 6\n', 'opt.yml is not valid YAML: line 4 holds a tab; write spaces instead'),
+    (HEAD + b'train:\n  total_iter: 6\n\tema_decay: 0\n', 'opt.yml is not valid YAML: line 5 holds a tab'),
+    (HEAD + b'path:\n  x: "C:\\Users\\me"\n', 'line 4: in double quotes a backslash starts an escape sequence; '
+                                              'use single'),
+    (HEAD + b'path:\n  x: "D:\\data"\n', 'line 4: in double quotes a backslash starts an escape sequence; '
+                                        'use single quotes'),
+    (HEAD + b'train: [1, 2\nval: 3\n', 'opt.yml is not valid YAML: line 4: did not find'),
     (HEAD + b'# caf\xe9\n', "cannot read 'opt.yml': 'utf-8' codec can't decode"),
-    (HEAD + b'scale: \x00\n', 'opt.yml is no valid YAML'),
+    (HEAD + b'scale: \x00\n', 'opt.yml is not valid YAML'),
     (HEAD + b'train:\n  total_iter: 6\n  ema_decay: 0\n  total_iter: 7\n',
-     'train.total_iter: this key stands twice, in lines 4 and 6'),
-    (HEAD + b'? {a: 1}\n: 2\n', 'opt.yml is no valid YAML'),
+     'train.total_iter: this key occurs twice, in lines 4 and 6'),
+    (HEAD + b'? {a: 1}\n: 2\n', 'opt.yml is not valid YAML'),
     (HEAD + b'12: 2\n', '12: a key must be text'),
     (HEAD + b'a: ' + b'[' * 5000 + b']' * 5000, 'opt.yml is nested too deeply'),
-    (HEAD + b'a: &a [*a]\n', 'is nested too deeply, or holds itself'),
+    (HEAD + b'a: &a [*a]\n', 'is nested too deeply, or contains itself'),
     (HEAD, 'num_gpu: this key is missing'),
 ], ids=lambda value: None if isinstance(value, bytes) else value.replace(' ', '-')[:40])
 def test_an_option_file_that_is_none(bad, text, expected):
@@ -230,7 +232,8 @@ def test_an_iteration_that_cannot_be_made_is_named_by_the_dry_iteration(bad):
 
 def test_a_forced_option_that_is_not_there(bad):
     (bad.folder / 'opt.yml').write_text(yaml.safe_dump(bad.options))
-    bad.fails("--force_yml: expected KEY:KEY=VALUE with keys of opt.yml, not 'trian:x:y=1': 'trian' is no block of it",
+    bad.fails("--force_yml: expected KEY:KEY=VALUE with keys of opt.yml, not 'trian:x:y=1': 'trian' is not a block "
+              'of it',
               'sdakd check', '-opt', 'opt.yml', '--force_yml', 'trian:x:y=1')
 
 
@@ -517,12 +520,12 @@ def floats(path, image):
 
 
 IMAGES = {  # how HR/coffee.png is spoilt
-    'zero bytes': (lambda path, image: path.write_bytes(b''), 'is no readable image'),
-    'text': (lambda path, image: path.write_text('a picture of coffee'), 'is no readable image'),
+    'zero bytes': (lambda path, image: path.write_bytes(b''), 'is not a readable image'),
+    'text': (lambda path, image: path.write_text('a picture of coffee'), 'is not a readable image'),
     'cut PNG': (lambda path, image: halved(path, image, 'PNG'), 'is truncated or damaged'),
     'cut JPEG': (lambda path, image: halved(path, image, 'JPEG'), 'is truncated or damaged'),
     'floats and NaN': (floats, 'coffee.png holds pixels of type float32; convert it to 8 or 16 bits'),
-    'ten thousand million pixels': (claims, 'is no readable image: Image size'),
+    'ten thousand million pixels': (claims, 'is not a readable image: Image size'),
     'another size': (lambda path, image: image.crop((0, 0, 192, 188)).save(path), 'times scale 4 is not'),
     'smaller than the crop': (lambda path, image: image.crop((0, 0, 32, 32)).save(path), 'times scale 4 is not'),
     'a dangling link': (lambda path, image: path.symlink_to('nowhere.png'),
@@ -559,7 +562,7 @@ def test_a_list_that_is_missing(bad):
 def test_a_file_for_a_folder(bad, photos):
     data = bad.data(photos)
     bad.options['datasets']['train']['dataroot_gt'] = str(data / 'meta.txt')
-    bad.options_fail(f'datasets.train.dataroot_gt: {data}/meta.txt is no folder')
+    bad.options_fail(f'datasets.train.dataroot_gt: {data}/meta.txt is not a folder')
 
 
 def test_an_empty_folder(bad, photos):
@@ -586,7 +589,7 @@ def test_a_folder_that_may_not_be_read(bad, photos):
 def test_a_file_where_the_run_would_be_kept(bad, name):
     (bad.folder / name).write_text('in the way')
     bad.options['logger']['use_tb_logger'] = True
-    bad.options_fail('is in the way, and no folder')
+    bad.options_fail('exists and is not a folder')
 
 
 def test_a_disk_that_may_only_be_read(bad):
@@ -597,7 +600,7 @@ def test_a_disk_that_may_only_be_read(bad):
             pytest.skip('this machine lets the superuser write anywhere')
     else:
         (bad.folder / 'experiments').mkdir(mode=0o555)
-    bad.options_fail('may not be written to')
+    bad.options_fail('is not writable')
 
 
 # ---------------------------------------------------------------------------------------------------------- testing
@@ -655,11 +658,11 @@ def test_a_network_of_another_scale_than_the_test(tests, photos, tmp_path_factor
     (('sdakd upscale', 'cut.png', 'out.png'), 'cut.png is truncated or damaged'),
     (('sdakd upscale', 'huge.png', 'out.png'), 'huge.png has too many pixels'),
     (('sdakd upscale', 'nowhere', 'out'), 'nowhere: no such file or folder'),
-    (('sdakd upscale', 'good.png', 'no/where/out.png'), 'there is no folder no/where'),
+    (('sdakd upscale', 'good.png', 'no/where/out.png'), 'there is not a folder no/where'),
     (('sdakd compare', '--gt', 'good.png', '--lq', 'good.png', '--out', '.'), 'no image of good.png could be compared'),
     (('sdakd report', '--size', '64', '--student', 'WEIGHTS'), 'give either -opt FILE, or --teacher'),
     (('sdakd report', '-opt', 'good.png'), "cannot read 'good.png'"),
-    (('sdakd export', 'WEIGHTS', '--format', 'onnx', '--out', 'no/where/out.onnx'), 'there is no folder no/where'),
+    (('sdakd export', 'WEIGHTS', '--format', 'onnx', '--out', 'no/where/out.onnx'), 'there is not a folder no/where'),
     (('sdakd weights', 'inspect', 'good.png'), 'good.png is truncated, damaged or no weight file'),
 ], ids=lambda value: '-'.join(value)[:40] if isinstance(value, tuple) else '')
 def test_mistakes_in_the_other_commands(bad, small_teacher, command, expected):

@@ -359,7 +359,7 @@ def test_small_images_and_other_scales(fixed, folder, scale):
 
 @pytest.mark.parametrize(('change', 'message'), [
     ({'dataroot_gt': '/nowhere'}, r'datasets\.train\.dataroot_gt: /nowhere does not exist$'),
-    ({'dataroot_gt': __file__}, r'datasets\.train\.dataroot_gt: \S+\.py is no folder$'),
+    ({'dataroot_gt': __file__}, r'datasets\.train\.dataroot_gt: \S+\.py is not a folder$'),
     ({'gt_size': 66}, r'datasets\.train\.gt_size: 66 is not a multiple of the scale 4; use 64$'),
     ({'gt_size': 148}, r'datasets\.train\.gt_size: 2 of 4 photographs are smaller than the crop 148, such as \S+ '
                        r'.*coffee\.2\.png \(130x151\); use 128 or less, or remove them$'),
@@ -374,7 +374,7 @@ def test_small_images_and_other_scales(fixed, folder, scale):
     ({'degradation': 'real', 'degradation_seed': 0, 'versions': 0}, r'versions: expected a whole number, 1 or more'),
     ({'degradation': 'real', 'versions': 2}, r'versions: is for fixed LQ images; set degradation_seed, or leave it'),
     ({'degradation': 'real', 'gt_size': 404}, r'datasets\.train\.gt_size: 404 is more than 400, to which PhotoDataset'),
-    ({'io_backend': {'type': 'lmdb'}}, r'dataroot_gt: .*my photos is no LMDB as BasicSR makes them: it holds no meta_'),
+    ({'io_backend': {'type': 'lmdb'}}, r'dataroot_gt: .*my photos is not an LMDB of BasicSR: it has no meta_'),
 ])
 def test_bad_options_cost_a_line(run, change, message):
     run['datasets']['train'].update(change)
@@ -399,7 +399,7 @@ def test_a_folder_without_photographs_and_files_that_are_broken(run, folder, tmp
     complains({**run, 'datasets': {'val': run['datasets']['val']}},
               r'datasets\.val\.dataroot_gt: 1 of 5 photographs is smaller than the scale 4, .*tiny\.png \(9x3\)')
     (folder / 'tiny.png').write_text('not an image')
-    complains(run, r'datasets\.train: .*tiny\.png is no readable image')
+    complains(run, r'datasets\.train: .*tiny\.png is not a readable image')
     content = (folder / 'rocket.png').read_bytes()
     (folder / 'tiny.png').write_bytes(content[:len(content) // 2])
     complains(run, r'datasets\.train: .*tiny\.png')

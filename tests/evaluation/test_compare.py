@@ -17,10 +17,12 @@ from sdakd_plugin.archs.gcfsr_arch import GCFSR
 from sdakd_plugin.data.sample_image_dataset import SampleImageDataset
 from sdakd_plugin.evaluation import cost, dataset_comparison, quality
 from sdakd_plugin.evaluation.challenge_score import challenge_score
-from sdakd_plugin.evaluation.folder_comparison import Comparison
+from sdakd_plugin.evaluation.folder_comparison import Comparison, compare, methods_of
+from sdakd_plugin.evaluation.pairs import Pair
 from sdakd_plugin.evaluation.picture import side_by_side
 from sdakd_plugin.families.calling import super_resolve
 from sdakd_plugin.inference.model import load_model
+from sdakd_plugin.inference.upscaler import Upscaler
 from sdakd_plugin.metrics import dists_metric
 
 COMPACT = {'type': 'SRVGGNetCompact', 'num_in_ch': 3, 'num_out_ch': 3, 'num_feat': 8, 'num_conv': 2, 'upscale': 4}
@@ -146,6 +148,28 @@ def test_compare_writes_what_basicsr_measures(pair, models, capsys):
     assert found['methods'][str(a)]['parameters'] == sum(p.numel() for p in net.parameters())
     assert f"{found['mean']['bicubic']['psnr']:.2f}" in (pair / 'out/compare.md').read_text()
     assert '2 of 2 images compared' in capsys.readouterr().out
+
+
+def test_images_are_measured_and_shown_as_the_methods_make_them(pair, models):
+    """uint8 from the file to the metrics: nothing is converted in between."""
+    cpu, model = torch.device('cpu'), load_model(models / 'a/net_g_latest.pth', '--model')
+    seen, shown = [], {}
+
+    def noting(enlarge):
+        def method(lq, size):
+            seen.append((lq, enlarge(lq, size)))
+            return seen[-1][1]
+        return method
+
+    methods = {name: noting(method) for name, method in methods_of({'a': model}, cpu).items()}
+    found = Comparison(4, quality.default_metrics(4), {name: {} for name in methods}, {}, 'a CPU')
+    compare([Pair('coffee.png', pair / 'HR/coffee.png', pair / 'LR/coffee.png')], methods, found,
+            lambda _name, pictures: shown.update(pictures), pytest.fail)
+    assert all(lq is shown['LQ'] and lq.dtype == sr.dtype == np.uint8 for lq, sr in seen)
+    assert [shown['bicubic'] is seen[0][1], shown['a'] is seen[1][1]] == [True, True]
+    assert np.array_equal(shown['a'], Upscaler(model, cpu).enlarge(shown['LQ']))
+    lq = img2tensor(shown['LQ'] / np.float32(255)).unsqueeze(0)
+    assert np.array_equal(shown['bicubic'], tensor2img([quality.bicubic(lq, shown['GT'].shape[:2])]))
 
 
 def test_lq_is_made_where_there_is_none(pair, models):

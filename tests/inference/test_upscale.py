@@ -314,8 +314,8 @@ def test_what_exists_is_kept_unless_it_may_be_overwritten(upscale, good) -> None
     (('empty/..', 'a.png'), 'a.png is a file and empty/.. a folder'),
     (('a.png', 'a.png', '--overwrite'), 'a.png is the input itself'),
     (('a.png', 'no/x.png'), 'there is no folder no'),
-    (('a.png', 'x.pnq'), "'.pnq' is no image format; did you mean '.png'?"),
-    (('a.png', 'x'), "'' is no image format; valid: .bmp"),
+    (('a.png', 'x.pnq'), "'.pnq' is not an image format; did you mean '.png'?"),
+    (('a.png', 'x'), "'' is not an image format; valid: .bmp"),
     (('alpha.png', 'x.jpg'), 'x.jpg: .jpg cannot hold an alpha channel; use x.png'),
     (('deep.png', 'x.webp'), 'x.webp: .webp cannot hold 16 bits; use x.png'),
     (('a.png', 'x.png', '--tile', '-1'), '--tile: expected a number of pixels')])

@@ -312,7 +312,7 @@ class TestWholeImages:
     def test_an_lmdb_that_is_none(self, run, faces):
         run['datasets']['train'].update(dataroot_gt=str(faces), io_backend={'type': 'lmdb'}, images=None)
         message = complaint(run)
-        assert message.startswith(f'datasets.train.dataroot_gt: {faces} is no LMDB') and 'type: disk' in message
+        assert message.startswith(f'datasets.train.dataroot_gt: {faces} is not an LMDB') and 'type: disk' in message
 
     def test_flipping_leaves_the_photographs_alone(self):
         options = {'type': 'WholeImageDataset', 'name': 'faces', 'phase': 'train', 'images': ['astronaut'],

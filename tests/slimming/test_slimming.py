@@ -8,6 +8,8 @@ from basicsr.models import build_model
 from basicsr.utils import check_resume
 from torch import nn
 
+from sdakd_plugin import weights
+from sdakd_plugin.weights.frozen import load_frozen
 from sdakd_plugin.errors import UserError
 from sdakd_plugin.families.calling import super_resolve
 from sdakd_plugin.families.registry import slimmable
@@ -240,6 +242,18 @@ def test_the_teachers_weights_may_tell_its_architecture(options):
     del options['teacher']['network_g']
     model = build_model(model_options(options, pretrain_network_g='teacher'))
     assert torch.equal(model.net_g.conv_last.bias, model.teacher.net_g.conv_last.bias)
+
+
+def test_a_teachers_weights_are_identified_once(options, monkeypatch):
+    del options['teacher']['network_g']
+    calls = []
+    identify = weights.identify
+    monkeypatch.setattr(weights, 'identify', lambda state: calls.append(identify(state)) or calls[-1])
+    student = build_network(STUDENT)
+    weights_from_teacher(student, STUDENT, parse(options).teacher, 'path.pretrain_network_g')
+    teacher = parse(options).teacher
+    assert len(calls) == 1
+    assert load_frozen(None, teacher.pretrain_network_g, None, 'g').network == calls[0].network
 
 
 def test_a_resumed_run_goes_on_from_its_own_weights(options, tmp_path):
