@@ -25,8 +25,8 @@ from torch.nn.functional import l1_loss
 
 from sdakd_plugin.data.sample_image_dataset import SampleImageDataset, bicubic_reduction
 from sdakd_plugin.inference.model import Model, load_model
+from sdakd_plugin.networks.build import build_network
 from sdakd_plugin.slimming.slim import slim
-from sdakd_plugin.utils.build import build_network
 
 Pair = tuple[np.ndarray, np.ndarray]  # GT and LQ, uint8, BGR
 

@@ -2,7 +2,7 @@
 
 ``parse`` checks a whole option dictionary against these declarations and returns them as objects; the messages name
 the key and the nearest valid one. The blocks that belong to somebody's class (``network_*``, ``*_opt``) are checked
-against that class's constructor where they are built (``utils/build.py``).
+against that class's constructor where they are built (``networks/build.py``).
 """
 from __future__ import annotations
 

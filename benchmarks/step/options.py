@@ -14,9 +14,9 @@ import yaml
 
 from benchmarks.step.setting import SCALE, Setting
 from sdakd_plugin.errors import UserError
+from sdakd_plugin.networks.frozen import UNTRAINED
 from sdakd_plugin.weights import cache_dir
 from sdakd_plugin.weights.fetch import WHEEL
-from sdakd_plugin.weights.frozen import UNTRAINED
 
 Options = dict[str, Any]
 

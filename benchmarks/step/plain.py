@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from benchmarks.step.options import Options
-from sdakd_plugin.weights.frozen import load_frozen
+from sdakd_plugin.networks.frozen import load_frozen
 
 
 class PlainLoop:

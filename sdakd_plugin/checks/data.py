@@ -23,9 +23,9 @@ from sdakd_plugin.data.whole_image_dataset import WholeImageDataset
 from sdakd_plugin.errors import UserError, nearest
 from sdakd_plugin.families.registry import family_named
 from sdakd_plugin.inference.images import read_image
+from sdakd_plugin.networks.build import registered
 from sdakd_plugin.utils import random_state
 from sdakd_plugin.utils.available_memory import available
-from sdakd_plugin.utils.build import registered
 
 DISK = {'type': 'disk'}
 # Seconds for checking headers and pixels of images, which are sampled from each data set. A header takes 0.1 ms, all

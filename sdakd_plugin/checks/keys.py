@@ -16,8 +16,8 @@ from basicsr.models import lr_scheduler
 from basicsr.utils.registry import ARCH_REGISTRY, LOSS_REGISTRY, METRIC_REGISTRY, Registry
 
 from sdakd_plugin.errors import UserError, missing_key, nearest
+from sdakd_plugin.networks.build import check_call
 from sdakd_plugin.options import DatasetOptions, LoggerOptions, ValOptions, shown
-from sdakd_plugin.utils.build import check_call
 from sdakd_plugin.utils.registries import look_up
 
 # the keys that BasicSR's parse_options adds under path, and parts of the keys that its make_exp_dirs ignores

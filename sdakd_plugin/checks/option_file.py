@@ -10,8 +10,8 @@ from basicsr.utils.options import ordered_yaml
 from basicsr.utils.registry import MODEL_REGISTRY
 
 from sdakd_plugin.errors import UserError, missing_key, nearest
+from sdakd_plugin.networks.build import registered
 from sdakd_plugin.options import Options, shown
-from sdakd_plugin.utils.build import registered
 
 
 def is_ours(opt: Any) -> bool:

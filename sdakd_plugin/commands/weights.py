@@ -9,9 +9,9 @@ from pathlib import Path
 from sdakd_plugin import weights
 from sdakd_plugin.errors import UserError
 from sdakd_plugin.evaluation.table import text
+from sdakd_plugin.networks.contents import read_contents
 from sdakd_plugin.stock.silence import quiet
 from sdakd_plugin.weights.catalogue import catalogue
-from sdakd_plugin.weights.contents import read_contents
 from sdakd_plugin.weights.files import atomic_save, new_file
 
 

@@ -8,8 +8,8 @@ from basicsr.losses import build_loss as basicsr_build_loss
 from basicsr.utils.registry import LOSS_REGISTRY
 from torch import nn
 
+from sdakd_plugin.networks.build import build
 from sdakd_plugin.stock.perceptual_loss import local_vgg
-from sdakd_plugin.utils.build import build
 
 
 def build_loss(block: Mapping[str, Any], key: str) -> nn.Module:

@@ -11,8 +11,8 @@ from sdakd_plugin.distillation.forward_pass import ForwardPass
 from sdakd_plugin.distillation.taps import Taps
 from sdakd_plugin.errors import UserError
 from sdakd_plugin.families.calling import score, super_resolve
+from sdakd_plugin.networks.frozen import load_frozen
 from sdakd_plugin.options import TeacherOptions
-from sdakd_plugin.weights.frozen import load_frozen
 
 
 class TeacherOutput(NamedTuple):

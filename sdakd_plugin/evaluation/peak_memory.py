@@ -23,7 +23,7 @@ from torch import nn
 
 from sdakd_plugin.errors import UserError
 from sdakd_plugin.families.calling import super_resolve
-from sdakd_plugin.utils.build import build_network
+from sdakd_plugin.networks.build import build_network
 
 STATUS = Path('/proc/self/status')
 CLEAR = Path('/proc/self/clear_refs')

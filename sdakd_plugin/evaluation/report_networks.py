@@ -12,9 +12,9 @@ from torch import nn
 from sdakd_plugin import weights
 from sdakd_plugin.errors import UserError
 from sdakd_plugin.inference.model import load_model
+from sdakd_plugin.networks.build import build_network
+from sdakd_plugin.networks.frozen import load_frozen
 from sdakd_plugin.options import TeacherOptions, parse
-from sdakd_plugin.utils.build import build_network
-from sdakd_plugin.weights.frozen import load_frozen
 
 TEACHER = 'teacher'
 

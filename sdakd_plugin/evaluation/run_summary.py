@@ -21,9 +21,9 @@ from sdakd_plugin.evaluation import cost, dataset_comparison, quality
 from sdakd_plugin.evaluation.picture import side_by_side
 from sdakd_plugin.evaluation.table import markdown
 from sdakd_plugin.models import stage_validation
+from sdakd_plugin.networks.build import build_network
 from sdakd_plugin.options import parse
 from sdakd_plugin.teacher_cache.cache import weights_are_local
-from sdakd_plugin.utils.build import build_network
 
 Row = dict[str, Any]
 

@@ -11,7 +11,7 @@ from sdakd_plugin.export.exportable import Exported, check, input_sizes, metadat
 from sdakd_plugin.families.calling import super_resolve
 from sdakd_plugin.families.registry import family_of
 from sdakd_plugin.inference.model import Model
-from sdakd_plugin.utils.build import build_network
+from sdakd_plugin.networks.build import build_network
 
 
 def export(model: Model, half: bool = False, size: int | None = None, spandrel: bool = False) -> Exported:

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from sdakd_plugin import weights
 from sdakd_plugin.errors import UserError
-from sdakd_plugin.utils.build import build_network
+from sdakd_plugin.networks.build import build_network
 
 
 @dataclass(frozen=True)

@@ -13,9 +13,9 @@ from sdakd_plugin import weights
 from sdakd_plugin.distillation.forward_pass import ForwardPass
 from sdakd_plugin.errors import UserError, nearest
 from sdakd_plugin.families.calling import unwrap
+from sdakd_plugin.networks.build import build_network
 from sdakd_plugin.options import Options
 from sdakd_plugin.slimming.slim import weights_from_teacher
-from sdakd_plugin.utils.build import build_network
 
 FUSED = ('Adam', 'AdamW')  # torch's fused SGD fails where a connector's momentum begins later than the network's
 

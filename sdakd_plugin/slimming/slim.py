@@ -18,8 +18,8 @@ from torch import Tensor, nn
 from sdakd_plugin.errors import UserError
 from sdakd_plugin.families.registry import family_of, slimmable
 from sdakd_plugin.families.wiring import Wiring
+from sdakd_plugin.networks.frozen import load_frozen
 from sdakd_plugin.options import TeacherOptions
-from sdakd_plugin.weights.frozen import load_frozen
 
 Sizes = dict[str, int]  # channels of each group
 REDUCIBLE = ('num_feat', 'num_grow_ch', 'narrow', 'channel_multiplier', 'num_block', 'num_conv')

@@ -24,12 +24,12 @@ from sdakd_plugin.data.photographs import Photographs
 from sdakd_plugin.data.published import brings_kernels
 from sdakd_plugin.data.sample_image_dataset import SampleImageDataset
 from sdakd_plugin.errors import UserError
+from sdakd_plugin.networks.frozen import UNTRAINED, untrained
 from sdakd_plugin.options import Options, TeacherOptions, parse
 from sdakd_plugin.stock.named_errors import with_image_names
 from sdakd_plugin.utils.registries import look_up
 from sdakd_plugin.weights.catalogue import where
 from sdakd_plugin.weights.files import new_file
-from sdakd_plugin.weights.frozen import UNTRAINED, untrained
 
 MANIFEST = 'manifest.json'
 WEIGHTS = 'teacher.pretrain_network_g'

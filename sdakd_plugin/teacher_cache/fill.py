@@ -16,6 +16,7 @@ from sdakd_plugin.errors import UserError
 from sdakd_plugin.families.calling import largest_scale, super_resolve
 from sdakd_plugin.inference.model import Model
 from sdakd_plugin.inference.upscaler import Upscaler
+from sdakd_plugin.networks.frozen import load_frozen
 from sdakd_plugin.options import Options, parse
 from sdakd_plugin.teacher_cache.cache import (
     Manifest,
@@ -28,7 +29,6 @@ from sdakd_plugin.teacher_cache.cache import (
 from sdakd_plugin.teacher_cache.progress_lines import progress
 from sdakd_plugin.utils import random_state
 from sdakd_plugin.weights.files import new_file, remove_temporary
-from sdakd_plugin.weights.frozen import load_frozen
 
 PROBE = 16  # pixels: the side of the image that shows the teacher's scale
 

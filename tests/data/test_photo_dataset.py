@@ -21,10 +21,10 @@ from sdakd_plugin.data.photo_dataset import PhotoDataset, reduced_window
 from sdakd_plugin.data.published import KERNELS, SETTINGS, completed
 from sdakd_plugin.data.sample_image_dataset import bicubic_reduction
 from sdakd_plugin.errors import UserError
+from sdakd_plugin.networks.frozen import load_frozen
 from sdakd_plugin.options import DEGRADATION_KEYS, parse
 from sdakd_plugin.stock.degradation import PhotoDegradation
 from sdakd_plugin.teacher_cache.cache import TeacherCache, with_cache
-from sdakd_plugin.weights.frozen import load_frozen
 from tests.helpers.caching import fill, items, refused
 from tests.helpers.degradation import seed
 from tests.helpers.exact_resume import check_exact, equal, losses

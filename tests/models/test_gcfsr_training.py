@@ -26,8 +26,8 @@ from sdakd_plugin.distillation.teacher import Teacher
 from sdakd_plugin.errors import UserError
 from sdakd_plugin.families.calling import ImageToImage, score, super_resolve
 from sdakd_plugin.models.student import check_objective
+from sdakd_plugin.networks.frozen import load_frozen
 from sdakd_plugin.options import TeacherOptions
-from sdakd_plugin.weights.frozen import load_frozen
 from tests.helpers.gcfsr import NET_D, NET_G, SIZE
 from tests.helpers.mistakes import change, complaint
 from tests.helpers.paths import ROOT

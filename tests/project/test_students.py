@@ -14,7 +14,7 @@ from sdakd_plugin import weights
 from sdakd_plugin.data.sample_image_dataset import bicubic_reduction, center_crop
 from sdakd_plugin.errors import UserError
 from sdakd_plugin.inference.model import load_model
-from sdakd_plugin.utils.build import build_network
+from sdakd_plugin.networks.build import build_network
 from sdakd_plugin.weights.known import KNOWN, STUDENTS
 
 NAMES = [name for name, known in KNOWN.items() if known.packaged]

@@ -9,10 +9,10 @@ from basicsr.utils import check_resume
 from torch import nn
 
 from sdakd_plugin import weights
-from sdakd_plugin.weights.frozen import load_frozen
 from sdakd_plugin.errors import UserError
 from sdakd_plugin.families.calling import super_resolve
 from sdakd_plugin.families.registry import slimmable
+from sdakd_plugin.networks.frozen import load_frozen
 from sdakd_plugin.options import TeacherOptions, parse
 from sdakd_plugin.slimming.slim import slim, spread, weights_from_teacher
 from tests.helpers.networks import STUDENT, UNET

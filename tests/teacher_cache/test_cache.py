@@ -17,11 +17,11 @@ from sdakd_plugin.cli import main
 from sdakd_plugin.data.cached_teacher_dataset import image_file
 from sdakd_plugin.data.published import completed
 from sdakd_plugin.errors import UserError
+from sdakd_plugin.networks.frozen import load_frozen
 from sdakd_plugin.options import TeacherOptions, parse
 from sdakd_plugin.teacher_cache.cache import TeacherCache, hash_weights, with_cache
 from sdakd_plugin.teacher_cache.fill import fill_before_training, load_teacher, make, prepare
 from sdakd_plugin.teacher_cache.progress_lines import progress
-from sdakd_plugin.weights.frozen import load_frozen
 from tests.helpers.caching import fill, items, refused
 from tests.helpers.exact_resume import check_exact, equal, losses
 from tests.helpers.networks import TEACHER, UNET

@@ -10,7 +10,7 @@ from torch import nn
 
 from sdakd_plugin import weights
 from sdakd_plugin.errors import UserError
-from sdakd_plugin.utils.build import build_network
+from sdakd_plugin.networks.build import build_network
 from sdakd_plugin.utils.random_state import undisturbed_rng
 
 UNTRAINED = 'untrained'  # in place of a file

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from sdakd_plugin import weights
 from sdakd_plugin.errors import UserError
-from sdakd_plugin.utils.build import build_network
+from sdakd_plugin.networks.build import build_network
 from sdakd_plugin.weights.files import inner_keys
 
 
