@@ -4,10 +4,10 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from importlib import import_module
 
-from sdakd_plugin.errors import Interrupted, UserError, print_traceback
+from sdakd_plugin.errors import reported
 
 BASICSR = ('train', 'test')  # their arguments are BasicSR's
 COMMANDS = {  # name: description. Only the module of the command that runs is imported.
@@ -36,22 +36,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(USAGE, file=sys.stderr)
         return 0 if given and given[0] in ('-h', '--help') else 2
     return reported(run, *given)
-
-
-def reported(command: Callable[..., int], *arguments: str) -> int:
-    """Run a command and return its exit code. A ``UserError`` is reported in one line, with ``SDAKD_DEBUG=1`` after its
-    traceback."""
-    try:
-        return command(*arguments)
-    except UserError as error:
-        print_traceback()
-        print(f'error: {error}', file=sys.stderr)
-        return 1
-    except Interrupted as interrupted:
-        return interrupted.code
-    except KeyboardInterrupt:
-        print('interrupted', file=sys.stderr)
-        return 130
 
 
 def run(name: str, *arguments: str) -> int:

@@ -1,8 +1,10 @@
-"""The error that a user can cause, with suggestions of valid names; and the exception that ends a run by a signal."""
+"""The error that a user can cause, how it is reported, and the exception that ends a run by a signal."""
+from __future__ import annotations
+
 import os
 import sys
 import traceback
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from difflib import get_close_matches
 from signal import Signals
 
@@ -29,6 +31,22 @@ def print_traceback() -> None:
     error is otherwise reported in one line."""
     if os.environ.get('SDAKD_DEBUG') == '1':
         traceback.print_exc(file=sys.stderr)
+
+
+def reported(command: Callable[..., int], *arguments: str) -> int:
+    """Run a command and return its exit code. A ``UserError`` is reported in one line, with ``SDAKD_DEBUG=1`` after its
+    traceback."""
+    try:
+        return command(*arguments)
+    except UserError as error:
+        print_traceback()
+        print(f'error: {error}', file=sys.stderr)
+        return 1
+    except Interrupted as interrupted:
+        return interrupted.code
+    except KeyboardInterrupt:
+        print('interrupted', file=sys.stderr)
+        return 130
 
 
 def nearest(name: object, choices: Iterable[str], limit: int = 3) -> str:

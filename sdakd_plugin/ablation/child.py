@@ -6,13 +6,13 @@ from __future__ import annotations
 
 import sys
 
-from sdakd_plugin.cli import reported
-from sdakd_plugin.commands.basicsr import train_alone
+from sdakd_plugin.errors import reported
+from sdakd_plugin.resume import training
 
 
 def train(folder: str, *arguments: str) -> int:
     """Train; ``folder`` is the root of BasicSR's folders, while data and weights are found from the current one."""
-    train_alone(arguments, folder)
+    training.train(arguments, folder)
     return 0
 
 

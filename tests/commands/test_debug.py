@@ -5,8 +5,8 @@ import pytest
 import yaml
 from basicsr.utils import options as basicsr_options
 
-from sdakd_plugin import bootstrap, cli
-from sdakd_plugin.errors import UserError
+from sdakd_plugin import bootstrap
+from sdakd_plugin.errors import UserError, reported
 
 MESSAGE = 'scale: expected a number'
 HEAD = 'Traceback (most recent call last):'
@@ -17,7 +17,7 @@ def fails(*arguments):
 
 
 def a_command():
-    assert cli.reported(fails) == 1
+    assert reported(fails) == 1
 
 
 def a_broken_plugin():
