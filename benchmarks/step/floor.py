@@ -1,24 +1,17 @@
-"""The parts of a training step that no order or trick can save, each by itself.
-
-They call the networks and optimizers of a model of their own that is built like the one that is measured, under the
-same options. The connectors of the feature loss are not among them.
-"""
+"""The parts of a training step that no order or trick can save, each by itself, in a model of their own that is built
+like the one that is measured. The connectors of the feature loss are not among them."""
 from __future__ import annotations
 
 from typing import Any
 
-import torch
 from torch.nn.functional import l1_loss
 
-from benchmarks.step.timing import Step
-from benchmarks.step.training import Training
-from sdakd_plugin.families.calling import score
+from benchmarks.step.loops import Step, Training
+from sdakd_plugin.families.calling import score, super_resolve
 
 TEACHER = 'teacher to the last tapped layer'
-STUDENT = 'student forward and backward'
-SAMPLE = 'student forward alone'
-THROUGH = 'discriminator forward, backward to the image'
-LEARN = 'discriminator forward and backward'
+STUDENT, SAMPLE = 'student forward and backward', 'student forward alone'
+THROUGH, LEARN = 'discriminator forward, backward to the image', 'discriminator forward and backward'
 STEP_G, STEP_D, AVERAGE = 'optimizer of the student', 'optimizer of the discriminator', 'moving average'
 
 ONE_STAGE = {STUDENT: 1, STEP_G: 1, AVERAGE: 1}
@@ -26,49 +19,33 @@ ADVERSARIAL = {**ONE_STAGE, THROUGH: 1, LEARN: 2, STEP_D: 1}  # it learns from r
 
 
 def parts(training: Training) -> dict[str, Step]:
-    """The parts by name; those that the model lacks are left out.
-
-    Args:
-        training: an ``SDAKDModel``, or one member of a cohort.
-    """
+    """The parts by name, of a run's first student; those that it lacks are left out."""
     model = training.model
     model.feed_data(training.images)
-    found = generator_parts(model)
-    if model.teacher is not None:
-        layers = model.terms['feature'].teacher_layers
-        found[TEACHER] = lambda: drop(model.teacher.generate(model.lq, layers, False, model.lq_scale))
-    return {**found, **discriminator_parts(model)}
+    trainee, batch = model.trainees[0], model.batch
+    run, net, gan, optimizer = trainee.forward_pass, trainee.net_d, trainee.objective.gan_loss, trainee.d_optimizers[0]
 
-
-def generator_parts(model: Any) -> dict[str, Step]:
     def student() -> None:
-        model.optimizer_g.zero_grad()
-        l1_loss(model.generate(model.net_g), model.gt).backward()
-
-    @torch.no_grad()
-    def sample() -> None:
-        model.generate(model.net_g)
-
-    found: dict[str, Step] = {STUDENT: student, STEP_G: lambda: drop(model.optimizer_g.step()), SAMPLE: sample}
-    if model.ema_decay > 0:
-        found[AVERAGE] = lambda: model.model_ema(model.ema_decay)
-    return found
-
-
-def discriminator_parts(model: Any) -> dict[str, Step]:
-    run, net, gan, optimizer = model.forward_pass, model.net_d, model.terms['gan'].loss, model.d_optimizers[0]
+        trainee.optimizer_g.zero_grad()
+        l1_loss(run(super_resolve, trainee.net_g, batch.lq, batch.lq_scale), batch.gt).backward()
 
     def through() -> None:
         net.requires_grad_(False)
-        image = model.gt.detach().requires_grad_()
-        gan(run(score, net, image), True, is_disc=False).backward()
+        gan(run(score, net, batch.gt.detach().requires_grad_()), True, is_disc=False).backward()
 
     def learn() -> None:
         net.requires_grad_(True)
         optimizer.zero_grad()
-        gan(run(score, net, model.gt), True, is_disc=True).backward()
+        gan(run(score, net, batch.gt), True, is_disc=True).backward()
 
-    return {THROUGH: through, LEARN: learn, STEP_D: lambda: drop(optimizer.step())}
+    found: dict[str, Step] = {STUDENT: student, STEP_G: lambda: drop(trainee.optimizer_g.step()),
+                              SAMPLE: lambda: drop(trainee.sample(batch))}
+    if trainee.net_g_ema is not None:
+        found[AVERAGE] = trainee.update_average
+    if model.teacher is not None:
+        layers = trainee.objective.terms['feature'].teacher_layers
+        found[TEACHER] = lambda: drop(model.teacher.generate(batch.lq, layers, False, batch.lq_scale))
+    return {**found, THROUGH: through, LEARN: learn, STEP_D: lambda: drop(optimizer.step())}
 
 
 def drop(_result: Any) -> None:

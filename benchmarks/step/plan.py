@@ -5,27 +5,20 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from benchmarks.step import floor, options
+from benchmarks.step.loops import PlainLoop, Step, Training
 from benchmarks.step.options import STAGES, Options
-from benchmarks.step.plain import PlainLoop
 from benchmarks.step.setting import Setting
-from benchmarks.step.timing import Step
-from benchmarks.step.training import Training
 from sdakd_plugin.distillation.forward_pass import ForwardPass
 from sdakd_plugin.distillation.teacher import Teacher
 from sdakd_plugin.options import parse
 
-LAST = STAGES[-1]
+SMALL = 'the same with the discriminator that the student has below'
 
 
 @dataclass(frozen=True)
 class Run:
-    """A training that is measured.
-
-    Attributes:
-        about: what it is, in words.
-        build: makes it and returns one iteration.
-        floor: how often each part occurs in an iteration; empty for trainings that are not the plugin's.
-    """
+    """A training that is measured. Attributes: about (what it is), build (makes it and returns one iteration), floor
+    (how often each part occurs in an iteration; empty for trainings that are not the plugin's)."""
 
     about: str
     build: Callable[[], Step]
@@ -34,15 +27,9 @@ class Run:
 
 @dataclass(frozen=True)
 class Plan:
-    """A comparison.
-
-    Attributes:
-        runs: by name; the first is what the others are measured against first of all.
-        references: names of runs to which ratios are given, the first run among them.
-        parts: builds the parts of the floors.
-        teacher: builds a pass of the teacher alone, for its memory; None where there is no teacher.
-        subject: the run that the targets are about.
-    """
+    """A comparison. Attributes: runs (by name), references (the runs to which ratios are given), parts (builds those of
+    the floors), teacher (builds a pass of the teacher alone, for its memory), subject (the run that the targets are
+    about)."""
 
     runs: dict[str, Run]
     references: tuple[str, ...]
@@ -54,35 +41,45 @@ class Plan:
 def sdakd(setting: Setting) -> Plan:
     """SDAKD of Real-ESRGAN x4plus against stock SRGANModel and a plain loop."""
     opt, images = options.sdakd(setting), setting.images()
-    runs = {
+    return staged(opt, setting, {
         'stock': Run('(a) SRGANModel of stock BasicSR trains the same student with the full-size discriminator; no '
                      'teacher', lambda: Training(options.stock(opt, full_size=True), images)),
-        'stock, small D': Run('the same with the discriminator that the student has below',
-                              lambda: Training(options.stock(opt, full_size=False), images)),
+        'stock, small D': Run(SMALL, lambda: Training(options.stock(opt, full_size=False), images)),
         'plain loop': Run('(b) distillation as public code has it: hooks, whole float32 teacher, full-size '
                           'discriminator, a read-back for each loss',
                           lambda: PlainLoop(options.with_full_size(opt), images)),
-        'plain, small D': Run('the same with the discriminator that the student has below',
-                              lambda: PlainLoop(opt, images)),
-        **stages(opt, setting, {}),
-    }
-    return Plan(runs, tuple(runs)[:4], lambda: floor.parts(Training(opt, images)),
-                lambda: teacher_alone(opt, setting), LAST)
+        'plain, small D': Run(SMALL, lambda: PlainLoop(opt, images))})
 
 
 def gcfsr(setting: Setting) -> Plan:
     """SDAKD of GCFSR. Stock BasicSR cannot train it, so the plugin does so without a teacher for comparison."""
     opt, images = options.gcfsr(setting), setting.images()
-    runs = {
+    return staged(opt, setting, {
         'no teacher': Run('(a) SDAKDModel, as stock BasicSR has no GCFSR: the same student with the full-size '
                           'discriminator in float32; no teacher',
-                          lambda: Training(untested(options.without_teacher(opt, full_size=True)), images)),
-        'no teacher, small D': Run('the same with the discriminator that the student has below',
-                                   lambda: Training(untested(options.without_teacher(opt, full_size=False)), images)),
-        **stages(opt, setting, {floor.SAMPLE: 1}),  # the discriminator's turn comes first and takes a pass of its own
-    }
-    return Plan(runs, ('no teacher', 'no teacher, small D'), lambda: floor.parts(Training(opt, images)),
-                lambda: teacher_alone(opt, setting), LAST)
+                          lambda: Training(options.without_teacher(opt, full_size=True), images)),
+        'no teacher, small D': Run(SMALL, lambda: Training(options.without_teacher(opt, full_size=False), images)),
+    }, {floor.SAMPLE: 1})  # the discriminator's turn comes first and takes a pass of its own
+
+
+def staged(opt: Options, setting: Setting, references: dict[str, Run], also: Mapping[str, int] | None = None) -> Plan:
+    """The three stages of SDAKD against others; ``also``: further parts of the last one's floor."""
+    images, floors = setting.images(), (floor.ONE_STAGE, {floor.TEACHER: 1, **floor.ONE_STAGE},
+                                        {floor.TEACHER: 1, **floor.ADVERSARIAL, **(also or {})})
+
+    def run(number: int) -> Run:
+        losses = ', '.join(opt['train']['stages'][number]['losses'])
+        return Run(f'(c) SDAKDModel in its stage {number + 1}, losses {losses}',
+                   lambda: Training(opt, images, number), floors[number])
+
+    def teacher_alone() -> Step:
+        block = parse(opt).teacher
+        assert block is not None
+        teacher = Teacher(block, ForwardPass(setting.device, setting.amp_teacher, setting.channels_last))
+        return lambda: floor.drop(teacher.generate(images['lq'], opt['train']['feature_opt']['layers'], image=False))
+
+    runs = {**references, **{name: run(number) for number, name in enumerate(STAGES)}}
+    return Plan(runs, tuple(references), lambda: floor.parts(Training(opt, images)), teacher_alone, STAGES[-1])
 
 
 def mutual(setting: Setting) -> Plan:
@@ -91,53 +88,20 @@ def mutual(setting: Setting) -> Plan:
 
     def several() -> Step:
         trainings = [Training(options.stock(opt, full_size=True), images) for _ in range(members)]
-
-        def step() -> None:
-            for training in trainings:
-                training()
-        return step
+        return lambda: floor.drop(list(map(Training.__call__, trainings)))
 
     def parts() -> dict[str, Step]:
         training = Training(opt, images)
         training.model.feed_data(images)
-        training.model = training.model.members[0]
         return floor.parts(training)
 
     counts = {part: count * members for part, count in floor.ADVERSARIAL.items() if part != floor.AVERAGE}
     counts[floor.LEARN] = members * (members + 1)  # each learns from the real images and from every member's
-    runs = {f'{members} x stock': Run(f'(a) {members} independent SRGANModels of stock BasicSR, one after the other',
-                                      several),
+    stock = f'{members} x stock'
+    runs = {stock: Run(f'(a) {members} independent SRGANModels of stock BasicSR, one after the other', several),
             'cohort': Run(f'(c) MutualSRGANModel, {members} members; every discriminator scores and learns from every '
                           "member's images", lambda: Training(opt, images), counts)}
-    return Plan(runs, tuple(runs)[:1], parts, None, 'cohort')
+    return Plan(runs, (stock,), parts, None, 'cohort')
 
 
 PLANS = {'sdakd': sdakd, 'gcfsr': gcfsr, 'mutual': mutual}
-
-
-def stages(opt: Options, setting: Setting, also: Mapping[str, int]) -> dict[str, Run]:
-    """The three stages of SDAKD; ``also``: further parts of the last one's floor."""
-    floors = (floor.ONE_STAGE, {floor.TEACHER: 1, **floor.ONE_STAGE},
-              {floor.TEACHER: 1, **floor.ADVERSARIAL, **also})
-
-    def run(number: int, name: str) -> Run:
-        losses = ', '.join(opt['train']['stages'][number]['losses'])
-        return Run(f'(c) SDAKDModel in its stage {number + 1}, losses {losses}',
-                   lambda: Training(opt, setting.images(), number), floors[number])
-    return {name: run(number, name) for number, name in enumerate(STAGES)}
-
-
-def teacher_alone(opt: Options, setting: Setting) -> Step:
-    """The teacher's pass to the last tapped layer, its features kept."""
-    block = parse(opt).teacher
-    assert block is not None
-    teacher = Teacher(block, ForwardPass(setting.device, setting.amp_teacher, setting.channels_last))
-    lq, layers = setting.images()['lq'], opt['train']['feature_opt']['layers']
-    return lambda: floor.drop(teacher.generate(lq, layers, image=False))
-
-
-def untested(opt: Options) -> Options:
-    """Without the options under test."""
-    for key in ('amp', 'channels_last'):
-        opt['train'].pop(key, None)
-    return opt

@@ -3,19 +3,19 @@ import json
 import logging
 from dataclasses import replace
 from statistics import median
-from xml.etree import ElementTree
 
 import pytest
 import torch
 
 from benchmarks import ddp
+from benchmarks.command import put
 from benchmarks.step import options, sweep
 from benchmarks.step.__main__ import main
-from benchmarks.step.memory import peak
-from benchmarks.step.page import put
+from benchmarks.step.measure import peak
 from benchmarks.step.plan import PLANS
 from benchmarks.step.setting import Setting
 from sdakd_plugin.errors import UserError
+from sdakd_plugin.evaluation.table import markdown
 
 TINY = ['--device', 'cpu', '--batch', '1', '--gt-size', '32', '--width', '0.125', '--rounds', '2']
 
@@ -98,15 +98,15 @@ def test_profile(tmp_path):
 
 
 @pytest.mark.long
-def test_sweep_is_shown_as_table_and_picture():
+def test_sweep_is_shown_as_table():
     base = Setting('sdakd', torch.device('cpu'), 2, 64, width=0.125, blocks=1)
     planned = sweep.settings(base)
     assert [value for axis, value, _ in planned] == [1, 2, 4, 32, 64, 96, 0.5, 0.25, 0.125, 2, 3, 4]
     points = [sweep.point('crop', 32, planned[3][2], rounds=1)]
     points += [replace(points[0], axis=axis, value=value) for axis, value, _ in planned]
-    words = ''.join(ElementTree.fromstring(sweep.plot(points)).itertext())
-    assert all(axis in words for axis in ('batch', 'crop', 'width', 'cohort'))
-    assert sweep.as_markdown(points, base).count('\n|') == len(points) + 1
+    table = markdown(sweep.rows(points))
+    assert all(axis in table for axis in ('batch', 'crop', 'width', 'cohort'))
+    assert table.count('\n|') == len(points) + 1
 
 
 @pytest.mark.long
