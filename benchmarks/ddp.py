@@ -6,6 +6,7 @@ Every process has one thread and a batch of its own, so that two of them should 
 takes for one. In turns, one process trains alone; all train, each a model of its own; and all train one model. The
 second shows what sharing the machine costs, the third what exchanging gradients adds.
 """
+
 from __future__ import annotations
 
 import argparse
@@ -89,9 +90,16 @@ def work(index: int, measured: Setting, processes: int, rounds: int, folder: str
 
 def rows(times: dict[str, list[float]], processes: int) -> list[Row]:
     """A line for each way of training. Efficiency: images per second for each process, as part of one alone."""
-    return [{'': name, 'time': shown(found), 'iterations/s': f'{1 / median(found):.3f}',
-             'batches/s': f'{(1 if name == ALONE else processes) / median(found):.3f}',
-             'efficiency': f'{ratio(times[ALONE], found):.0%}'} for name, found in times.items()]
+    return [
+        {
+            '': name,
+            'time': shown(found),
+            'iterations/s': f'{1 / median(found):.3f}',
+            'batches/s': f'{(1 if name == ALONE else processes) / median(found):.3f}',
+            'efficiency': f'{ratio(times[ALONE], found):.0%}',
+        }
+        for name, found in times.items()
+    ]
 
 
 if __name__ == '__main__':

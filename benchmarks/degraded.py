@@ -1,7 +1,8 @@
 """Writes the LQ images that ``docs/students.md`` calls degraded, and their ground truth, as ``OUT/LQ`` and ``OUT/GT``:
 
-    python -m benchmarks.degraded IMAGES OUT
+python -m benchmarks.degraded IMAGES OUT
 """
+
 import sys
 from pathlib import Path
 
@@ -11,8 +12,16 @@ from basicsr.utils import imwrite, tensor2img
 from sdakd_plugin.data.photo_dataset import PhotoDataset
 
 if __name__ == '__main__':
-    dataset = PhotoDataset({'phase': 'val', 'scale': 4, 'name': 'degraded', 'type': 'PhotoDataset',
-                            'dataroot_gt': sys.argv[1], 'degradation': 'real'})
+    dataset = PhotoDataset(
+        {
+            'phase': 'val',
+            'scale': 4,
+            'name': 'degraded',
+            'type': 'PhotoDataset',
+            'dataroot_gt': sys.argv[1],
+            'degradation': 'real',
+        }
+    )
     for item in map(dataset.__getitem__, range(len(dataset))):
         for kind in ('lq', 'gt'):
-            imwrite(tensor2img([item[kind]]), f"{sys.argv[2]}/{kind.upper()}/{Path(item['gt_path']).stem}.png")
+            imwrite(tensor2img([item[kind]]), f'{sys.argv[2]}/{kind.upper()}/{Path(item["gt_path"]).stem}.png')

@@ -6,6 +6,7 @@ A pixel shuffle makes each square of ``scale`` x ``scale`` pixels from one LQ pi
 alike is a grid. PSNR hardly notices it, and LPIPS even likes it. Measured is, in the flatter half of all blocks of
 8 x 8 squares, what the pixels of the squares differ by on average, place by place: grain averages out, a grid does not.
 """
+
 import sys
 
 import cv2
@@ -25,9 +26,9 @@ def grid(images: list[np.ndarray], scale: int) -> float:
         rest = grey - cv2.blur(grey, (2 * scale, 2 * scale))
         for top in range(2 * scale, rest.shape[0] - side - scale, side):
             for left in range(2 * scale, rest.shape[1] - side - scale, side):
-                block = rest[top:top + side, left:left + side]
+                block = rest[top : top + side, left : left + side]
                 blocks.append(block.reshape(SQUARES, scale, SQUARES, scale).mean((0, 2)))
-    flatter = sorted(blocks, key=lambda block: float(block.std()))[:len(blocks) // 2]
+    flatter = sorted(blocks, key=lambda block: float(block.std()))[: len(blocks) // 2]
     return float(np.mean(flatter, 0).std())
 
 

@@ -1,7 +1,8 @@
 """Prints ``docs/options_reference.md`` from the declarations in ``sdakd_plugin/options.py``:
 
-    python docs/make_options.py > docs/options_reference.md
+python docs/make_options.py > docs/options_reference.md
 """
+
 from __future__ import annotations
 
 import json
@@ -46,9 +47,12 @@ def options_of(block: type) -> list[Option]:
     if is_typeddict(block):
         hints = get_type_hints(block, include_extras=True)
         return [Option(name, hint, (), False, None, '') for name, hint in hints.items()]
-    return [Option(name, field.annotation, tuple(field.metadata), field.is_required(), field.default,
-                   field.description or '')
-            for name, field in block.model_fields.items()]  # type: ignore[attr-defined]
+    return [
+        Option(
+            name, field.annotation, tuple(field.metadata), field.is_required(), field.default, field.description or ''
+        )
+        for name, field in block.model_fields.items()
+    ]  # type: ignore[attr-defined]
 
 
 def is_block(annotation: Any) -> bool:

@@ -3,6 +3,7 @@
 ``sdakd_plugin.pth`` in site-packages imports this package in every Python process, so this module stays tiny: it
 imports nothing but ``sys`` until somebody imports ``basicsr``. Set ``SDAKD_DISABLE=1`` to keep it out of a process.
 """
+
 from __future__ import annotations
 
 import sys
@@ -23,6 +24,7 @@ class BasicSRFinder:
         if name != 'basicsr' or self.searching:
             return None
         from importlib.util import find_spec
+
         self.searching = True  # let the other finders answer
         try:
             spec = find_spec(name)
@@ -51,6 +53,7 @@ class FunctionalTensorFinder:
         if name != 'torchvision.transforms.functional_tensor':
             return None
         from importlib.machinery import ModuleSpec
+
         return ModuleSpec(name, self)  # type: ignore[arg-type]
 
     def create_module(self, spec: ModuleSpec) -> None:
@@ -58,6 +61,7 @@ class FunctionalTensorFinder:
 
     def exec_module(self, module: ModuleType) -> None:
         from torchvision.transforms.functional import rgb_to_grayscale
+
         module.rgb_to_grayscale = rgb_to_grayscale  # type: ignore[attr-defined]
 
 
@@ -75,10 +79,12 @@ def register() -> None:
     traceback, and BasicSR goes on without the plugin."""
     try:
         import sdakd_plugin.registration  # noqa: F401
+
         check_options_early()
     except Exception as error:
         import os
         import traceback
+
         if os.environ.get('SDAKD_DEBUG') == '1':
             traceback.print_exc()
         reason = ' '.join(f'{type(error).__name__}: {error}'.split())  # some messages have lines of their own
@@ -92,6 +98,7 @@ def check_options_early() -> None:
 
     def checked(parse_options: Any) -> Any:
         from sdakd_plugin.checks.run import checked  # not before: it may be what imports basicsr
+
         return checked(parse_options)
 
     wrap(checked)

@@ -1,4 +1,5 @@
 """The command ``sdakd``: stock BasicSR's training and testing, and the plugin's own subcommands."""
+
 from __future__ import annotations
 
 import argparse
@@ -20,10 +21,14 @@ COMMANDS = {  # name: description. Only the module of the command that runs is i
     'compare': 'compare the image quality of models',
     'ablate': 'measure what each part of a recipe gains, against runs without it',
 }
-USAGE = """usage: sdakd train -opt FILE [BasicSR's options: --auto_resume, --launcher, --force_yml, ...]
+USAGE = (
+    """usage: sdakd train -opt FILE [BasicSR's options: --auto_resume, --launcher, --force_yml, ...]
        sdakd test -opt FILE [BasicSR's options]
-""" + ''.join(f'       sdakd {name:<8} {text}; sdakd {name} --help\n' for name, text in COMMANDS.items()) + """
+"""
+    + ''.join(f'       sdakd {name:<8} {text}; sdakd {name} --help\n' for name, text in COMMANDS.items())
+    + """
 train and test run stock BasicSR with experiments/ and results/ under the current folder."""
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -1,4 +1,5 @@
 """The error that a user can cause, how it is reported, and the exception that ends a run by a signal."""
+
 from __future__ import annotations
 
 import os
@@ -77,7 +78,7 @@ def missing_key(key: str, present: Iterable[object], valid: Iterable[str] = (), 
     inside, _, name = key.rpartition('.')
     unknown = {str(other) for other in present} - set(valid)
     for slip in _close(name, sorted(unknown), 1, 0.8):
-        return f"{inside}{': ' * bool(inside)}unknown key {slip!r}; did you mean {name!r}?"
+        return f'{inside}{": " * bool(inside)}unknown key {slip!r}; did you mean {name!r}?'
     return f'{key}: this {what} is missing'
 
 

@@ -5,6 +5,7 @@ configuration of mmengine can see to that::
 
     custom_imports = dict(imports=['sdakd_plugin.mmengine_registry'])
 """
+
 from __future__ import annotations
 
 from basicsr.utils.registry import ARCH_REGISTRY, LOSS_REGISTRY

@@ -4,6 +4,7 @@
 the key and the nearest valid one. The blocks that belong to somebody's class (``network_*``, ``*_opt``) are checked
 against that class's constructor where they are built (``networks/build.py``).
 """
+
 from __future__ import annotations
 
 import re
@@ -55,14 +56,18 @@ class StageOptions(Block):
     name: str = Field(min_length=1, description='Name of the stage in the log.')
     iters: PositiveInt = Field(description='Iterations of the stage; the sum over all stages must be train.total_iter.')
     losses: list[str] = Field(
-        min_length=1, description='Active losses: names of blocks of train, without the ending _opt.')
+        min_length=1, description='Active losses: names of blocks of train, without the ending _opt.'
+    )
     lr_g: PositiveFloat | None = Field(
-        default=None, description="Learning rate of the generator in this stage; the scheduler's decay still applies.")
+        default=None, description="Learning rate of the generator in this stage; the scheduler's decay still applies."
+    )
     lr_d: PositiveFloat | None = Field(default=None, description='The same for the discriminator.')
     train_d: bool = Field(
-        default=False, description='Train the discriminator although no loss of the generator uses it (warm-up).')
+        default=False, description='Train the discriminator although no loss of the generator uses it (warm-up).'
+    )
     optimizer: Literal['keep', 'reset'] = Field(
-        default='keep', description="Keep or reset the optimizers' moments at the start of the stage.")
+        default='keep', description="Keep or reset the optimizers' moments at the start of the stage."
+    )
 
     _whole = field_validator('iters', mode='before')(whole)
 
@@ -71,15 +76,18 @@ class StageOptions(Block):
     def each_counts_once(cls, losses: list[str]) -> list[str]:
         for loss in losses:
             if losses.count(loss) > 1:
-                raise ValueError(f"'{loss}' is named twice, and would count twice; raise loss_weight of {loss}_opt "
-                                 'instead')
+                raise ValueError(
+                    f"'{loss}' is named twice, and would count twice; raise loss_weight of {loss}_opt instead"
+                )
         return losses
 
     @model_validator(mode='after')
     def a_rate_has_a_network(self) -> StageOptions:
         if self.lr_d is not None and 'gan' not in self.losses and not self.train_d:
-            raise ValueError(f"lr_d: stage '{self.name}' does not train the discriminator; add gan to its losses, or "
-                             'train_d: true, or remove lr_d')
+            raise ValueError(
+                f"lr_d: stage '{self.name}' does not train the discriminator; add gan to its losses, or "
+                'train_d: true, or remove lr_d'
+            )
         return self
 
 
@@ -87,21 +95,28 @@ class TeacherOptions(Block):
     """The frozen networks. None of their keys is one that BasicSR's resume or folder-making touches."""
 
     network_g: dict[str, Any] | None = Field(
-        default=None, description='The generator; by default inferred from the weights.')
+        default=None, description='The generator; by default inferred from the weights.'
+    )
     pretrain_network_g: str = Field(
-        description="Weights of the generator: a file, a known name, or 'untrained' for random weights.")
+        description="Weights of the generator: a file, a known name, or 'untrained' for random weights."
+    )
     param_key_g: str | None = Field(default=None, description='Key in that file; by default found automatically.')
     network_d: dict[str, Any] | None = Field(default=None, description='A discriminator, for the loss feature_d.')
     pretrain_network_d: str | None = Field(
-        default=None, description="Weights of the discriminator: a file or a known name.")
+        default=None, description='Weights of the discriminator: a file or a known name.'
+    )
     param_key_d: str | None = Field(default=None, description='Key in that file; by default found automatically.')
     cache: str | None = Field(
-        default=None, description='Folder of the images of network_g for fixed pairs of LQ and GT. They are read '
-                                  'instead of running network_g; missing ones are computed before training.')
+        default=None,
+        description='Folder of the images of network_g for fixed pairs of LQ and GT. They are read '
+        'instead of running network_g; missing ones are computed before training.',
+    )
     channels: Literal['even', 'l1'] = Field(
-        default='even', description='Channels of the teacher that initialise the student '
-                                    '(path.pretrain_network_g: teacher): evenly spaced, or those with the largest L1 '
-                                    'norm.')
+        default='even',
+        description='Channels of the teacher that initialise the student '
+        '(path.pretrain_network_g: teacher): evenly spaced, or those with the largest L1 '
+        'norm.',
+    )
 
 
 class MemberOptions(Block):
@@ -111,8 +126,8 @@ class MemberOptions(Block):
     manual_seed: int = Field(description="Seed of the member's initial weights.")
     network_g: dict[str, Any] | None = Field(default=None, description='Its generator.')
     network_d: dict[str, Any] | None = Field(default=None, description='Its discriminator.')
-    pretrain_network_g: str | None = Field(default=None, description="Initial weights of its generator.")
-    pretrain_network_d: str | None = Field(default=None, description="Initial weights of its discriminator.")
+    pretrain_network_g: str | None = Field(default=None, description='Initial weights of its generator.')
+    pretrain_network_d: str | None = Field(default=None, description='Initial weights of its discriminator.')
 
 
 class AmpOptions(Block):
@@ -120,19 +135,23 @@ class AmpOptions(Block):
 
     teacher: Literal['bfloat16', 'float16'] | None = Field(default=None, description='The frozen networks.')
     student: Literal['bfloat16', 'float16'] | None = Field(
-        default=None, description='The student and the discriminators; float16 scales the gradients (GradScaler).')
+        default=None, description='The student and the discriminators; float16 scales the gradients (GradScaler).'
+    )
 
 
 class AblateOptions(Block):
     """The block ``ablate``: what ``sdakd ablate`` compares. Training reads nothing of it."""
 
     arms: dict[str, dict[str, Any]] = Field(
-        default={}, description='Arms in addition to the built-in ones, by name. Each is a block of options '
-                                'to change, such as `network_d.width: 0.25`. `from` names a built-in arm to start '
-                                'from, and `without` lists losses to remove.')
+        default={},
+        description='Arms in addition to the built-in ones, by name. Each is a block of options '
+        'to change, such as `network_d.width: 0.25`. `from` names a built-in arm to start '
+        'from, and `without` lists losses to remove.',
+    )
     seeds: PositiveInt = Field(default=3, description='Runs of each arm; the seeds count up from manual_seed.')
-    control: str | None = Field(default=None, description='The arm that the others are compared with; by default '
-                                                          'the first built-in one.')
+    control: str | None = Field(
+        default=None, description='The arm that the others are compared with; by default the first built-in one.'
+    )
 
 
 class TrainOptions(BaseModel):
@@ -144,38 +163,55 @@ class TrainOptions(BaseModel):
     warmup_iter: int = Field(default=-1, description='Iterations over which the learning rate rises; -1 for none.')
     ema_decay: float = Field(default=0, ge=0, lt=1, description="Decay of the generator's moving average; 0 for none.")
     net_d_iters: PositiveInt = Field(
-        default=1, description='While a discriminator trains, the generator is updated every net_d_iters iterations.')
+        default=1, description='While a discriminator trains, the generator is updated every net_d_iters iterations.'
+    )
     net_d_init_iters: int = Field(
-        default=0, ge=0, description='Iterations in which only the discriminator trains, counted from the first stage '
-                                     'that trains it.')
+        default=0,
+        ge=0,
+        description='Iterations in which only the discriminator trains, counted from the first stage that trains it.',
+    )
     d_first: bool = Field(
-        default=False, description='Update the discriminator before the generator, which then runs a second time.')
+        default=False, description='Update the discriminator before the generator, which then runs a second time.'
+    )
     r1_reg_weight: float = Field(
-        default=0, ge=0, description="Weight of the discriminator's R1 regularisation; 0 for none.")
+        default=0, ge=0, description="Weight of the discriminator's R1 regularisation; 0 for none."
+    )
     net_d_reg_every: PositiveInt | None = Field(
-        default=None, description="Number n of iterations between R1 regularisations. As in StyleGAN2, it also sets "
-                                  "the default betas of optim_d to 0 and 0.99^(n / (n + 1)).")
+        default=None,
+        description='Number n of iterations between R1 regularisations. As in StyleGAN2, it also sets '
+        'the default betas of optim_d to 0 and 0.99^(n / (n + 1)).',
+    )
     net_g_reg_every: PositiveInt | None = Field(
-        default=None, description='Sets the default betas of optim_g in the same way.')
+        default=None, description='Sets the default betas of optim_g in the same way.'
+    )
     optim_g: dict[str, Any] = Field(description="The generator's optimizer, with its type.")
     optim_d: dict[str, Any] | None = Field(default=None, description="The discriminator's optimizer, with its type.")
     scheduler: dict[str, Any] = Field(description='The learning-rate schedule, with its type.')
     reseed: bool = Field(
-        default=False, description='Seed the random numbers with manual_seed again after the networks are built, so '
-                                   'that runs with other discriminators or losses train on the same images.')
+        default=False,
+        description='Seed the random numbers with manual_seed again after the networks are built, so '
+        'that runs with other discriminators or losses train on the same images.',
+    )
     nonfinite_limit: PositiveInt = Field(
-        default=20, description='A step whose loss or gradient is not finite is skipped; training stops after this '
-                                'many iterations in a row with such a step.')
+        default=20,
+        description='A step whose loss or gradient is not finite is skipped; training stops after this '
+        'many iterations in a row with such a step.',
+    )
     collapse_after: int = Field(
-        default=2000, ge=0, description='Warn once if the discriminator has won, or lost, for this many iterations in '
-                                        'a row; 0 for never.')
+        default=2000,
+        ge=0,
+        description='Warn once if the discriminator has won, or lost, for this many iterations in a row; 0 for never.',
+    )
     amp: AmpOptions | None = Field(default=None, description='Mixed precision; by default everything is float32.')
     channels_last: bool = Field(
-        default=False, description='Use the memory format channels_last: faster convolutions, different rounding.')
+        default=False, description='Use the memory format channels_last: faster convolutions, different rounding.'
+    )
     mutual_images: Literal['real', 'fake', 'both'] = Field(
-        default='both', description='Images on which the discriminators compare their scores in the loss mutual.')
+        default='both', description='Images on which the discriminators compare their scores in the loss mutual.'
+    )
     stages: list[StageOptions] | None = Field(
-        default=None, min_length=1, description='The stages in order; by default one stage with every loss.')
+        default=None, min_length=1, description='The stages in order; by default one stage with every loss.'
+    )
 
     _whole = field_validator('total_iter', mode='before')(whole)
 
@@ -212,9 +248,11 @@ class LoggerOptions(BaseModel):
     use_tb_logger: bool = False
     wandb: dict[str, Any] | None = None
     keep_last: PositiveInt | None = Field(
-        default=None, description='Number of latest checkpoints to keep; by default all are kept.')
+        default=None, description='Number of latest checkpoints to keep; by default all are kept.'
+    )
     keep_best: PositiveInt = Field(
-        default=1, description='With keep_last, the number of best checkpoints by each metric to keep in addition.')
+        default=1, description='With keep_last, the number of best checkpoints by each metric to keep in addition.'
+    )
 
 
 class DatasetOptions(TypedDict, total=False):
@@ -273,17 +311,22 @@ class Options(Block):
     model_type: str
     scale: PositiveInt = Field(default=1, description='Factor between LQ and GT.')
     scales: list[PositiveInt] | None = Field(
-        default=None, min_length=1, description='For GCFSR and data sets without LQ: each image draws one of these '
-                                                'scales, as often as it is listed; validation runs at each.')
+        default=None,
+        min_length=1,
+        description='For GCFSR and data sets without LQ: each image draws one of these '
+        'scales, as often as it is listed; validation runs at each.',
+    )
     num_gpu: NonNegativeInt | Literal['auto']
     manual_seed: int | None = Field(default=None, ge=0, lt=2**32 - MOST_WORKERS * 2**10)  # NumPy's, and the workers'
     datasets: dict[str, DatasetOptions] = Field(min_length=1)
     network_g: dict[str, Any]
     network_d: dict[str, Any] | None = None
     network_d_peer: dict[str, Any] | None = Field(
-        default=None, description='A second trainable discriminator, for the loss mutual.')
+        default=None, description='A second trainable discriminator, for the loss mutual.'
+    )
     cohort: list[MemberOptions] | None = Field(
-        default=None, min_length=2, description='The members of MutualSRGANModel.')
+        default=None, min_length=2, description='The members of MutualSRGANModel.'
+    )
     teacher: TeacherOptions | None = Field(default=None, description='The frozen networks to distil from.')
     path: dict[str, Any]
     train: TrainOptions | None = None
@@ -295,7 +338,8 @@ class Options(Block):
 
     # Real-ESRGAN's on-the-fly degradation; the meaning of each is BasicSR's
     high_order_degradation: bool | None = Field(
-        default=None, description='Make LQ from GT on the fly; by default if the data set provides blur kernels.')
+        default=None, description='Make LQ from GT on the fly; by default if the data set provides blur kernels.'
+    )
     gt_size: PositiveInt | None = None
     queue_size: PositiveInt = 180
     l1_gt_usm: bool = False
@@ -329,8 +373,7 @@ class Options(Block):
     @classmethod
     def names_a_folder(cls, name: str) -> str:
         if not re.fullmatch(r'[^/\\\x00-\x1f]{1,180}', name) or name in ('.', '..'):
-            raise ValueError(f'expected the name of a folder, not a path, of at most 180 characters, not '
-                             f'{shown(name)}')
+            raise ValueError(f'expected the name of a folder, not a path, of at most 180 characters, not {shown(name)}')
         return name
 
     @field_validator('path')
@@ -352,19 +395,43 @@ class Options(Block):
         return {member.name: (f'_{member.name}', member.network_g or self.network_g) for member in self.cohort}
 
 
-DEGRADATION_KEYS = ('gt_size', 'resize_prob', 'resize_range', 'gaussian_noise_prob', 'noise_range',
-                    'poisson_scale_range', 'gray_noise_prob', 'jpeg_range', 'second_blur_prob', 'resize_prob2',
-                    'resize_range2', 'gaussian_noise_prob2', 'noise_range2', 'poisson_scale_range2',
-                    'gray_noise_prob2', 'jpeg_range2')
+DEGRADATION_KEYS = (
+    'gt_size',
+    'resize_prob',
+    'resize_range',
+    'gaussian_noise_prob',
+    'noise_range',
+    'poisson_scale_range',
+    'gray_noise_prob',
+    'jpeg_range',
+    'second_blur_prob',
+    'resize_prob2',
+    'resize_range2',
+    'gaussian_noise_prob2',
+    'noise_range2',
+    'poisson_scale_range2',
+    'gray_noise_prob2',
+    'jpeg_range2',
+)
 
 ELSEWHERE = {  # keys of BasicSR's other models, and what stands for them here
-    'gt_usm': ', which is RealESRNetModel\'s; here l1_gt_usm sharpens the ground truth of pixel_opt'}
+    'gt_usm': ", which is RealESRNetModel's; here l1_gt_usm sharpens the ground truth of pixel_opt"
+}
 
 
 def known_losses() -> list[str]:
     """Loss blocks that mean something by their name; others compare the image with the ground truth."""
-    return ['pixel_opt', 'perceptual_opt', 'ldl_opt', 'gan_opt', 'feature_opt', 'feature_d_opt', 'teacher_pixel_opt',
-            'lpips_opt', 'mutual_opt']
+    return [
+        'pixel_opt',
+        'perceptual_opt',
+        'ldl_opt',
+        'gan_opt',
+        'feature_opt',
+        'feature_d_opt',
+        'teacher_pixel_opt',
+        'lpips_opt',
+        'mutual_opt',
+    ]
 
 
 def parse(opt: Mapping[str, Any]) -> Options:
@@ -407,7 +474,7 @@ def _explain(error: ValidationError, opt: Mapping[str, Any]) -> str:
     if first['type'] == 'extra_forbidden':
         *parents, unknown = where
         valid = _block_at(parents).model_fields
-        inside = f"{'.'.join(str(part) for part in parents)}: " if parents else ''
+        inside = f'{".".join(str(part) for part in parents)}: ' if parents else ''
         return f"{inside}unknown key '{unknown}'" + (ELSEWHERE.get(str(unknown)) or nearest(unknown, valid))
     key = '.'.join(str(part) for part in _written(where, opt, first['type'] == 'missing'))
     if first['type'] == 'missing':
@@ -417,8 +484,8 @@ def _explain(error: ValidationError, opt: Mapping[str, Any]) -> str:
             holder = holder[part]
         return missing_key(key, holder if isinstance(holder, Mapping) else (), _block_at(parents).model_fields)
     if first['type'] == 'value_error':
-        return f"{key}: {first['msg'].removeprefix('Value error, ')}"
-    return f"{key}: {first['msg'][0].lower()}{first['msg'][1:]}, not {shown(first['input'])}"
+        return f'{key}: {first["msg"].removeprefix("Value error, ")}'
+    return f'{key}: {first["msg"][0].lower()}{first["msg"][1:]}, not {shown(first["input"])}'
 
 
 def _written(where: list[Any], opt: Any, missing: bool) -> list[Any]:
@@ -446,8 +513,14 @@ def _block_at(loc: list[Any]) -> type[BaseModel]:
     """The declaration that stands at a location such as ``('train', 'stages', 1)``."""
     names = [part for part in loc if isinstance(part, str)]
     blocks: dict[tuple[str, ...], type[BaseModel]] = {
-        (): Options, ('train',): TrainOptions, ('train', 'stages'): StageOptions, ('teacher',): TeacherOptions,
-        ('cohort',): MemberOptions, ('train', 'amp'): AmpOptions, ('ablate',): AblateOptions}
+        (): Options,
+        ('train',): TrainOptions,
+        ('train', 'stages'): StageOptions,
+        ('teacher',): TeacherOptions,
+        ('cohort',): MemberOptions,
+        ('train', 'amp'): AmpOptions,
+        ('ablate',): AblateOptions,
+    }
     return blocks[tuple(names)]
 
 
@@ -466,5 +539,6 @@ def _check_values(value: Any, key: str) -> None:
     elif isinstance(value, (int, float)) and not abs(value) < LARGEST:  # nan is below nothing
         raise UserError(f'{key}: {shown(value)} is no number to calculate with')
     elif isinstance(value, str) and re.fullmatch(r'[+-]?\d+[eE][+-]?\d+', value):
-        raise UserError(f"{key}: '{value:.60}' is text for YAML; write {float(value):.1e} with a point, or !!float "
-                        f'{value:.60}')
+        raise UserError(
+            f"{key}: '{value:.60}' is text for YAML; write {float(value):.1e} with a point, or !!float {value:.60}"
+        )

@@ -1,4 +1,5 @@
 """Imports every module whose classes the registries of BasicSR and mmengine should know."""
+
 import sdakd_plugin.archs
 import sdakd_plugin.data
 import sdakd_plugin.losses

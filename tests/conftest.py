@@ -1,4 +1,5 @@
 """What the tests share: real images, a small teacher, and stock BasicSR as a subprocess."""
+
 import copy
 import sys
 from types import ModuleType
@@ -36,6 +37,7 @@ def photos(tmp_path_factory):
     import cv2
     from basicsr.utils.matlab_functions import imresize
     from skimage import data
+
     folder = tmp_path_factory.mktemp('photos')
     (folder / 'HR').mkdir()
     (folder / 'LR').mkdir()
@@ -54,6 +56,7 @@ def photos(tmp_path_factory):
 def small_teacher(tmp_path_factory):
     """Weights of small random networks, as BasicSR saves them: a teacher generator and discriminator."""
     from basicsr.archs import build_network
+
     folder = tmp_path_factory.mktemp('teacher')
     torch.manual_seed(1)
     torch.save({'params_ema': build_network(TEACHER).state_dict()}, folder / 'net_g.pth')
@@ -65,14 +68,32 @@ def small_teacher(tmp_path_factory):
 def options(photos, small_teacher):
     """A complete three-stage SDAKD run, small enough for a test; each test changes what it is about."""
     return {
-        'name': 'run', 'model_type': 'SDAKDModel', 'scale': 4, 'num_gpu': 0, 'manual_seed': 0,
+        'name': 'run',
+        'model_type': 'SDAKDModel',
+        'scale': 4,
+        'num_gpu': 0,
+        'manual_seed': 0,
         'datasets': {
-            'train': {'name': 'photos', 'type': 'PairedImageDataset', 'dataroot_gt': str(photos / 'HR'),
-                      'dataroot_lq': str(photos / 'LR'), 'io_backend': {'type': 'disk'}, 'gt_size': 64,
-                      'use_hflip': True, 'use_rot': True, 'num_worker_per_gpu': 1, 'batch_size_per_gpu': 2,
-                      'dataset_enlarge_ratio': 1},
-            'val': {'name': 'val', 'type': 'PairedImageDataset', 'dataroot_gt': str(photos / 'HR'),
-                    'dataroot_lq': str(photos / 'LR'), 'io_backend': {'type': 'disk'}},
+            'train': {
+                'name': 'photos',
+                'type': 'PairedImageDataset',
+                'dataroot_gt': str(photos / 'HR'),
+                'dataroot_lq': str(photos / 'LR'),
+                'io_backend': {'type': 'disk'},
+                'gt_size': 64,
+                'use_hflip': True,
+                'use_rot': True,
+                'num_worker_per_gpu': 1,
+                'batch_size_per_gpu': 2,
+                'dataset_enlarge_ratio': 1,
+            },
+            'val': {
+                'name': 'val',
+                'type': 'PairedImageDataset',
+                'dataroot_gt': str(photos / 'HR'),
+                'dataroot_lq': str(photos / 'LR'),
+                'io_backend': {'type': 'disk'},
+            },
         },
         'network_g': dict(STUDENT),
         'network_d': {'type': 'StudentDiscriminator', 'teacher': {**UNET, 'num_feat': 16}, 'width': 0.5},
@@ -83,7 +104,8 @@ def options(photos, small_teacher):
             'optim_g': {'type': 'Adam', 'lr': 1e-3, 'betas': [0.9, 0.99]},
             'optim_d': {'type': 'Adam', 'lr': 1e-3, 'betas': [0.9, 0.99]},
             'scheduler': {'type': 'MultiStepLR', 'milestones': [100], 'gamma': 0.5},
-            'total_iter': 6, 'warmup_iter': -1,
+            'total_iter': 6,
+            'warmup_iter': -1,
             'stages': [
                 {'name': 'supervised', 'iters': 2, 'losses': ['pixel']},
                 {'name': 'alignment', 'iters': 2, 'losses': ['pixel', 'feature']},
@@ -93,9 +115,14 @@ def options(photos, small_teacher):
             'feature_opt': {'type': 'FeatureAlignmentLoss', 'layers': ['body.0', 'body.1'], 'loss_weight': 0.1},
             'gan_opt': {'type': 'GANLoss', 'gan_type': 'vanilla', 'loss_weight': 0.1},
         },
-        'val': {'val_freq': 2, 'save_img': False, 'metrics': {
-            'psnr': {'type': 'calculate_psnr', 'crop_border': 4, 'test_y_channel': True},
-            'ssim': {'type': 'calculate_ssim', 'crop_border': 4, 'test_y_channel': True}}},
+        'val': {
+            'val_freq': 2,
+            'save_img': False,
+            'metrics': {
+                'psnr': {'type': 'calculate_psnr', 'crop_border': 4, 'test_y_channel': True},
+                'ssim': {'type': 'calculate_ssim', 'crop_border': 4, 'test_y_channel': True},
+            },
+        },
         'logger': {'print_freq': 1, 'save_checkpoint_freq': 2, 'use_tb_logger': False},
     }
 
@@ -121,8 +148,10 @@ def cohort(options):
     options['network_d'] = dict(UNET)
     options['train']['total_iter'] = 4
     options['train']['mutual_opt'] = {'type': 'MutualDiscriminatorLoss', 'loss_weight': 1.0, 'temperature': 1.0}
-    return options | {'model_type': 'MutualSRGANModel',
-                      'cohort': [{'name': 'a', 'manual_seed': 1}, {'name': 'b', 'manual_seed': 2}]}
+    return options | {
+        'model_type': 'MutualSRGANModel',
+        'cohort': [{'name': 'a', 'manual_seed': 1}, {'name': 'b', 'manual_seed': 2}],
+    }
 
 
 @pytest.fixture
@@ -130,27 +159,50 @@ def gcfsr_run():
     """A complete three-stage run with an untrained teacher, small enough for a test."""
     data = {'type': 'WholeImageDataset', 'gt_size': SIZE}
     return {
-        'name': 'run', 'model_type': 'SDAKDModel', 'num_gpu': 0, 'manual_seed': 0, 'scales': [4, 4, 2],
+        'name': 'run',
+        'model_type': 'SDAKDModel',
+        'num_gpu': 0,
+        'manual_seed': 0,
+        'scales': [4, 4, 2],
         'datasets': {
-            'train': {**data, 'name': 'photos', 'images': ['coffee', 'chelsea'], 'use_hflip': True,
-                      'num_worker_per_gpu': 1, 'batch_size_per_gpu': 2, 'dataset_enlarge_ratio': 1},
-            'val': {**data, 'name': 'faces', 'images': ['astronaut'], 'gt_size': SIZE}},
+            'train': {
+                **data,
+                'name': 'photos',
+                'images': ['coffee', 'chelsea'],
+                'use_hflip': True,
+                'num_worker_per_gpu': 1,
+                'batch_size_per_gpu': 2,
+                'dataset_enlarge_ratio': 1,
+            },
+            'val': {**data, 'name': 'faces', 'images': ['astronaut'], 'gt_size': SIZE},
+        },
         'network_g': dict(NET_G),
         'network_d': {'type': 'StudentDiscriminator', 'teacher': {**NET_D, 'narrow': 1 / 16}, 'width': 0.5},
         'teacher': {'network_g': {**NET_G, 'narrow': 1 / 16}, 'pretrain_network_g': 'untrained'},
         'path': {'pretrain_network_g': None, 'resume_state': None},
         'train': {
-            'ema_decay': 0.9, 'optim_g': {'type': 'Adam', 'lr': 2e-3}, 'optim_d': {'type': 'Adam', 'lr': 2e-3},
-            'net_g_reg_every': 4, 'net_d_reg_every': 2, 'r1_reg_weight': 10, 'd_first': True,
-            'scheduler': {'type': 'MultiStepLR', 'milestones': [100], 'gamma': 0.5}, 'total_iter': 6,
+            'ema_decay': 0.9,
+            'optim_g': {'type': 'Adam', 'lr': 2e-3},
+            'optim_d': {'type': 'Adam', 'lr': 2e-3},
+            'net_g_reg_every': 4,
+            'net_d_reg_every': 2,
+            'r1_reg_weight': 10,
+            'd_first': True,
+            'scheduler': {'type': 'MultiStepLR', 'milestones': [100], 'gamma': 0.5},
+            'total_iter': 6,
             'stages': [
                 {'name': 'supervised', 'iters': 2, 'losses': ['pixel']},
                 {'name': 'alignment', 'iters': 2, 'losses': ['pixel', 'feature']},
-                {'name': 'adversarial', 'iters': 2, 'losses': ['pixel', 'feature', 'gan']}],
+                {'name': 'adversarial', 'iters': 2, 'losses': ['pixel', 'feature', 'gan']},
+            ],
             'pixel_opt': {'type': 'L1Loss', 'loss_weight': 2.0},
-            'feature_opt': {'type': 'FeatureAlignmentLoss', 'layers': ['conv_body_down.0', 'style_convs.1'],
-                            'loss_weight': 0.01},
-            'gan_opt': {'type': 'GANLoss', 'gan_type': 'wgan_softplus', 'loss_weight': 1e-2}},
+            'feature_opt': {
+                'type': 'FeatureAlignmentLoss',
+                'layers': ['conv_body_down.0', 'style_convs.1'],
+                'loss_weight': 0.01,
+            },
+            'gan_opt': {'type': 'GANLoss', 'gan_type': 'wgan_softplus', 'loss_weight': 1e-2},
+        },
         'val': {'val_freq': 100, 'save_img': False, 'metrics': {'psnr': {'type': 'calculate_psnr', 'crop_border': 0}}},
         'logger': {'print_freq': 1, 'save_checkpoint_freq': 1, 'use_tb_logger': False},
     }
@@ -160,6 +212,7 @@ def gcfsr_run():
 def fresh_iqa_metrics():
     """None of pyiqa's metrics loaded yet, nor kept."""
     from sdakd_plugin.metrics import iqa_metric
+
     iqa_metric.load_metric.cache_clear()
     yield
     iqa_metric.load_metric.cache_clear()

@@ -9,6 +9,7 @@
 The timed trainings share one process and take turns. Everything but the options under test is as in ``options/``,
 without perceptual losses and R1.
 """
+
 from __future__ import annotations
 
 import argparse

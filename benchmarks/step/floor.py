@@ -1,5 +1,6 @@
 """The parts of a training step that no order or trick can save, each by itself, in a model of their own that is built
 like the one that is measured. The connectors of the feature loss are not among them."""
+
 from __future__ import annotations
 
 from typing import Any
@@ -38,8 +39,11 @@ def parts(training: Training) -> dict[str, Step]:
         optimizer.zero_grad()
         gan(run(score, net, batch.gt), True, is_disc=True).backward()
 
-    found: dict[str, Step] = {STUDENT: student, STEP_G: lambda: drop(trainee.optimizer_g.step()),
-                              SAMPLE: lambda: drop(trainee.sample(batch))}
+    found: dict[str, Step] = {
+        STUDENT: student,
+        STEP_G: lambda: drop(trainee.optimizer_g.step()),
+        SAMPLE: lambda: drop(trainee.sample(batch)),
+    }
     if trainee.net_g_ema is not None:
         found[AVERAGE] = trainee.update_average
     if model.teacher is not None:

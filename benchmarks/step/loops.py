@@ -1,4 +1,5 @@
 """What is timed: a model in BasicSR's training loop, and a plain loop, each on the same batch in every iteration."""
+
 from __future__ import annotations
 
 import logging
@@ -57,8 +58,10 @@ class PlainLoop:
         self.student_features = watch(self.student, self.layers)
         self.teacher_features = watch(self.teacher, self.layers)
         narrow, wide = opt['network_g']['num_feat'], teacher['network_g']['num_feat']
-        self.align = nn.ModuleList(nn.Sequential(nn.Conv2d(narrow, wide, 1), nn.ReLU(inplace=True),
-                                                 nn.Conv2d(wide, wide, 1)) for _ in self.layers).to(device)
+        self.align = nn.ModuleList(
+            nn.Sequential(nn.Conv2d(narrow, wide, 1), nn.ReLU(inplace=True), nn.Conv2d(wide, wide, 1))
+            for _ in self.layers
+        ).to(device)
         self.optimizer_g = Adam([*self.student.parameters(), *self.align.parameters()], **ADAM)
         self.optimizer_d = Adam(self.net_d.parameters(), **ADAM)
         self.log: dict[str, float] = {}
@@ -70,8 +73,12 @@ class PlainLoop:
         self.net_d.requires_grad_(False)
         self.optimizer_g.zero_grad()
         pixel = F.l1_loss(sr, self.gt)
-        feature = torch.stack([F.mse_loss(align(self.student_features[name]), self.teacher_features[name])
-                               for name, align in zip(self.layers, self.align, strict=True)]).sum()
+        feature = torch.stack(
+            [
+                F.mse_loss(align(self.student_features[name]), self.teacher_features[name])
+                for name, align in zip(self.layers, self.align, strict=True)
+            ]
+        ).sum()
         gan = gan_loss(self.net_d(sr), real=True)
         total = pixel + self.train['feature_opt']['loss_weight'] * feature + self.train['gan_opt']['loss_weight'] * gan
         total.backward()
@@ -100,5 +107,6 @@ def watch(net: nn.Module, layers: list[str]) -> dict[str, Tensor]:
     features: dict[str, Tensor] = {}
     for name in layers:
         net.get_submodule(name).register_forward_hook(
-            lambda _module, _inputs, output, name=name: features.update({name: output}))
+            lambda _module, _inputs, output, name=name: features.update({name: output})
+        )
     return features

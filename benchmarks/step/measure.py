@@ -2,6 +2,7 @@
 
 The package's own measurements (``evaluation/cost.py``, ``peak_memory.py``) are of a generator's pass without gradients.
 """
+
 from __future__ import annotations
 
 import gc
@@ -86,8 +87,15 @@ def operators(step: Step, device: torch.device) -> str:
     with profile(record_shapes=True) as profiler:  # every kind of activity that there is
         for _ in range(PROFILED):
             step()
-    return '\n\n'.join(profiler.key_averages(group_by_input_shape=shapes).table(
-        sort_by=f'self_{device.type}_time_total', row_limit=40) for shapes in (False, True)) + '\n'
+    return (
+        '\n\n'.join(
+            profiler.key_averages(group_by_input_shape=shapes).table(
+                sort_by=f'self_{device.type}_time_total', row_limit=40
+            )
+            for shapes in (False, True)
+        )
+        + '\n'
+    )
 
 
 def first_wait(step: Step) -> str | None:

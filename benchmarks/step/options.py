@@ -2,6 +2,7 @@
 
 Left out are perceptual losses, whose VGG would be a download and costs every run the same, and R1, rare as it is.
 """
+
 from __future__ import annotations
 
 from copy import deepcopy
@@ -44,7 +45,7 @@ def sdakd(setting: Setting) -> Options:
 def gcfsr(setting: Setting) -> Options:
     """The three stages of GCFSR: of ``sdakd_gcfsr_512.yml`` from 512 pixels on, else of ``gcfsr_quickstart_64.yml``."""
     if setting.gt_size not in GCFSR_SIZES:
-        raise UserError(f"--gt-size: gcfsr knows {', '.join(map(str, GCFSR_SIZES))}, not {setting.gt_size}")
+        raise UserError(f'--gt-size: gcfsr knows {", ".join(map(str, GCFSR_SIZES))}, not {setting.gt_size}')
     file = 'sdakd_gcfsr_512' if setting.gt_size >= 512 else 'gcfsr_quickstart_64'
     opt = base(file, setting, ['pixel', 'feature', 'gan'])
     full, student = opt['teacher']['network_g'], opt['network_g']
@@ -75,15 +76,30 @@ def base(file: str, setting: Setting, losses: list[str]) -> Options:
     source = yaml.safe_load((ROOT / f'options/{file}.yml').read_text())
     keys = ('name', 'model_type', 'scale', 'network_g', 'network_d', 'teacher', 'cohort', 'path', 'logger')
     opt = {key: source[key] for key in keys if key in source}
-    train = opt['train'] = {key: value for key, value in source['train'].items()
-                            if not key.endswith('_opt') or key.removesuffix('_opt') in losses}
+    train = opt['train'] = {
+        key: value
+        for key, value in source['train'].items()
+        if not key.endswith('_opt') or key.removesuffix('_opt') in losses
+    }
     train.update(setting.tested, total_iter=FOREVER * len(train.get('stages', [None])))
     for stage in train.get('stages', ()):
         stage.update(iters=FOREVER, losses=[loss for loss in stage['losses'] if loss in losses])
-    opt['datasets'] = {'train': {'name': 'noise', 'type': 'PairedImageDataset', 'gt_size': setting.gt_size,
-                                 'batch_size_per_gpu': setting.batch}}
-    return {**opt, 'num_gpu': int(setting.device.type == 'cuda'), 'is_train': True, 'dist': False, 'rank': 0,
-            'world_size': 1}
+    opt['datasets'] = {
+        'train': {
+            'name': 'noise',
+            'type': 'PairedImageDataset',
+            'gt_size': setting.gt_size,
+            'batch_size_per_gpu': setting.batch,
+        }
+    }
+    return {
+        **opt,
+        'num_gpu': int(setting.device.type == 'cuda'),
+        'is_train': True,
+        'dist': False,
+        'rank': 0,
+        'world_size': 1,
+    }
 
 
 def stock(opt: Options, full_size: bool) -> Options:
@@ -113,6 +129,8 @@ def whole(channels: int, width: float) -> int:
     """A width's channels; a UserError where there would be a part of one."""
     found = round(channels * width)
     if found < 1 or abs(found - channels * width) > 1e-3:
-        raise UserError(f'--width: {width:g} of {channels} channels is {channels * width:g}, no whole number; '
-                        'try 0.5, 0.25 or 0.125')
+        raise UserError(
+            f'--width: {width:g} of {channels} channels is {channels * width:g}, no whole number; '
+            'try 0.5, 0.25 or 0.125'
+        )
     return found

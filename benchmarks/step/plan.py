@@ -1,4 +1,5 @@
 """What is compared with what."""
+
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
@@ -41,36 +42,61 @@ class Plan:
 def sdakd(setting: Setting) -> Plan:
     """SDAKD of Real-ESRGAN x4plus against stock SRGANModel and a plain loop."""
     opt, images = options.sdakd(setting), setting.images()
-    return staged(opt, setting, {
-        'stock': Run('(a) SRGANModel of stock BasicSR trains the same student with the full-size discriminator; no '
-                     'teacher', lambda: Training(options.stock(opt, full_size=True), images)),
-        'stock, small D': Run(SMALL, lambda: Training(options.stock(opt, full_size=False), images)),
-        'plain loop': Run('(b) distillation as public code has it: hooks, whole float32 teacher, full-size '
-                          'discriminator, a read-back for each loss',
-                          lambda: PlainLoop(options.with_full_size(opt), images)),
-        'plain, small D': Run(SMALL, lambda: PlainLoop(opt, images))})
+    return staged(
+        opt,
+        setting,
+        {
+            'stock': Run(
+                '(a) SRGANModel of stock BasicSR trains the same student with the full-size discriminator; no teacher',
+                lambda: Training(options.stock(opt, full_size=True), images),
+            ),
+            'stock, small D': Run(SMALL, lambda: Training(options.stock(opt, full_size=False), images)),
+            'plain loop': Run(
+                '(b) distillation as public code has it: hooks, whole float32 teacher, full-size '
+                'discriminator, a read-back for each loss',
+                lambda: PlainLoop(options.with_full_size(opt), images),
+            ),
+            'plain, small D': Run(SMALL, lambda: PlainLoop(opt, images)),
+        },
+    )
 
 
 def gcfsr(setting: Setting) -> Plan:
     """SDAKD of GCFSR. Stock BasicSR cannot train it, so the plugin does so without a teacher for comparison."""
     opt, images = options.gcfsr(setting), setting.images()
-    return staged(opt, setting, {
-        'no teacher': Run('(a) SDAKDModel, as stock BasicSR has no GCFSR: the same student with the full-size '
-                          'discriminator in float32; no teacher',
-                          lambda: Training(options.without_teacher(opt, full_size=True), images)),
-        'no teacher, small D': Run(SMALL, lambda: Training(options.without_teacher(opt, full_size=False), images)),
-    }, {floor.SAMPLE: 1})  # the discriminator's turn comes first and takes a pass of its own
+    return staged(
+        opt,
+        setting,
+        {
+            'no teacher': Run(
+                '(a) SDAKDModel, as stock BasicSR has no GCFSR: the same student with the full-size '
+                'discriminator in float32; no teacher',
+                lambda: Training(options.without_teacher(opt, full_size=True), images),
+            ),
+            'no teacher, small D': Run(SMALL, lambda: Training(options.without_teacher(opt, full_size=False), images)),
+        },
+        {floor.SAMPLE: 1},
+    )  # the discriminator's turn comes first and takes a pass of its own
 
 
 def staged(opt: Options, setting: Setting, references: dict[str, Run], also: Mapping[str, int] | None = None) -> Plan:
     """The three stages of SDAKD against others; ``also``: further parts of the last one's floor."""
-    images, floors = setting.images(), (floor.ONE_STAGE, {floor.TEACHER: 1, **floor.ONE_STAGE},
-                                        {floor.TEACHER: 1, **floor.ADVERSARIAL, **(also or {})})
+    images, floors = (
+        setting.images(),
+        (
+            floor.ONE_STAGE,
+            {floor.TEACHER: 1, **floor.ONE_STAGE},
+            {floor.TEACHER: 1, **floor.ADVERSARIAL, **(also or {})},
+        ),
+    )
 
     def run(number: int) -> Run:
         losses = ', '.join(opt['train']['stages'][number]['losses'])
-        return Run(f'(c) SDAKDModel in its stage {number + 1}, losses {losses}',
-                   lambda: Training(opt, images, number), floors[number])
+        return Run(
+            f'(c) SDAKDModel in its stage {number + 1}, losses {losses}',
+            lambda: Training(opt, images, number),
+            floors[number],
+        )
 
     def teacher_alone() -> Step:
         block = parse(opt).teacher
@@ -98,9 +124,15 @@ def mutual(setting: Setting) -> Plan:
     counts = {part: count * members for part, count in floor.ADVERSARIAL.items() if part != floor.AVERAGE}
     counts[floor.LEARN] = members * (members + 1)  # each learns from the real images and from every member's
     stock = f'{members} x stock'
-    runs = {stock: Run(f'(a) {members} independent SRGANModels of stock BasicSR, one after the other', several),
-            'cohort': Run(f'(c) MutualSRGANModel, {members} members; every discriminator scores and learns from every '
-                          "member's images", lambda: Training(opt, images), counts)}
+    runs = {
+        stock: Run(f'(a) {members} independent SRGANModels of stock BasicSR, one after the other', several),
+        'cohort': Run(
+            f'(c) MutualSRGANModel, {members} members; every discriminator scores and learns from every '
+            "member's images",
+            lambda: Training(opt, images),
+            counts,
+        ),
+    }
     return Plan(runs, (stock,), parts, None, 'cohort')
 
 

@@ -1,4 +1,5 @@
 """What was measured, as numbers and as tables."""
+
 from __future__ import annotations
 
 from statistics import median
@@ -26,29 +27,62 @@ def numbers(plan: Plan, setting: Setting, rounds: int) -> Numbers:
         counts = {part: count for part, count in run.floor.items() if part in parts}
         floor = [sum(count * seconds[part][turn] for part, count in counts.items()) for turn in range(rounds)]
         against = {**{other: seconds[other] for other in plan.references}, **({'floor': floor} if counts else {})}
-        runs[name] = {'about': run.about, 'median': median(seconds[name]), 'seconds': seconds[name], 'parts': counts,
-                      'floor': floor if counts else None, 'peak_memory_bytes': peaks[name],
-                      'ratios': {other: ratio(seconds[name], times) for other, times in against.items()}}
-    return {'machine': setting.where, 'setting': setting.words, 'references': plan.references, 'runs': runs,
-            'parts': {name: {'median': median(seconds[name]), 'seconds': seconds[name]} for name in parts},
-            'subject': plan.subject, 'teacher_alone_bytes': teacher,
-            'waits_for_gpu_at': ({name: measure.first_wait(step) for name, step in steps.items()}
-                                 if setting.device.type == 'cuda' else {})}
+        runs[name] = {
+            'about': run.about,
+            'median': median(seconds[name]),
+            'seconds': seconds[name],
+            'parts': counts,
+            'floor': floor if counts else None,
+            'peak_memory_bytes': peaks[name],
+            'ratios': {other: ratio(seconds[name], times) for other, times in against.items()},
+        }
+    return {
+        'machine': setting.where,
+        'setting': setting.words,
+        'references': plan.references,
+        'runs': runs,
+        'parts': {name: {'median': median(seconds[name]), 'seconds': seconds[name]} for name in parts},
+        'subject': plan.subject,
+        'teacher_alone_bytes': teacher,
+        'waits_for_gpu_at': (
+            {name: measure.first_wait(step) for name, step in steps.items()} if setting.device.type == 'cuda' else {}
+        ),
+    }
 
 
 def tables(found: Numbers) -> list[list[Row]]:
     """One of the runs, and one of the floor's parts."""
     runs, references = found['runs'], found['references']
     floors = {name: run['floor'] for name, run in runs.items() if run['floor']}
-    return [[{'': name, 'time': shown(run['seconds']),
-              **{f'/ {other}': two_digits(run['ratios'].get(other)) for other in (*references, 'floor')},
-              'peak memory': megabytes(run['peak_memory_bytes'])} for name, run in runs.items()],
-            [*({'part': part, 'time': shown(times['seconds']),
-                **{name: runs[name]['parts'].get(part, '') for name in floors}}
-               for part, times in found['parts'].items()),
-             {'part': 'floor', **{name: shown(times) for name, times in floors.items()}},
-             *({'part': f'floor / {other}', **{name: two_digits(ratio(times, runs[other]['seconds']))
-                                               for name, times in floors.items()}} for other in references)]]
+    return [
+        [
+            {
+                '': name,
+                'time': shown(run['seconds']),
+                **{f'/ {other}': two_digits(run['ratios'].get(other)) for other in (*references, 'floor')},
+                'peak memory': megabytes(run['peak_memory_bytes']),
+            }
+            for name, run in runs.items()
+        ],
+        [
+            *(
+                {
+                    'part': part,
+                    'time': shown(times['seconds']),
+                    **{name: runs[name]['parts'].get(part, '') for name in floors},
+                }
+                for part, times in found['parts'].items()
+            ),
+            {'part': 'floor', **{name: shown(times) for name, times in floors.items()}},
+            *(
+                {
+                    'part': f'floor / {other}',
+                    **{name: two_digits(ratio(times, runs[other]['seconds'])) for name, times in floors.items()},
+                }
+                for other in references
+            ),
+        ],
+    ]
 
 
 def two_digits(value: float | None) -> str:
@@ -63,15 +97,25 @@ def notes(found: Numbers) -> list[str]:
     """What the numbers are, a paragraph each."""
     runs, subject, first = found['runs'], found['subject'], found['references'][0]
     rounds, teacher = len(runs[first]['seconds']), found['teacher_alone_bytes']
-    lines = [f"On {found['machine']}: {found['setting']}. time: median of {rounds} rounds in which all took turns (in "
-             'brackets the middle half); ratios are medians over the rounds. floor: the parts below, each timed by '
-             'itself and added up as often as it occurs. peak memory: tensors held at most at once, weights, gradients '
-             'and moments included.', *(f"{name}: {run['about']}." for name, run in runs.items())]
+    lines = [
+        f'On {found["machine"]}: {found["setting"]}. time: median of {rounds} rounds in which all took turns (in '
+        'brackets the middle half); ratios are medians over the rounds. floor: the parts below, each timed by '
+        'itself and added up as often as it occurs. peak memory: tensors held at most at once, weights, gradients '
+        'and moments included.',
+        *(f'{name}: {run["about"]}.' for name, run in runs.items()),
+    ]
     if teacher is not None:
         peaks = {name: run['peak_memory_bytes'] for name, run in runs.items()}
-        lines.append(f"{subject} holds {megabytes(peaks[subject])} at most; {first}'s peak and the teacher alone (its "
-                     f'weights and a pass to the last tapped layer, {megabytes(teacher)}) make '
-                     f'{megabytes(peaks[first] + teacher)}.')
-    return [*lines, *(f'{name}: an iteration that prints nothing ' + (f'waits for the GPU at {place}.' if place else
-                                                                     'never waits.')
-                      for name, place in found['waits_for_gpu_at'].items())]
+        lines.append(
+            f"{subject} holds {megabytes(peaks[subject])} at most; {first}'s peak and the teacher alone (its "
+            f'weights and a pass to the last tapped layer, {megabytes(teacher)}) make '
+            f'{megabytes(peaks[first] + teacher)}.'
+        )
+    return [
+        *lines,
+        *(
+            f'{name}: an iteration that prints nothing '
+            + (f'waits for the GPU at {place}.' if place else 'never waits.')
+            for name, place in found['waits_for_gpu_at'].items()
+        ),
+    ]

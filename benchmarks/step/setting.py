@@ -1,4 +1,5 @@
 """What is measured, at which size, with which options under test."""
+
 from __future__ import annotations
 
 import argparse
@@ -52,7 +53,7 @@ class Setting:
         tested = [f'amp.{net}: {precision}' for net, precision in self.tested.get('amp', {}).items()]
         tested += ['channels_last: true'] * self.channels_last
         who = f'a cohort of {self.cohort}' if self.model == 'mutual' else f'students of width {self.width:g}'
-        return f"{self.size}, {who}{f', {self.blocks} blocks' if self.blocks else ''}, {', '.join(tested) or 'float32'}"
+        return f'{self.size}, {who}{f", {self.blocks} blocks" if self.blocks else ""}, {", ".join(tested) or "float32"}'
 
     @property
     def where(self) -> str:
@@ -63,8 +64,10 @@ class Setting:
     def images(self) -> dict[str, Tensor]:
         """A batch as a loader gives it: ``lq`` and ``gt``, (n, 3, h, w), range 0..1, noise."""
         generator = torch.Generator().manual_seed(0)
-        return {key: torch.rand(self.batch, 3, side, side, generator=generator).to(self.device)
-                for key, side in (('lq', self.gt_size // SCALE), ('gt', self.gt_size))}
+        return {
+            key: torch.rand(self.batch, 3, side, side, generator=generator).to(self.device)
+            for key, side in (('lq', self.gt_size // SCALE), ('gt', self.gt_size))
+        }
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -73,8 +76,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--device', choices=('auto', 'cpu', 'cuda'), default='auto', help='(%(default)s)')
     parser.add_argument('--batch', type=int, metavar='N', help='images of a step (what fits)')
     parser.add_argument('--gt-size', type=int, metavar='N', help='side of their ground truth (what fits)')
-    parser.add_argument('--width', type=float, default=0.5, metavar='X',
-                        help="channels of the student and its discriminator over the full size's (%(default)s)")
+    parser.add_argument(
+        '--width',
+        type=float,
+        default=0.5,
+        metavar='X',
+        help="channels of the student and its discriminator over the full size's (%(default)s)",
+    )
     parser.add_argument('--blocks', type=int, metavar='N', help="generators' blocks, not for gcfsr (the option file's)")
     parser.add_argument('--cohort', type=int, default=2, metavar='K', help='members, for mutual (%(default)s)')
     for net in ('teacher', 'student'):
@@ -87,11 +95,11 @@ def from_arguments(arguments: argparse.Namespace) -> Setting:
     given = {each.name: getattr(arguments, each.name) for each in fields(Setting)}
     for option, least in (('batch', 1), ('gt_size', 8 * SCALE), ('blocks', 1), ('cohort', 2)):
         if given[option] is not None and given[option] < least:
-            raise UserError(f"--{option.replace('_', '-')}: {given[option]} is less than {least}")
+            raise UserError(f'--{option.replace("_", "-")}: {given[option]} is less than {least}')
     given['device'] = pick_device(arguments.device)
     for option, fits in zip(('batch', 'gt_size'), DEFAULTS[arguments.model][given['device'].type], strict=True):
         given[option] = given[option] or fits
     if given['gt_size'] % (8 * SCALE):
-        raise UserError(f"--gt-size: {given['gt_size']} is no multiple of {8 * SCALE}")
+        raise UserError(f'--gt-size: {given["gt_size"]} is no multiple of {8 * SCALE}')
     torch.backends.cudnn.benchmark = True  # as BasicSR's train.py sets it
     return Setting(**given)

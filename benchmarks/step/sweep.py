@@ -1,4 +1,5 @@
 """The cost of the last stage, and of a cohort, next to stock BasicSR's, over batch, crop, width and members."""
+
 from __future__ import annotations
 
 from collections.abc import Sequence
@@ -34,10 +35,12 @@ def settings(base: Setting) -> list[tuple[str, float, Setting]]:
     crops = (base.gt_size // 2, base.gt_size, base.gt_size * 3 // 2)
     batch, gt_size = DEFAULTS['mutual'][base.device.type]
     cohort = replace(base, model='mutual', batch=min(batch, base.batch), gt_size=min(gt_size, base.gt_size))
-    return [*(('batch', value, replace(base, batch=value)) for value in batches),
-            *(('crop', value, replace(base, gt_size=value)) for value in crops),
-            *(('width', value, replace(base, width=value)) for value in (0.5, 0.25, 0.125)),
-            *(('cohort', value, replace(cohort, cohort=value)) for value in (2, 3, 4))]
+    return [
+        *(('batch', value, replace(base, batch=value)) for value in batches),
+        *(('crop', value, replace(base, gt_size=value)) for value in crops),
+        *(('width', value, replace(base, width=value)) for value in (0.5, 0.25, 0.125)),
+        *(('cohort', value, replace(cohort, cohort=value)) for value in (2, 3, 4)),
+    ]
 
 
 def point(axis: str, value: float, setting: Setting, rounds: int) -> Point:
@@ -52,13 +55,23 @@ def point(axis: str, value: float, setting: Setting, rounds: int) -> Point:
 
 def rows(points: Sequence[Point]) -> list[Row]:
     """A line for each point."""
-    return [{'': f'{each.axis} {each.value:g}', 'stock': shown(each.stock), 'ours': shown(each.ours),
-             'ours / stock': two_digits(ratio(each.ours, each.stock)), 'stock memory': megabytes(each.stock_bytes),
-             'our memory': megabytes(each.our_bytes)} for each in points]
+    return [
+        {
+            '': f'{each.axis} {each.value:g}',
+            'stock': shown(each.stock),
+            'ours': shown(each.ours),
+            'ours / stock': two_digits(ratio(each.ours, each.stock)),
+            'stock memory': megabytes(each.stock_bytes),
+            'our memory': megabytes(each.our_bytes),
+        }
+        for each in points
+    ]
 
 
 def note(points: Sequence[Point], base: Setting) -> str:
     """What the numbers are."""
-    return (f'On {base.where}. Where nothing else is said: {base.words}. ours: the last stage of SDAKDModel; stock: '
-            'SRGANModel with the same student and the full-size discriminator. cohort: MutualSRGANModel against as '
-            f'many SRGANModels, {settings(base)[-1][2].size}. Medians of {len(points[0].ours)} rounds.')
+    return (
+        f'On {base.where}. Where nothing else is said: {base.words}. ours: the last stage of SDAKDModel; stock: '
+        'SRGANModel with the same student and the full-size discriminator. cohort: MutualSRGANModel against as '
+        f'many SRGANModels, {settings(base)[-1][2].size}. Medians of {len(points[0].ours)} rounds.'
+    )

@@ -2,6 +2,7 @@
 
 Nothing here reads a file or changes the options that it is given.
 """
+
 from __future__ import annotations
 
 import re
@@ -133,10 +134,14 @@ def read_arm(name: str, *changes: str) -> tuple[str, Opt]:
 
 # --------------------------------------------------------------------------------------------- parts that are left out
 
+
 def losses(opt: Mapping[str, Any]) -> dict[str, Opt]:
     """The blocks of the losses by the name that stages use."""
-    return {key.removesuffix('_opt'): block for key, block in opt['train'].items()
-            if key.endswith('_opt') and block is not None}
+    return {
+        key.removesuffix('_opt'): block
+        for key, block in opt['train'].items()
+        if key.endswith('_opt') and block is not None
+    }
 
 
 def target(name: str, block: Mapping[str, Any]) -> str:
@@ -212,7 +217,7 @@ def remove(opt: Opt, names: Collection[str], tidy: bool = True) -> Opt:
             stage['losses'] = [loss for loss in stage['losses'] if loss not in names]
         train['stages'] = merged(train['stages'])
     if not set(losses(own)) - set(DISCRIMINATOR_LOSSES) or train.get('stages') == []:
-        raise UserError(f"ablate: without {', '.join(sorted(names & set(losses(opt))))} no loss is left")
+        raise UserError(f'ablate: without {", ".join(sorted(names & set(losses(opt))))} no loss is left')
     if tidy:
         _remove_unused(own)
     return own

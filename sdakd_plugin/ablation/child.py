@@ -1,7 +1,8 @@
 """One run of an ablation, in a process of its own: ``sdakd train`` in the ablation's folder, without the summary.
 
-    python -m sdakd_plugin.ablation.child FOLDER -opt FILE --auto_resume
+python -m sdakd_plugin.ablation.child FOLDER -opt FILE --auto_resume
 """
+
 from __future__ import annotations
 
 import sys

@@ -1,4 +1,5 @@
 """Whether arms differ: paired differences over the seeds, and the time until a quality is reached."""
+
 from __future__ import annotations
 
 import math

@@ -1,4 +1,5 @@
 """What an ablation trains: each arm with each seed, a run with an option file of its own."""
+
 from __future__ import annotations
 
 import hashlib
@@ -59,8 +60,9 @@ class Run:
             file.write((text + yaml.safe_dump(self.opt, sort_keys=False)).encode())
 
 
-def all_arms(opt: Mapping[str, Any], options: AblateOptions | None,
-             more: Sequence[tuple[str, Mapping[str, Any]]] = ()) -> dict[str, Opt]:
+def all_arms(
+    opt: Mapping[str, Any], options: AblateOptions | None, more: Sequence[tuple[str, Mapping[str, Any]]] = ()
+) -> dict[str, Opt]:
     """All arms by name, the built-in ones first.
 
     Args:
@@ -83,8 +85,10 @@ def all_arms(opt: Mapping[str, Any], options: AblateOptions | None,
         arms[name] = user_arm(base, name, plain(changes))
         total, expected = arms[name]['train']['total_iter'], base['train']['total_iter']
         if total != expected:
-            raise UserError(f'ablate.arms.{name}: trains for {shown(total)} iterations, the others for {expected}; '
-                            'arms can only be compared after the same number')
+            raise UserError(
+                f'ablate.arms.{name}: trains for {shown(total)} iterations, the others for {expected}; '
+                'arms can only be compared after the same number'
+            )
     return arms
 
 
@@ -102,9 +106,12 @@ def choose(arms: Mapping[str, Opt], names: Sequence[str]) -> dict[str, Opt]:
 
 def make_runs(folder: Path, arms: Mapping[str, Opt], seeds: int) -> list[Run]:
     """The runs, all arms of a seed before the next seed, so that comparisons can be made early."""
-    return [Run(folder, name, seed, seeded(arm, name, index))
-            for index in range(seeds) for name, arm in arms.items()
-            for seed in [(arm.get('manual_seed') or 0) + index]]
+    return [
+        Run(folder, name, seed, seeded(arm, name, index))
+        for index in range(seeds)
+        for name, arm in arms.items()
+        for seed in [(arm.get('manual_seed') or 0) + index]
+    ]
 
 
 def seeded(arm: Opt, name: str, index: int) -> Opt:
@@ -112,7 +119,7 @@ def seeded(arm: Opt, name: str, index: int) -> Opt:
     same images; the members of a cohort have weights that no other seed has."""
     own = deepcopy(arm)
     own['manual_seed'] = (own.get('manual_seed') or 0) + index
-    own['name'] = f"{name}_seed{own['manual_seed']}"
+    own['name'] = f'{name}_seed{own["manual_seed"]}'
     own['train']['reseed'] = True
     members = own.get('cohort') or []
     given = [member['manual_seed'] for member in members]
@@ -129,8 +136,10 @@ def check_unchanged(run: Run) -> None:
     for key in [*was, *now]:
         if was.get(key) != now.get(key):
             before, after = (shown(values[key]) if key in values else 'not there' for values in (was, now))
-            raise UserError(f'{run.option_file}: this run was begun with other options: {key} was {before} and is '
-                            f'{after} now; choose another folder by --out, or another name for the arm')
+            raise UserError(
+                f'{run.option_file}: this run was begun with other options: {key} was {before} and is '
+                f'{after} now; choose another folder by --out, or another name for the arm'
+            )
 
 
 def flat(value: Any, inside: str = '') -> dict[str, Any]:
@@ -141,8 +150,9 @@ def flat(value: Any, inside: str = '') -> dict[str, Any]:
         entries = dict(enumerate(value)).items()  # type: ignore[assignment]
     else:
         return {inside: value}
-    return {key: inner for name, part in entries
-            for key, inner in flat(part, f"{inside}{'.' * bool(inside)}{name}").items()}
+    return {
+        key: inner for name, part in entries for key, inner in flat(part, f'{inside}{"." * bool(inside)}{name}').items()
+    }
 
 
 def plain(value: Any) -> Any:
@@ -152,5 +162,3 @@ def plain(value: Any) -> Any:
     if isinstance(value, str) and value.startswith('~/'):
         return os.path.expanduser(value)
     return [plain(inner) for inner in value] if isinstance(value, list) else value
-
-

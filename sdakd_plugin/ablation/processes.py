@@ -1,4 +1,5 @@
 """Trains runs in separate processes, one after another or several at a time."""
+
 from __future__ import annotations
 
 import fcntl
@@ -56,12 +57,25 @@ def start(run: Run, jobs: int, lock: int) -> subprocess.Popen[bytes]:
     """Start the process of a run. What it prints goes to the end of its log."""
     run.log.parent.mkdir(parents=True, exist_ok=True)
     cores = len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1
-    command = [sys.executable, '-m', 'sdakd_plugin.ablation.child', str(run.folder.absolute()), '-opt',
-               str(run.option_file), '--auto_resume']
+    command = [
+        sys.executable,
+        '-m',
+        'sdakd_plugin.ablation.child',
+        str(run.folder.absolute()),
+        '-opt',
+        str(run.option_file),
+        '--auto_resume',
+    ]
     with run.log.open('ab') as log:
-        return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, pass_fds=[lock],
-                                start_new_session=True,  # else Ctrl-C reaches it twice, and the second ends it
-                                env={'OMP_NUM_THREADS': str(max(1, cores // jobs)), **os.environ})
+        return subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            pass_fds=[lock],
+            start_new_session=True,  # else Ctrl-C reaches it twice, and the second ends it
+            env={'OMP_NUM_THREADS': str(max(1, cores // jobs)), **os.environ},
+        )
 
 
 @contextmanager
@@ -77,8 +91,10 @@ def locked(folder: Path) -> Iterator[int]:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
-            raise UserError(f'{folder}: another `sdakd ablate`, or a run that it has started, still works here; wait '
-                            'for it, or end it') from None
+            raise UserError(
+                f'{folder}: another `sdakd ablate`, or a run that it has started, still works here; wait '
+                'for it, or end it'
+            ) from None
         yield file.fileno()
 
 

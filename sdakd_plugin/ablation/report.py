@@ -1,4 +1,5 @@
 """An ablation as a page: tables, verdicts in words, and curves of quality against time."""
+
 from __future__ import annotations
 
 import math
@@ -30,17 +31,25 @@ def page(results: Results) -> str:
         return f'# Ablation {results.name}\n\nNo run is finished yet.\n'
     seeds = ', '.join(f'{arm} {len(results.of(arm))}' for arm in results.arms)
     sentences = '\n'.join(f'- {sentence}' for sentence in verdicts(results))
-    parts = [f'# Ablation {results.name}',
-             f'{results.total_iter:,} iterations. Seeds: {seeds}. Metrics are those of the last validation, mean ± '
-             f'standard deviation over the seeds; differences are to {results.control}, seed by seed, in brackets with '
-             "the 95 % interval of their mean (Student's t).",
-             '## Verdict', sentences or 'There is nothing to compare.']
+    parts = [
+        f'# Ablation {results.name}',
+        f'{results.total_iter:,} iterations. Seeds: {seeds}. Metrics are those of the last validation, mean ± '
+        f'standard deviation over the seeds; differences are to {results.control}, seed by seed, in brackets with '
+        "the 95 % interval of their mean (Student's t).",
+        '## Verdict',
+        sentences or 'There is nothing to compare.',
+    ]
     for dataset in results.datasets:
         parts += [f'## {dataset}', markdown(list(quality_rows(results, dataset)))]
     machines = ', '.join(dict.fromkeys(outcome.machine for outcome in results.outcomes))
-    parts += ['## Time', f'Seconds of training, validations left out, on {machines}. Time to quality: the first '
-              f'validation at which an arm is as good as {results.control} of the same seed is at its end, as a part '
-              f'of the time of {results.control}.', markdown(list(time_rows(results))), f'![Curves]({PICTURE})']
+    parts += [
+        '## Time',
+        f'Seconds of training, validations left out, on {machines}. Time to quality: the first '
+        f'validation at which an arm is as good as {results.control} of the same seed is at its end, as a part '
+        f'of the time of {results.control}.',
+        markdown(list(time_rows(results))),
+        f'![Curves]({PICTURE})',
+    ]
     return '\n\n'.join(parts) + '\n'
 
 
@@ -84,7 +93,7 @@ def quality_rows(results: Results, dataset: str) -> Iterator[Row]:
         row = {'arm': arm}
         for metric, better in results.better.items():
             finals = [outcome.final(dataset, metric) for outcome in results.of(arm)]
-            row[f"{metric} ({'↑' if better == 'higher' else '↓'})"] = spread([one for one in finals if one is not None])
+            row[f'{metric} ({"↑" if better == "higher" else "↓"})'] = spread([one for one in finals if one is not None])
             found = None if arm == results.control else compared(results, arm, dataset, metric)
             row[f'{metric} - {results.control}'] = '' if found is None else str(found)
         yield row
@@ -110,8 +119,9 @@ def reached(results: Results, runs: Sequence[Outcome], dataset: str, metric: str
         quality = None if control is None else control.final(dataset, metric)
         if control is None or quality is None or not control.seconds:
             continue
-        curve = [(point['elapsed'], point['value']) for point in run.points(dataset, metric)
-                 if point['elapsed'] is not None]
+        curve = [
+            (point['elapsed'], point['value']) for point in run.points(dataset, metric) if point['elapsed'] is not None
+        ]
         seconds = time_to(curve, quality, results.better[metric])
         parts.append(None if seconds is None else seconds / control.seconds)
     known = [part for part in parts if part is not None]
@@ -129,7 +139,7 @@ def spread(values: Sequence[float]) -> str:
     """Mean and standard deviation."""
     if not values:
         return ''
-    deviation = f" ± {cell('', stdev(values))}" if len(values) > 1 else ''
+    deviation = f' ± {cell("", stdev(values))}' if len(values) > 1 else ''
     return cell('', mean(values)) + deviation
 
 
@@ -144,6 +154,7 @@ def draw(results: Results, path: Path) -> None:
     """The curves: a row for each metric, a column for each data set, a colour for each arm, a line for each seed."""
     from matplotlib import rc_context
     from matplotlib.figure import Figure
+
     rows, columns = len(results.better), len(results.datasets)
     figure = Figure(figsize=(5.5 * columns, 3.2 * rows), layout='constrained')
     panels = figure.subplots(rows, columns, squeeze=False)
@@ -152,8 +163,14 @@ def draw(results: Results, path: Path) -> None:
             for number, arm in enumerate(results.arms):
                 for index, run in enumerate(results.of(arm)):
                     points = [point for point in run.points(dataset, metric) if point['elapsed'] is not None]
-                    axes.plot([point['elapsed'] for point in points], [point['value'] for point in points],
-                              color=f'C{number}', linewidth=1, marker='.', label=arm if index == 0 else None)
+                    axes.plot(
+                        [point['elapsed'] for point in points],
+                        [point['value'] for point in points],
+                        color=f'C{number}',
+                        linewidth=1,
+                        marker='.',
+                        label=arm if index == 0 else None,
+                    )
             axes.set(title=dataset, xlabel='seconds of training', ylabel=metric)
             axes.grid(alpha=0.3)
     panels[0][0].legend()

@@ -1,4 +1,5 @@
 """The results of the runs of an ablation, kept in ``ablation.json``, to which later runs are added."""
+
 from __future__ import annotations
 
 import json
@@ -20,10 +21,10 @@ LOWER = ('lpips', 'dists', 'niqe')  # in the type of a metric whose lower values
 @dataclass(frozen=True)
 class Outcome:
     """A finished run. Attributes:
-        arm, seed: which one.
-        fingerprint: of its options.
-        machine: a description of the machine that trained it.
-        curve: its validations, ``{iter, stage, dataset, metrics, elapsed}``; of a cohort the mean of its members.
+    arm, seed: which one.
+    fingerprint: of its options.
+    machine: a description of the machine that trained it.
+    curve: its validations, ``{iter, stage, dataset, metrics, elapsed}``; of a cohort the mean of its members.
     """
 
     arm: str
@@ -39,8 +40,11 @@ class Outcome:
 
     def points(self, dataset: str, metric: str) -> list[dict[str, Any]]:
         """The validations on a data set in which a metric is defined: ``{iter, elapsed, value}``."""
-        return [{'iter': entry['iter'], 'elapsed': entry['elapsed'], 'value': entry['metrics'][metric]}
-                for entry in self.curve if entry['dataset'] == dataset and entry['metrics'].get(metric) is not None]
+        return [
+            {'iter': entry['iter'], 'elapsed': entry['elapsed'], 'value': entry['metrics'][metric]}
+            for entry in self.curve
+            if entry['dataset'] == dataset and entry['metrics'].get(metric) is not None
+        ]
 
     def final(self, dataset: str, metric: str) -> float | None:
         """A metric at the end."""
@@ -74,8 +78,10 @@ class Results:
         except FileNotFoundError:
             return None
         except (OSError, KeyError, TypeError, ValueError) as error:
-            raise UserError(f'{folder / FILE} is damaged or cannot be read; move it away, and the runs are collected '
-                            f'anew ({type(error).__name__}: {error})') from error
+            raise UserError(
+                f'{folder / FILE} is damaged or cannot be read; move it away, and the runs are collected '
+                f'anew ({type(error).__name__}: {error})'
+            ) from error
 
     def write(self, folder: Path) -> None:
         """Write them, a line for each run."""
@@ -127,12 +133,19 @@ def average(members: Iterable[list[dict[str, Any]]]) -> list[dict[str, Any]]:
     curve = []
     for same in found.values():
         values = {metric: [entry['metrics'][metric] for entry in same] for metric in same[0]['metrics']}
-        curve.append({**same[0], 'elapsed': same[-1].get('elapsed'), 'metrics': {
-            metric: None if None in each else mean(each) for metric, each in values.items()}})
+        curve.append(
+            {
+                **same[0],
+                'elapsed': same[-1].get('elapsed'),
+                'metrics': {metric: None if None in each else mean(each) for metric, each in values.items()},
+            }
+        )
     return sorted(curve, key=lambda entry: entry['iter'])
 
 
 def directions(metrics: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
     """For each metric of ``val.metrics`` whether ``higher`` or ``lower`` values are better."""
-    return {name: block.get('better') or ('lower' if any(part in block['type'] for part in LOWER) else 'higher')
-            for name, block in metrics.items()}
+    return {
+        name: block.get('better') or ('lower' if any(part in block['type'] for part in LOWER) else 'higher')
+        for name, block in metrics.items()
+    }

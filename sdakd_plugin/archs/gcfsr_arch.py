@@ -5,6 +5,7 @@ An encoder turns the face into the latent codes of a StyleGAN2 decoder that star
 features at every resolution. The condition, how many times smaller the image was, weighs what the decoder generates
 against those features. Keys and shapes are those of the authors' released weights.
 """
+
 from __future__ import annotations
 
 from collections.abc import Sequence
@@ -44,8 +45,14 @@ class GCFSR(nn.Module):
 
     latent_divisor = 2  # of the channels that are flattened into the latent codes
 
-    def __init__(self, out_size: int, num_style_feat: int = 512, channel_multiplier: float = 2,
-                 resample_kernel: Sequence[float] = (1, 3, 3, 1), narrow: float = 1) -> None:
+    def __init__(
+        self,
+        out_size: int,
+        num_style_feat: int = 512,
+        channel_multiplier: float = 2,
+        resample_kernel: Sequence[float] = (1, 3, 3, 1),
+        narrow: float = 1,
+    ) -> None:
         super().__init__()
         name = type(self).__name__
         channels = _channels(name, out_size, channel_multiplier, narrow)
@@ -64,6 +71,7 @@ class GCFSR(nn.Module):
 
     def _make_encoder(self, widths: list[int], last: int, resample_kernel: Sequence[float]) -> None:
         """``widths`` from high to low resolution."""
+
         def down(num_in: int, num_out: int) -> ConvLayer:
             return ConvLayer(num_in, num_out, 3, downsample=True, resample_kernel=resample_kernel)
 
@@ -79,8 +87,7 @@ class GCFSR(nn.Module):
         """``widths`` from high to low resolution."""
         self.condition_scale1 = nn.ModuleList(EqualLinear(1, width, bias_init_val=1) for width in widths)
         self.condition_scale2 = nn.ModuleList(EqualLinear(1, width, bias_init_val=1) for width in widths)
-        self.condition_shift = nn.ModuleList(
-            nn.Sequential(EqualConv2d(width, width, 3, padding=1)) for width in widths)
+        self.condition_shift = nn.ModuleList(nn.Sequential(EqualConv2d(width, width, 3, padding=1)) for width in widths)
 
     def _make_decoder(self, widths: list[int], resample_kernel: Sequence[float]) -> None:
         """``widths`` from low to high resolution."""
@@ -91,7 +98,8 @@ class GCFSR(nn.Module):
         self.to_rgbs = nn.ModuleList()
         for before, after in pairwise(widths):
             self.style_convs.append(
-                StyleConv(before, after, 3, style, sample_mode='upsample', resample_kernel=resample_kernel))
+                StyleConv(before, after, 3, style, sample_mode='upsample', resample_kernel=resample_kernel)
+            )
             self.style_convs.append(ConditionedStyleConv(after, after, 3, style))
             self.to_rgbs.append(ToRGB(after, style, resample_kernel=resample_kernel))
         self.noises = nn.Module()
@@ -99,8 +107,14 @@ class GCFSR(nn.Module):
             size = 2 ** ((index + 5) // 2)
             self.noises.register_buffer(f'noise{index}', torch.randn(1, 1, size, size))
 
-    def forward(self, x: Tensor, in_size: Tensor | None = None, noise: Sequence[Tensor | None] | None = None,
-                randomize_noise: bool = True, return_latents: bool = False) -> tuple[Tensor, Tensor | None]:
+    def forward(
+        self,
+        x: Tensor,
+        in_size: Tensor | None = None,
+        noise: Sequence[Tensor | None] | None = None,
+        randomize_noise: bool = True,
+        return_latents: bool = False,
+    ) -> tuple[Tensor, Tensor | None]:
         """Return the image ``(b, 3, out_size, out_size)`` and, if asked for, the latents ``(b, num_latent, s)``.
 
         Args:
@@ -118,8 +132,10 @@ class GCFSR(nn.Module):
         batch = x.shape[0]
         if in_size is None or in_size.shape != (batch, 1):
             given = 'none' if in_size is None else f'one of shape {tuple(in_size.shape)}'
-            raise UserError(f'{type(self).__name__} needs a condition in_size of shape ({batch}, 1), the scale divided '
-                            f'by the largest scale of the training, but got {given}')
+            raise UserError(
+                f'{type(self).__name__} needs a condition in_size of shape ({batch}, 1), the scale divided '
+                f'by the largest scale of the training, but got {given}'
+            )
         noises = self._noises(noise, randomize_noise)
         features = self.encode(x)
         latent = self.final_linear(self.final_down2(self.final_down1(features[0])).flatten(1))
@@ -134,13 +150,20 @@ class GCFSR(nn.Module):
             features.append(down(features[-1]))
         return features[::-1]
 
-    def decode(self, feat: Tensor, features: list[Tensor], latent: Tensor, in_size: Tensor,
-               noises: Sequence[Tensor | None]) -> Tensor:
+    def decode(
+        self, feat: Tensor, features: list[Tensor], latent: Tensor, in_size: Tensor, noises: Sequence[Tensor | None]
+    ) -> Tensor:
         """Generate the image from ``feat`` at 16x16 on, guided by ``features`` of 16x16 to ``out_size``."""
         conditions = (  # from low to high resolution, each made when it is needed
-            (scale1(in_size), scale2(in_size), shift(feature)) for scale1, scale2, shift, feature in zip(
-                self.condition_scale1[::-1], self.condition_scale2[::-1], self.condition_shift[::-1], features,
-                strict=True))
+            (scale1(in_size), scale2(in_size), shift(feature))
+            for scale1, scale2, shift, feature in zip(
+                self.condition_scale1[::-1],
+                self.condition_scale2[::-1],
+                self.condition_shift[::-1],
+                features,
+                strict=True,
+            )
+        )
         out = self.style_conv1(feat, latent[:, 0], *next(conditions), noise=noises[0])
         image = self.to_rgb1(out, latent[:, 1])
         for level, to_rgb in enumerate(self.to_rgbs):
@@ -157,8 +180,10 @@ class GCFSR(nn.Module):
         if noise is None:
             return [stored.repeat(1, 1, NOISE_TILING, NOISE_TILING) for stored in self.noises.buffers()]
         if len(noise) != self.num_layers:
-            raise UserError(f'{type(self).__name__}: noise must have {self.num_layers} entries, one a style '
-                            f'convolution, not {len(noise)}')
+            raise UserError(
+                f'{type(self).__name__}: noise must have {self.num_layers} entries, one a style '
+                f'convolution, not {len(noise)}'
+            )
         return noise
 
 
@@ -168,8 +193,14 @@ class GCFSRBlind(GCFSR):
 
     latent_divisor = 1
 
-    def forward(self, x: Tensor, in_size: Tensor | None = None, noise: Sequence[Tensor | None] | None = None,
-                randomize_noise: bool = True, return_latents: bool = False) -> tuple[Tensor, Tensor | None]:
+    def forward(
+        self,
+        x: Tensor,
+        in_size: Tensor | None = None,
+        noise: Sequence[Tensor | None] | None = None,
+        randomize_noise: bool = True,
+        return_latents: bool = False,
+    ) -> tuple[Tensor, Tensor | None]:
         """As ``GCFSR.forward``; ``in_size`` must stay ``None``."""
         if in_size is not None:
             raise UserError('GCFSRBlind takes no condition in_size: its own is fixed at one; use GCFSR to set a scale')
@@ -182,8 +213,9 @@ class ConditionedStyleConv(StyleConv):
     ``act(out * s1 + shift * s2)``, where ``(s1, s2)`` of every channel has length one.
     """
 
-    def forward(self, x: Tensor, style: Tensor, scale1: Tensor, scale2: Tensor, shift: Tensor,
-                noise: Tensor | None = None) -> Tensor:
+    def forward(
+        self, x: Tensor, style: Tensor, scale1: Tensor, scale2: Tensor, shift: Tensor, noise: Tensor | None = None
+    ) -> Tensor:
         """``x`` and ``shift``: ``(b, c, h, w)``, ``style``: ``(b, s)``, scales: ``(b, c)``."""
         out = self.modulated_conv(x, style)
         if noise is None:
@@ -209,8 +241,13 @@ class GCFSRDiscriminator(nn.Module):
         UserError: for an option outside of what is listed here, or images of another size than ``out_size``.
     """
 
-    def __init__(self, out_size: int, channel_multiplier: float = 2,
-                 resample_kernel: Sequence[float] = (1, 3, 3, 1), narrow: float = 1) -> None:
+    def __init__(
+        self,
+        out_size: int,
+        channel_multiplier: float = 2,
+        resample_kernel: Sequence[float] = (1, 3, 3, 1),
+        narrow: float = 1,
+    ) -> None:
         super().__init__()
         channels = _channels(type(self).__name__, out_size, channel_multiplier, narrow)
         _check_kernel(type(self).__name__, resample_kernel)
@@ -218,10 +255,12 @@ class GCFSRDiscriminator(nn.Module):
         self.out_size = out_size
         self.conv_body = nn.Sequential(
             ConvLayer(3, widths[0], 1),
-            *(ResBlock(before, after, resample_kernel) for before, after in pairwise(widths)))
+            *(ResBlock(before, after, resample_kernel) for before, after in pairwise(widths)),
+        )
         self.final_conv = ConvLayer(channels[4], channels[4], 3)
         self.final_linear = nn.Sequential(
-            ActivatedLinear(channels[4] * 4 * 4, channels[4]), EqualLinear(channels[4], 1))
+            ActivatedLinear(channels[4] * 4 * 4, channels[4]), EqualLinear(channels[4], 1)
+        )
         to_native(self)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -236,16 +275,21 @@ def _channels(network: str, out_size: int, multiplier: float, narrow: float) -> 
         UserError: an option is out of range.
     """
     if out_size not in SIZES:
-        raise UserError(f"{network}: out_size must be one of {', '.join(map(str, SIZES))}, not {out_size!r}")
+        raise UserError(f'{network}: out_size must be one of {", ".join(map(str, SIZES))}, not {out_size!r}')
     for option, value in (('channel_multiplier', multiplier), ('narrow', narrow)):
         if not _is_number(value) or not 0 < value < inf:
             raise UserError(f'{network}: {option} must be a number above 0, not {value!r}')
-    channels = {size: int(512 * narrow) if size < 64 else int(2**14 // size * multiplier * narrow)
-                for size in (4, 8, 16, *SIZES) if size <= out_size}
+    channels = {
+        size: int(512 * narrow) if size < 64 else int(2**14 // size * multiplier * narrow)
+        for size in (4, 8, 16, *SIZES)
+        if size <= out_size
+    }
     least = min(channels, key=lambda size: channels[size])
     if channels[least] < 2:  # half of those at 4x4 become latent codes
-        raise UserError(f'{network}: narrow {narrow} is too small: it leaves {channels[least]} of the channels at '
-                        f'{least}x{least}, and 2 are the least')
+        raise UserError(
+            f'{network}: narrow {narrow} is too small: it leaves {channels[least]} of the channels at '
+            f'{least}x{least}, and 2 are the least'
+        )
     return channels
 
 
@@ -261,5 +305,7 @@ def _is_number(value: object) -> bool:
 def _check_image(network: GCFSR | GCFSRDiscriminator, x: Tensor) -> None:
     size = network.out_size
     if x.dim() != 4 or x.shape[1:] != (3, size, size):
-        raise UserError(f'{type(network).__name__}: expected images of shape (b, 3, {size}, {size}), but got '
-                        f'{tuple(x.shape)}; resize them bicubically to out_size first')
+        raise UserError(
+            f'{type(network).__name__}: expected images of shape (b, 3, {size}, {size}), but got '
+            f'{tuple(x.shape)}; resize them bicubically to out_size first'
+        )

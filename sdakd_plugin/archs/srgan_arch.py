@@ -1,4 +1,5 @@
 """The SRGAN networks (Ledig et al., CVPR 2017, figure 4): SRResNet with BatchNorm, and the VGG-style discriminator."""
+
 from __future__ import annotations
 
 from collections.abc import Callable
@@ -35,12 +36,23 @@ class SRGANGenerator(nn.Module):
         UserError: for an option outside of what is listed here.
     """
 
-    def __init__(self, num_in_ch: int = 3, num_out_ch: int = 3, num_feat: int = 64, num_block: int = 16,
-                 upscale: int = 4, fusion: str = 'bn', output: str = 'linear') -> None:
+    def __init__(
+        self,
+        num_in_ch: int = 3,
+        num_out_ch: int = 3,
+        num_feat: int = 64,
+        num_block: int = 16,
+        upscale: int = 4,
+        fusion: str = 'bn',
+        output: str = 'linear',
+    ) -> None:
         super().__init__()
         _check_at_least(1, num_in_ch=num_in_ch, num_out_ch=num_out_ch, num_feat=num_feat, num_block=num_block)
-        for option, value, choices in (('upscale', upscale, UPSAMPLING), ('fusion', fusion, FUSIONS),
-                                       ('output', output, OUTPUTS)):
+        for option, value, choices in (
+            ('upscale', upscale, UPSAMPLING),
+            ('fusion', fusion, FUSIONS),
+            ('output', output, OUTPUTS),
+        ):
             if value not in choices:
                 raise UserError(f'SRGANGenerator: no {option} {value!r}{nearest(value, map(str, choices))}')
         self.upscale = upscale
@@ -108,18 +120,24 @@ class SRGANDiscriminator(nn.Module):
         _check_at_least(16, input_size=input_size)  # four halvings
         self.input_size = input_size
         widths = [num_feat * factor for factor in (1, 1, 2, 2, 4, 4, 8, 8)]
-        self.features = nn.Sequential(*(
-            conv_block(before, after, stride=1 + index % 2, norm=index > 0)
-            for index, (before, after) in enumerate(zip([num_in_ch] + widths, widths, strict=False))))
+        self.features = nn.Sequential(
+            *(
+                conv_block(before, after, stride=1 + index % 2, norm=index > 0)
+                for index, (before, after) in enumerate(zip([num_in_ch] + widths, widths, strict=False))
+            )
+        )
         side = -(-input_size // 16)  # a padded 3x3 convolution of stride 2 leaves half the pixels, rounded up
         self.classifier = nn.Sequential(
-            nn.Linear(8 * num_feat * side**2, 16 * num_feat), nn.LeakyReLU(0.2), nn.Linear(16 * num_feat, 1))
+            nn.Linear(8 * num_feat * side**2, 16 * num_feat), nn.LeakyReLU(0.2), nn.Linear(16 * num_feat, 1)
+        )
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         height, width = x.shape[-2:]
         if height != self.input_size or width != self.input_size:
-            raise UserError(f'SRGANDiscriminator: input_size is {self.input_size}, but the images are {height}x{width}'
-                            '; set input_size to the gt_size of the data set')
+            raise UserError(
+                f'SRGANDiscriminator: input_size is {self.input_size}, but the images are {height}x{width}'
+                '; set input_size to the gt_size of the data set'
+            )
         return self.classifier(self.features(x).flatten(1))
 
 

@@ -1,4 +1,5 @@
 """The student discriminator of SDAKD: the teacher's family, narrower, so that its checkpoint is that family's own."""
+
 from __future__ import annotations
 
 import inspect
@@ -44,8 +45,10 @@ def StudentDiscriminator(teacher: Mapping[str, Any], width: float) -> nn.Module:
         # the channels at 4x4 are 512 * narrow: with a power of two, the family's int() has nothing to cut off
         arguments['narrow'] = round(channels[0] * whole_width(channels, width)) / STYLEGAN2_CHANNELS[4]
     else:
-        raise UserError(f"teacher.type: {teacher['type']} has no num_feat or narrow that would make it narrower; "
-                        f"valid: {', '.join(supported())}")
+        raise UserError(
+            f'teacher.type: {teacher["type"]} has no num_feat or narrow that would make it narrower; '
+            f'valid: {", ".join(supported())}'
+        )
     return to_native(family(**arguments))
 
 
@@ -58,15 +61,20 @@ def whole_width(channels: list[float], width: float) -> float:
     if not 0 < _number('width', width) <= 1:
         raise UserError(f'width: {width} is not greater than 0 and at most 1')
     fewest = min(channels)
-    valid = [count / fewest for count in range(1, int(fewest) + 1)
-             if all(_part(channel * count / fewest) < ROUNDING for channel in channels)]
+    valid = [
+        count / fewest
+        for count in range(1, int(fewest) + 1)
+        if all(_part(channel * count / fewest) < ROUNDING for channel in channels)
+    ]
     closest = sorted(valid, key=lambda valid_width: abs(valid_width - width))
     if closest and abs(closest[0] - width) * max(channels) < ROUNDING:
         return closest[0]
     worst = max(channels, key=lambda channel: _part(channel * width))
     offers = [f'{offer:.6g} ({offer * worst:.0f} of {worst:g})' for offer in sorted(closest[:2])]
-    raise UserError(f'width: {width} of {worst:g} channels is {worst * width:g}, no whole number; nearest that work: '
-                    + (' and '.join(offers) or 'none'))
+    raise UserError(
+        f'width: {width} of {worst:g} channels is {worst * width:g}, no whole number; nearest that work: '
+        + (' and '.join(offers) or 'none')
+    )
 
 
 def stylegan2_channels(values: Mapping[str, Any]) -> list[float]:
@@ -76,18 +84,27 @@ def stylegan2_channels(values: Mapping[str, Any]) -> list[float]:
         UserError: ``out_size`` is no power of two from 4 to 1024.
     """
     if values.get('out_size') not in list(STYLEGAN2_CHANNELS):
-        raise UserError(f"teacher.out_size: {values.get('out_size')} is none of "
-                        + ', '.join(map(str, STYLEGAN2_CHANNELS)))
+        raise UserError(
+            f'teacher.out_size: {values.get("out_size")} is none of ' + ', '.join(map(str, STYLEGAN2_CHANNELS))
+        )
     narrow = _number('teacher.narrow', values['narrow'])
     multiplier = _number('teacher.channel_multiplier', values.get('channel_multiplier', 1))
-    return [count * narrow * (multiplier if size >= 64 else 1)
-            for size, count in STYLEGAN2_CHANNELS.items() if size <= values['out_size']]
+    return [
+        count * narrow * (multiplier if size >= 64 else 1)
+        for size, count in STYLEGAN2_CHANNELS.items()
+        if size <= values['out_size']
+    ]
 
 
 def supported() -> list[str]:
     """Names of the registered discriminators that can be a teacher here."""
-    return sorted({name.removesuffix('_basicsr') for name, family in ARCH_REGISTRY if 'Discriminator' in name
-                   and {'num_feat', 'narrow'} & set(inspect.signature(family).parameters)})
+    return sorted(
+        {
+            name.removesuffix('_basicsr')
+            for name, family in ARCH_REGISTRY
+            if 'Discriminator' in name and {'num_feat', 'narrow'} & set(inspect.signature(family).parameters)
+        }
+    )
 
 
 def _family(teacher: Any) -> Callable[..., nn.Module]:

@@ -4,6 +4,7 @@ BasicSR's ``fused_leaky_relu`` calls a compiled CUDA extension on every device, 
 the CPU; without the extension both end in a ``NameError``. ``to_native`` exchanges the layers that call them: the keys
 of the state dict stay, and CPU, GPU and meta device work alike, double backward included.
 """
+
 from __future__ import annotations
 
 from math import sqrt

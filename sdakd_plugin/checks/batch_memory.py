@@ -1,4 +1,5 @@
 """Refuses networks and batches that do not fit into memory: the system would kill the process without a message."""
+
 from __future__ import annotations
 
 from collections.abc import Iterator
@@ -38,8 +39,10 @@ class Tally:
         if self.tensors > MOST_TENSORS:
             raise UserError(f'there are more than {MOST_TENSORS:,} tensors in the networks; use fewer layers')
         if self.room is not None and self.parameters * COPIES > self.room:
-            raise UserError(f'training the networks takes {self.parameters * COPIES / GB:,.0f} GB for their parameters '
-                            f'alone, and {self.room / GB:,.1f} GB are available; use fewer channels')
+            raise UserError(
+                f'training the networks takes {self.parameters * COPIES / GB:,.0f} GB for their parameters '
+                f'alone, and {self.room / GB:,.1f} GB are available; use fewer channels'
+            )
 
     def count_output(self, module: nn.Module, _inputs: Any, output: Any) -> None:
         """Count the output of a layer."""
@@ -52,16 +55,20 @@ class Tally:
         needed = self.features // len(options.students) * batch
         if self.room is not None and needed > self.room:
             fits = max(1, batch * self.room // needed)
-            raise UserError(f'datasets.train.batch_size_per_gpu: a batch of {batch} takes {needed / GB:,.0f} GB, and '
-                            f'{self.room / GB:,.1f} GB are available; use at most {fits}, or smaller crops')
+            raise UserError(
+                f'datasets.train.batch_size_per_gpu: a batch of {batch} takes {needed / GB:,.0f} GB, and '
+                f'{self.room / GB:,.1f} GB are available; use at most {fits}, or smaller crops'
+            )
 
 
 @contextmanager
 def tally() -> Iterator[Tally]:
     """Count all modules that are built or called inside the block."""
     found = Tally()
-    handles = [register_module_parameter_registration_hook(found.count_parameter),
-               register_module_forward_hook(found.count_output)]
+    handles = [
+        register_module_parameter_registration_hook(found.count_parameter),
+        register_module_forward_hook(found.count_output),
+    ]
     try:
         yield found
     finally:

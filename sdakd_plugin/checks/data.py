@@ -1,4 +1,5 @@
 """Checks the data of a run: folders exist, images can be read, sizes of LQ and GT match the scale."""
+
 from __future__ import annotations
 
 import math
@@ -68,7 +69,7 @@ def _check_dataset(opt: Mapping[str, Any], phase: str, share: float) -> None:
     if len(dataset) == 0:
         raise UserError(f'{key}: {folder} holds no images')
     if isinstance(dataset, WholeImageDataset) and not opt.get('scales'):
-        raise UserError(f"scales: this key is missing; {block['type']} under {key} has no LQ images")
+        raise UserError(f'scales: this key is missing; {block["type"]} under {key} has no LQ images')
     if phase == 'train':
         _check_sizes(opt, full)
         _check_batch(len(dataset), block, opt.get('world_size', 1))
@@ -108,11 +109,13 @@ def _check_photographs(dataset: PhotoDataset, key: str, share: float) -> None:
     small = {path: size for path, size in sizes.items() if min(size) < needed}
     if small:
         path, (width, height) = min(small.items())
-        count = f"{len(small)} of {len(sizes)} photographs {'is' if len(small) == 1 else 'are'} smaller than"
+        count = f'{len(small)} of {len(sizes)} photographs {"is" if len(small) == 1 else "are"} smaller than'
         fits = min(map(min, sizes.values())) // scale * scale
         remedy = f'use {fits} or less, or remove them' if train and fits else 'remove them'
-        raise UserError(f"{key}.{f'gt_size: {count} the crop' if train else f'dataroot_gt: {count} the scale'} "
-                        f'{needed}, such as {path} ({width}x{height}); {remedy}')
+        raise UserError(
+            f'{key}.{f"gt_size: {count} the crop" if train else f"dataroot_gt: {count} the scale"} '
+            f'{needed}, such as {path} ({width}x{height}); {remedy}'
+        )
     for path in sample(dataset.photographs.paths, PIXELS * share):
         _check_pixels(path, key)
 
@@ -132,10 +135,10 @@ def _build(block: dict[str, Any], key: str) -> Any:
     except UserError as error:
         raise UserError(f'{key}.{error}') from None
     except KeyError as error:
-        raise UserError(f"{key}.{error.args[0]}: this key is missing; {block['type']} needs it") from error
+        raise UserError(f'{key}.{error.args[0]}: this key is missing; {block["type"]} needs it') from error
     except (AssertionError, AttributeError, ImportError, IndexError, OSError, TypeError, ValueError) as error:
         reason = unpaired(block, key) if isinstance(error, AssertionError) else None
-        raise UserError(reason or f"{key}: {block['type']} cannot be built: {error}") from error
+        raise UserError(reason or f'{key}: {block["type"]} cannot be built: {error}') from error
 
 
 def _check_metrics(opt: Mapping[str, Any], key: str) -> None:
@@ -143,8 +146,10 @@ def _check_metrics(opt: Mapping[str, Any], key: str) -> None:
     for name, block in ((opt.get('val') or {}).get('metrics') or {}).items():
         parameters = signature(METRIC_REGISTRY.get(block['type'])).parameters
         if 'img2' in parameters and parameters['img2'].default is Parameter.empty:
-            raise UserError(f'val.metrics.{name}: compares with GT images, but {key} has none; leave the metrics out, '
-                            'or use PairedImageDataset')
+            raise UserError(
+                f'val.metrics.{name}: compares with GT images, but {key} has none; leave the metrics out, '
+                'or use PairedImageDataset'
+            )
 
 
 def _first_item(dataset: Any, kind: str, key: str) -> Mapping[str, Any]:
@@ -185,23 +190,31 @@ def _check_sizes(opt: Mapping[str, Any], block: Mapping[str, Any]) -> None:
         raise UserError(f'{key}: {size} is not a multiple of the scale {scale}; use {max(size // scale, 1) * scale}')
     if cropped and size > CROPPED:
         raise UserError(f'{key}: {size} is more than {CROPPED}, to which {kind} crops all images')
-    for name, images in (('queue_size', opt.get('queue_size', 180) if cropped else 0),
-                         ('datasets.train.batch_size_per_gpu', block.get('batch_size_per_gpu', 1))):
-        needed = images * 3 * 4 * (size**2 + (size // scale)**2)
+    for name, images in (
+        ('queue_size', opt.get('queue_size', 180) if cropped else 0),
+        ('datasets.train.batch_size_per_gpu', block.get('batch_size_per_gpu', 1)),
+    ):
+        needed = images * 3 * 4 * (size**2 + (size // scale) ** 2)
         if room is not None and needed > room / 2:
-            raise UserError(f'{name}: {images} images of {size}x{size} take {needed / GB:,.0f} GB, and '
-                            f'{room / GB:,.1f} GB are available; use less')
+            raise UserError(
+                f'{name}: {images} images of {size}x{size} take {needed / GB:,.0f} GB, and '
+                f'{room / GB:,.1f} GB are available; use less'
+            )
 
 
 def _check_batch(length: int, block: Mapping[str, Any], world_size: int) -> None:
     batch, ratio = block.get('batch_size_per_gpu', 1), block.get('dataset_enlarge_ratio', 1)
     images = math.ceil(length * ratio / world_size)
     if images > LONGEST_EPOCH:
-        raise UserError(f'datasets.train.dataset_enlarge_ratio: {ratio} makes an epoch of {images:,} images; use '
-                        f'{LONGEST_EPOCH // length:,} or less')
+        raise UserError(
+            f'datasets.train.dataset_enlarge_ratio: {ratio} makes an epoch of {images:,} images; use '
+            f'{LONGEST_EPOCH // length:,} or less'
+        )
     if images < batch:
-        raise UserError(f'datasets.train: {images} images per process are less than a batch of {batch}; set '
-                        f'dataset_enlarge_ratio: {math.ceil(batch * world_size / length)} or more')
+        raise UserError(
+            f'datasets.train: {images} images per process are less than a batch of {batch}; set '
+            f'dataset_enlarge_ratio: {math.ceil(batch * world_size / length)} or more'
+        )
 
 
 def _check_images(path: Any, block: Mapping[str, Any], key: str, scale: int, train: bool) -> None:
@@ -210,17 +223,20 @@ def _check_images(path: Any, block: Mapping[str, Any], key: str, scale: int, tra
     gt = _size(gt_path, key)
     gt_size = block.get('gt_size') if train else None
     if block['type'] == 'WholeImageDataset' and min(gt) < block['gt_size']:
-        raise UserError(f"{key}: {path} ({gt[0]}x{gt[1]}) is smaller than gt_size {block['gt_size']}; remove it")
+        raise UserError(f'{key}: {path} ({gt[0]}x{gt[1]}) is smaller than gt_size {block["gt_size"]}; remove it')
     if isinstance(path, Mapping) and 'lq_path' in path:
         lq = _size(path['lq_path'], key)
         fits = [side * scale for side in lq]
         # outside training BasicSR crops the ground truth to what the LQ image covers
         if (train and fits != gt) or any(have < want for have, want in zip(gt, fits, strict=True)):
-            raise UserError(f"{key}: {path['lq_path']} ({lq[0]}x{lq[1]}) times scale {scale} is not {gt_path} "
-                            f'({gt[0]}x{gt[1]})')
+            raise UserError(
+                f'{key}: {path["lq_path"]} ({lq[0]}x{lq[1]}) times scale {scale} is not {gt_path} ({gt[0]}x{gt[1]})'
+            )
         if gt_size and min(gt) < gt_size:
-            raise UserError(f'{key}.gt_size: {gt_path} ({gt[0]}x{gt[1]}) is smaller than the crop {gt_size}; use '
-                            f'{min(gt) // scale * scale} or less, or remove the image')
+            raise UserError(
+                f'{key}.gt_size: {gt_path} ({gt[0]}x{gt[1]}) is smaller than the crop {gt_size}; use '
+                f'{min(gt) // scale * scale} or less, or remove the image'
+            )
 
 
 def _check_pixels(path: Any, key: str) -> None:

@@ -1,4 +1,5 @@
 """Trains each stage for one iteration on real images. Nothing is written."""
+
 from __future__ import annotations
 
 import math
@@ -29,8 +30,10 @@ class DryIteration:
 
     def __str__(self) -> str:
         losses = ', '.join(f'{key} {value:.4g}' for key, value in self.losses.items())
-        return (f'stage {self.stage.number} {self.stage.name}: iterations {self.stage.first:,} to '
-                f'{self.stage.last:,}; {losses}; {self.seconds:.2f} s')
+        return (
+            f'stage {self.stage.number} {self.stage.name}: iterations {self.stage.first:,} to '
+            f'{self.stage.last:,}; {losses}; {self.seconds:.2f} s'
+        )
 
 
 def dry_run(model: Any, opt: Mapping[str, Any]) -> Iterator[DryIteration]:
@@ -62,12 +65,20 @@ def dry_run(model: Any, opt: Mapping[str, Any]) -> Iterator[DryIteration]:
         losses = {key: value for key, value in log.items() if key.startswith('l_')}
         for key, value in losses.items():
             if not math.isfinite(value):
-                raise UserError(f"stage '{stage.name}': {key} is {value} in the first iteration; look at its loss, its "
-                                'weight and the learning rate')
-        if not any(parameter.grad is not None and parameter.grad.any() for optimizer in model.optimizers
-                   for group in optimizer.param_groups for parameter in group['params']):
-            raise UserError(f"train.stages: nothing trains in stage '{stage.name}': the gradient of all of its losses "
-                            f"({', '.join(stage.losses)}) is zero; look at their weights, or leave the stage out")
+                raise UserError(
+                    f"stage '{stage.name}': {key} is {value} in the first iteration; look at its loss, its "
+                    'weight and the learning rate'
+                )
+        if not any(
+            parameter.grad is not None and parameter.grad.any()
+            for optimizer in model.optimizers
+            for group in optimizer.param_groups
+            for parameter in group['params']
+        ):
+            raise UserError(
+                f"train.stages: nothing trains in stage '{stage.name}': the gradient of all of its losses "
+                f'({", ".join(stage.losses)}) is zero; look at their weights, or leave the stage out'
+            )
         yield DryIteration(stage, iteration, losses, time.perf_counter() - begun)
 
 

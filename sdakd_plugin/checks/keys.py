@@ -1,4 +1,5 @@
 """Checks the keys that stock BasicSR reads late or without an error message, and the folders of a run."""
+
 from __future__ import annotations
 
 import inspect
@@ -24,8 +25,11 @@ from sdakd_plugin.utils.registries import look_up
 PATH_KEYS = ('experiments_root', 'models', 'training_states', 'log', 'visualization', 'results_root')
 PATH_PARTS = ('strict_load', 'pretrain_network', 'resume', 'param_key')
 NEEDED: dict[bool, dict[str, tuple[str, ...]]] = {
-    True: {'logger': ('print_freq', 'save_checkpoint_freq', 'use_tb_logger'), 'val': ('val_freq', 'save_img'),
-           'datasets.train': ('name', 'type', 'batch_size_per_gpu', 'num_worker_per_gpu')},
+    True: {
+        'logger': ('print_freq', 'save_checkpoint_freq', 'use_tb_logger'),
+        'val': ('val_freq', 'save_img'),
+        'datasets.train': ('name', 'type', 'batch_size_per_gpu', 'num_worker_per_gpu'),
+    },
     False: {'val': ('save_img',)},
 }
 DECLARED = {*LoggerOptions.model_fields, *ValOptions.__annotations__, *DatasetOptions.__annotations__}
@@ -41,8 +45,16 @@ def check_keys(opt: Mapping[str, Any], is_train: bool) -> None:
     """
     for key in opt['path']:
         if key not in PATH_KEYS and not any(part in key for part in PATH_PARTS):
-            valid = ['pretrain_network_g', 'pretrain_network_d', 'param_key_g', 'param_key_d', 'strict_load_g',
-                     'strict_load_d', 'resume_state', 'ignore_resume_networks']
+            valid = [
+                'pretrain_network_g',
+                'pretrain_network_d',
+                'param_key_g',
+                'param_key_d',
+                'strict_load_g',
+                'strict_load_d',
+                'resume_state',
+                'ignore_resume_networks',
+            ]
             raise UserError(f"path: unknown key '{key}', for which BasicSR would make a folder" + nearest(key, valid))
     if is_train and 'train' not in opt['datasets']:
         raise UserError(missing_key('datasets.train', opt['datasets'], what='block'))
@@ -50,8 +62,9 @@ def check_keys(opt: Mapping[str, Any], is_train: bool) -> None:
         kind, _, number = phase.partition('_')
         if kind not in PHASES[is_train] or (kind == 'train' and number):
             first, second = PHASES[is_train]
-            raise UserError(f'datasets.{phase}: BasicSR knows no such phase here; valid: {first}, {second}, '
-                            f'{second}_1, ...')
+            raise UserError(
+                f'datasets.{phase}: BasicSR knows no such phase here; valid: {first}, {second}, {second}_1, ...'
+            )
     _check_needed(opt, is_train)
     _check_arguments(opt)
     _try_metrics((opt.get('val') or {}).get('metrics') or {})
@@ -137,8 +150,13 @@ def check_types(called: Callable[..., Any], block: Mapping[str, Any], key: str) 
             continue
         number = isinstance(default, Real) and isinstance(value, wrong_for_numbers)
         text = isinstance(default, str) and isinstance(value, (Real, Mapping))
-        several = isinstance(default, tuple) and called.__module__.startswith('torch.optim') and (
-            not isinstance(value, list) or len(value) != len(default) or any(isinstance(one, str) for one in value))
+        several = (
+            isinstance(default, tuple)
+            and called.__module__.startswith('torch.optim')
+            and (
+                not isinstance(value, list) or len(value) != len(default) or any(isinstance(one, str) for one in value)
+            )
+        )
         if number or text or several:
             like = list(default) if isinstance(default, tuple) else default
             raise UserError(f'{key}.{name}: expected a value like {like!r}, not {shown(value)}')

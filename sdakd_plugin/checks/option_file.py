@@ -1,4 +1,5 @@
 """Reads option files; errors in the file itself are reported in one line."""
+
 from __future__ import annotations
 
 import os
@@ -46,10 +47,10 @@ def read_yaml(path: str) -> dict[str, Any]:
     if not isinstance(opt, dict):
         raise UserError(f'-opt: {path} holds no options')
     if 'model_type' not in opt:
-        raise UserError(f"{missing_key('model_type', opt, Options.model_fields)} in {path}")
+        raise UserError(f'{missing_key("model_type", opt, Options.model_fields)} in {path}')
     models = registered(MODEL_REGISTRY)
     if opt['model_type'] not in models:
-        raise UserError(f"model_type: there is no {shown(opt['model_type'])}" + nearest(opt['model_type'], models))
+        raise UserError(f'model_type: there is no {shown(opt["model_type"])}' + nearest(opt['model_type'], models))
     return opt
 
 
@@ -60,11 +61,13 @@ def _in_plain_words(error: yaml.MarkedYAMLError, text: str) -> str:
     number, column = error.problem_mark.line, error.problem_mark.column
     line = [*text.splitlines(), ''][min(number, text.count('\n'))]
     where = f'line {number + 1}'
-    if '\t' in line[:len(line) - len(line.lstrip())] or line[column:column + 1] == '\t':
+    if '\t' in line[: len(line) - len(line.lstrip())] or line[column : column + 1] == '\t':
         return f'{where} holds a tab; write spaces instead'
     if any(word in (error.problem or '') for word in ('escape', 'hexdecimal')):  # spelt so by libyaml
-        return (f'{where}: in double quotes a backslash starts an escape sequence; use single quotes, or / instead '
-                'of the backslash')
+        return (
+            f'{where}: in double quotes a backslash starts an escape sequence; use single quotes, or / instead '
+            'of the backslash'
+        )
     return f'{where}: {error.problem}'
 
 
@@ -82,7 +85,7 @@ def check_forced(entries: Iterable[str], opt: Mapping[str, Any], path: str) -> N
     for entry in entries:
         expected = f'--force_yml: expected KEY:KEY=VALUE with keys of {path}, not {shown(entry)}'
         if entry.count('=') != 1:
-            raise UserError(f"{expected}, which has {entry.count('=') or 'no'} =")
+            raise UserError(f'{expected}, which has {entry.count("=") or "no"} =')
         holder: Any = opt
         for part in entry.partition('=')[0].strip().split(':')[:-1]:
             holder = holder.get(part) if isinstance(holder, Mapping) else None

@@ -1,4 +1,5 @@
 """Finds out why a data set cannot be built: a missing folder or list of images, an LQ or GT image without the other."""
+
 from __future__ import annotations
 
 import os
@@ -33,8 +34,10 @@ def check_places(block: Mapping[str, Any], key: str) -> None:
             reason = 'is not a folder' if os.path.exists(path) else 'does not exist'
             raise UserError(f'{key}.{name}: {folder} {reason}')
         if backend == 'lmdb' and not os.path.isfile(os.path.join(path, 'meta_info.txt')):
-            raise UserError(f'{key}.{name}: {folder} is not an LMDB of BasicSR: it has no '
-                            'meta_info.txt; for a folder of images use io_backend: {type: disk}')
+            raise UserError(
+                f'{key}.{name}: {folder} is not an LMDB of BasicSR: it has no '
+                'meta_info.txt; for a folder of images use io_backend: {type: disk}'
+            )
     for name in ('meta_info', 'meta_info_file'):
         path = block.get(name)
         if path is not None and backend == 'disk' and not os.path.isfile(path):
@@ -60,15 +63,24 @@ def unpaired(block: Mapping[str, Any], key: str) -> str | None:
         return None
     fitting = _template(gt, lq) if alone else None
     if fitting is not None:
-        return (f'{key}.filename_tmpl: {template!r} makes {expected[alone[0]]} the LQ image of {alone[0]}, and '
-                f'{folders[1]} has no such file; {fitting!r} fits all')
-    lacks = [f'{os.path.join(folders[0], name)} has no LQ image {os.path.join(folders[1], expected[name])}'
-             for name in alone[:1]] + [f'{os.path.join(folders[1], name)} has no GT image' for name in strays[:1]]
+        return (
+            f'{key}.filename_tmpl: {template!r} makes {expected[alone[0]]} the LQ image of {alone[0]}, and '
+            f'{folders[1]} has no such file; {fitting!r} fits all'
+        )
+    lacks = [
+        f'{os.path.join(folders[0], name)} has no LQ image {os.path.join(folders[1], expected[name])}'
+        for name in alone[:1]
+    ] + [f'{os.path.join(folders[1], name)} has no GT image' for name in strays[:1]]
     more = len(alone) + len(strays) - len(lacks)
-    remedy = 'every image needs its partner' if not alone else (
-        f'every image needs its partner; filename_tmpl ({template!r} here) makes the name of an LQ image from that of '
-        'the GT image, whose suffix it keeps')
-    return f"{key}: {', and '.join(lacks)}{f' ({more} more are unpaired)' if more else ''}; {remedy}"
+    remedy = (
+        'every image needs its partner'
+        if not alone
+        else (
+            f'every image needs its partner; filename_tmpl ({template!r} here) makes the name of an LQ image from '
+            'that of the GT image, whose suffix it keeps'
+        )
+    )
+    return f'{key}: {", and ".join(lacks)}{f" ({more} more are unpaired)" if more else ""}; {remedy}'
 
 
 def _lq_name(gt_name: str, template: str) -> str:
@@ -79,6 +91,9 @@ def _lq_name(gt_name: str, template: str) -> str:
 def _template(gt: set[str], lq: set[str]) -> str | None:
     """A ``filename_tmpl`` with which every GT image has its LQ image; ``None`` if there is none."""
     stem, ending = os.path.splitext(min(gt))
-    candidates = (name.removesuffix(ending).replace(stem, '{}', 1) for name in sorted(lq)
-                  if stem in name and name.endswith(ending) and not set('{}') & set(name))
+    candidates = (
+        name.removesuffix(ending).replace(stem, '{}', 1)
+        for name in sorted(lq)
+        if stem in name and name.endswith(ending) and not set('{}') & set(name)
+    )
     return next((template for template in candidates if all(_lq_name(name, template) in lq for name in gt)), None)

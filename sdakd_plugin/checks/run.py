@@ -1,4 +1,5 @@
 """Checks a whole run before anything is written: options, data, weights, one forward pass of every network."""
+
 from __future__ import annotations
 
 import os
@@ -85,11 +86,21 @@ def explained() -> Iterator[None]:
         yield
     except UserError:
         raise
-    except (ArithmeticError, AssertionError, AttributeError, LookupError, MemoryError, RuntimeError, TypeError,
-            ValueError) as error:
+    except (
+        ArithmeticError,
+        AssertionError,
+        AttributeError,
+        LookupError,
+        MemoryError,
+        RuntimeError,
+        TypeError,
+        ValueError,
+    ) as error:
         frame = extract_tb(error.__traceback__)[-1]
-        raise UserError(f'the model cannot be built: {type(error).__name__}: {error} (in {frame.name}, '
-                        f'{os.path.basename(frame.filename)}:{frame.lineno})') from error
+        raise UserError(
+            f'the model cannot be built: {type(error).__name__}: {error} (in {frame.name}, '
+            f'{os.path.basename(frame.filename)}:{frame.lineno})'
+        ) from error
 
 
 def resume_state(opt: dict[str, Any]) -> dict[str, Any] | None:
@@ -125,6 +136,7 @@ def checked(parse_options: ParseOptions) -> ParseOptions:
 
     A user's mistake ends the program there with one line, before a folder is made; other models notice nothing.
     """
+
     @wraps(parse_options)
     def parse_and_check(root_path: str, is_train: bool = True) -> tuple[dict[str, Any], Any]:
         try:
@@ -171,6 +183,7 @@ def read_options(parse_options: ParseOptions, root_path: str, is_train: bool) ->
     except (KeyError, IndexError, NameError, SyntaxError, TypeError, ValueError) as error:
         if not forced:
             raise
-        raise UserError(f'--force_yml: expected KEY:KEY=VALUE with keys of {path}: {type(error).__name__}: {error}'
-                        ) from error
+        raise UserError(
+            f'--force_yml: expected KEY:KEY=VALUE with keys of {path}: {type(error).__name__}: {error}'
+        ) from error
     return completed(opt), arguments

@@ -1,4 +1,5 @@
 """``sdakd ablate``: measures what each part of a recipe gains, against runs without it."""
+
 from __future__ import annotations
 
 import argparse
@@ -29,9 +30,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command line."""
     parser.add_argument('-opt', metavar='FILE', help='the option file of the recipe')
     parser.add_argument('--arms', metavar='A,B,...', help='train only these; left out: all')
-    parser.add_argument('--arm', nargs='+', action='append', default=[], metavar=('NAME', 'KEY:KEY=VALUE'),
-                        help='an additional arm: the file with other values; from=ARM begins as a built-in arm, '
-                             'without=[LOSS, ...] leaves losses out')
+    parser.add_argument(
+        '--arm',
+        nargs='+',
+        action='append',
+        default=[],
+        metavar=('NAME', 'KEY:KEY=VALUE'),
+        help='an additional arm: the file with other values; from=ARM begins as a built-in arm, '
+        'without=[LOSS, ...] leaves losses out',
+    )
     parser.add_argument('--seeds', type=int, metavar='N', help='runs of each arm (3, or what the file says)')
     parser.add_argument('--control', metavar='ARM', help='what the others are compared with (the first arm)')
     parser.add_argument('--jobs', type=int, default=1, metavar='K', help='runs at a time; they share the cores (1)')
@@ -51,7 +58,7 @@ def run(arguments: argparse.Namespace) -> int:
     opt, options = read(arguments.opt)
     arms = all_arms(opt, options, [read_arm(*words) for words in arguments.arm])
     arms = choose(arms, [name.strip() for name in (arguments.arms or '').split(',') if name.strip()])
-    folder = Path(arguments.out or f"experiments/{opt['name']}_ablation")
+    folder = Path(arguments.out or f'experiments/{opt["name"]}_ablation')
     runs = make_runs(folder, arms, arguments.seeds or options.seeds)
     results = known_results(folder, opt, runs)
     before = results.control if results.outcomes else ''
@@ -95,14 +102,16 @@ def read(path: str) -> tuple[dict[str, Any], AblateOptions]:
     """
     opt = read_yaml(path)
     if not is_ours(opt):
-        raise UserError(f"-opt: model_type {opt['model_type']} in {path} is not one of sdakd-plugin")
+        raise UserError(f'-opt: model_type {opt["model_type"]} in {path} is not one of sdakd-plugin')
     check_keys_are_unique(path)
     options = parse(opt)
     with quiet():
         check_keys(opt, is_train=True)
     if not (opt.get('val') or {}).get('metrics') or not any(phase.startswith('val') for phase in opt['datasets']):
-        raise UserError(f'val.metrics: {path} measures nothing, so that arms cannot be compared; add metrics, and a '
-                        'data set datasets.val')
+        raise UserError(
+            f'val.metrics: {path} measures nothing, so that arms cannot be compared; add metrics, and a '
+            'data set datasets.val'
+        )
     return opt, options.ablate or AblateOptions()
 
 
@@ -115,14 +124,18 @@ def known_results(folder: Path, opt: dict[str, Any], runs: Sequence[Run]) -> Res
     total = opt['train']['total_iter']
     results = Results.read(folder) or Results(opt['name'], '', {}, total)
     if results.total_iter != total:
-        raise UserError(f'{folder}: the runs there train for {results.total_iter} iterations, those of the option file '
-                        f'for {total}; choose another folder by --out')
+        raise UserError(
+            f'{folder}: the runs there train for {results.total_iter} iterations, those of the option file '
+            f'for {total}; choose another folder by --out'
+        )
     for each in runs:
         check_unchanged(each)
         known = results.find(each.arm, each.seed)
         if known is not None and known.fingerprint != each.fingerprint:
-            raise UserError(f'{folder}: {each.name} was trained with other options; choose another folder by --out, or '
-                            'another name for the arm')
+            raise UserError(
+                f'{folder}: {each.name} was trained with other options; choose another folder by --out, or '
+                'another name for the arm'
+            )
     results.better = directions(opt['val']['metrics'])
     return results
 
@@ -134,8 +147,10 @@ def set_control(results: Results, wanted: str, arms: Sequence[str]) -> None:
         UserError: there is no such arm.
     """
     if wanted and wanted not in arms:
-        raise UserError(f"--control: there is no arm '{wanted}' among those that are chosen or trained; valid: "
-                        f"{', '.join(dict.fromkeys(arms))}")
+        raise UserError(
+            f"--control: there is no arm '{wanted}' among those that are chosen or trained; valid: "
+            f'{", ".join(dict.fromkeys(arms))}'
+        )
     results.control = wanted or next(iter(arms), '')
 
 
@@ -170,11 +185,13 @@ def train(runs: Sequence[Run], results: Results, jobs: int, lock: int) -> list[R
     for number, (each, code) in enumerate(processes.train(waiting, jobs, lock), 1):
         outcome = outcome_of(each, where) if code == 0 else None
         left = (time.monotonic() - begun) / number * (len(waiting) - number)
-        rest = f"{len(waiting) - number} to go, about {left / 60:.0f} min" if number < len(waiting) else 'the last'
+        rest = f'{len(waiting) - number} to go, about {left / 60:.0f} min' if number < len(waiting) else 'the last'
         if outcome is None:
             failed.append(each)
-            print(f'{each.name} failed (exit code {code}); {each.log} ends: {processes.last_line(each.log)}; {rest}',
-                  flush=True)
+            print(
+                f'{each.name} failed (exit code {code}); {each.log} ends: {processes.last_line(each.log)}; {rest}',
+                flush=True,
+            )
             continue
         results.add(outcome)
         keep(results, folder)
@@ -191,7 +208,11 @@ def keep(results: Results, folder: Path) -> None:
 def shown(outcome: Outcome) -> str:
     """The metrics at the end, and the time."""
     last = [entry for entry in outcome.curve if entry['iter'] == outcome.curve[-1]['iter']]
-    metrics = [f"{entry['dataset']} {name} {value:.4g}" for entry in last for name, value in entry['metrics'].items()
-               if value is not None]
+    metrics = [
+        f'{entry["dataset"]} {name} {value:.4g}'
+        for entry in last
+        for name, value in entry['metrics'].items()
+        if value is not None
+    ]
     seconds = '' if outcome.seconds is None else f', {outcome.seconds:.0f} s of training'
     return ', '.join(metrics) + seconds

@@ -1,4 +1,5 @@
 """``sdakd train`` and ``sdakd test``: stock BasicSR with its folders under the current one, and a summary."""
+
 from __future__ import annotations
 
 import os
@@ -14,11 +15,13 @@ def train(arguments: Sequence[str]) -> None:
     """
     _look_at_options(arguments)
     from sdakd_plugin.resume.training import train
+
     opt = train(arguments, os.getcwd())
     if opt['rank'] == 0 and opt.get('val'):
         from sdakd_plugin.evaluation.run_summary import summarise
         from sdakd_plugin.resume.run_position import begun
         from sdakd_plugin.stock.silence import quiet
+
         print('Comparing bicubic, teacher and student ...', flush=True)
         position = begun()
         checkpoints = getattr(position and position.model, 'checkpoints', None)  # models of BasicSR have none
@@ -36,6 +39,7 @@ def test(arguments: Sequence[str]) -> None:
     _look_at_options(arguments)
     from sdakd_plugin.stock.named_errors import with_image_names
     from sdakd_plugin.stock.pipelines import module, replaced
+
     stock = module('test', arguments)
     with replaced(stock, build_dataset=with_image_names(stock.build_dataset)):
         stock.test_pipeline(os.getcwd())
@@ -44,5 +48,6 @@ def test(arguments: Sequence[str]) -> None:
 def _look_at_options(arguments: Sequence[str]) -> None:
     """Raise a UserError where the option file cannot be read, before BasicSR raises something else."""
     from sdakd_plugin.checks.option_file import read_yaml
+
     if '-opt' in arguments[:-1]:
         read_yaml(arguments[list(arguments).index('-opt') + 1])

@@ -1,4 +1,5 @@
 """``sdakd check``: tries an option file out in seconds, without writing anything."""
+
 from __future__ import annotations
 
 import argparse
@@ -23,8 +24,9 @@ from sdakd_plugin.teacher_cache.cache import TeacherCache, asks_for_cache, lacki
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command line."""
     parser.add_argument('-opt', required=True, metavar='FILE', help='an option file for training or testing')
-    parser.add_argument('--force_yml', nargs='+', default=[], metavar='KEY:KEY=VALUE',
-                        help="change options, as BasicSR's train.py does")
+    parser.add_argument(
+        '--force_yml', nargs='+', default=[], metavar='KEY:KEY=VALUE', help="change options, as BasicSR's train.py does"
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -32,13 +34,15 @@ def run(arguments: argparse.Namespace) -> int:
     begun = time.perf_counter()
     bare = read_yaml(arguments.opt)
     if not is_ours(bare):
-        print(f"{arguments.opt}: model_type {bare['model_type']} is not one of sdakd-plugin; there is nothing that "
-              'this command could check')
+        print(
+            f'{arguments.opt}: model_type {bare["model_type"]} is not one of sdakd-plugin; there is nothing that '
+            'this command could check'
+        )
         return 0
     is_train = 'train' in bare or 'train' in (bare.get('datasets') or {})
     opt = _live(_options(arguments, is_train))
     model = check(opt, _pick_device(opt['num_gpu']))
-    print(f"{'Training' if is_train else 'Testing'} {opt['name']}: options, files, weights and shapes fit together")
+    print(f'{"Training" if is_train else "Testing"} {opt["name"]}: options, files, weights and shapes fit together')
     if is_train:
         if remark := gan_remark(model.options):
             print(remark)

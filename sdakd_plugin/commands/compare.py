@@ -1,4 +1,5 @@
 """``sdakd compare``: compares the image quality of models, in numbers and in pictures."""
+
 from __future__ import annotations
 
 import argparse
@@ -30,16 +31,31 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command line."""
     parser.add_argument('--gt', required=True, metavar='DIR', help='ground truth: a folder of images, or one image')
     parser.add_argument('--lq', metavar='DIR', help='LQ images of the same names; left out: made from GT, bicubically')
-    parser.add_argument('--model', required=True, action='append', metavar='FILE_OR_NAME',
-                        help='a checkpoint, or a name of `sdakd weights list`; may be repeated')
-    parser.add_argument('--out', default='results/compare', metavar='DIR',
-                        help=f"for {', '.join(FILES)} (%(default)s)")
-    parser.add_argument('--lpips', metavar='FILE', help="torchvision's AlexNet, whole or its features, for LPIPS; "
-                        f"left out: {cached_file(ALEXNET).name} in torch's cache, if it is there")
-    parser.add_argument('--dists', metavar='FILE', help="torchvision's VGG16, whole or its features, for DISTS; left "
-                        f"out: {cached_file(VGG16).name} in torch's cache, if it is there")
-    parser.add_argument('--iqa', metavar='NAMES', help="pyiqa's metrics without a reference, with commas between them: "
-                        'musiq,clipiqa,topiq,maniqa,niqe')
+    parser.add_argument(
+        '--model',
+        required=True,
+        action='append',
+        metavar='FILE_OR_NAME',
+        help='a checkpoint, or a name of `sdakd weights list`; may be repeated',
+    )
+    parser.add_argument('--out', default='results/compare', metavar='DIR', help=f'for {", ".join(FILES)} (%(default)s)')
+    parser.add_argument(
+        '--lpips',
+        metavar='FILE',
+        help="torchvision's AlexNet, whole or its features, for LPIPS; "
+        f"left out: {cached_file(ALEXNET).name} in torch's cache, if it is there",
+    )
+    parser.add_argument(
+        '--dists',
+        metavar='FILE',
+        help="torchvision's VGG16, whole or its features, for DISTS; left "
+        f"out: {cached_file(VGG16).name} in torch's cache, if it is there",
+    )
+    parser.add_argument(
+        '--iqa',
+        metavar='NAMES',
+        help="pyiqa's metrics without a reference, with commas between them: musiq,clipiqa,topiq,maniqa,niqe",
+    )
     parser.add_argument('--scale', type=int, metavar='N', help='only for GCFSR without --lq: how far GT is reduced')
     parser.add_argument('--images', type=int, default=6, metavar='N', help='images that the page shows (%(default)s)')
     parser.add_argument('--tile', type=int, default=0, metavar='N', help='as in `sdakd upscale` (0: no tiles)')
@@ -59,8 +75,13 @@ def run(arguments: argparse.Namespace) -> int:
     pairs, unpaired = find_pairs(arguments.gt, arguments.lq, scale)
     methods = folder_comparison.methods_of(models, device, arguments.tile)
     found = folder_comparison.Comparison(
-        scale, folder_comparison.metrics(scale or 0, backbone, vgg, metrics), folder_comparison.costs(models, device),
-        {name: str(model.identity) for name, model in models.items()}, cost.machine(device), failed=unpaired)
+        scale,
+        folder_comparison.metrics(scale or 0, backbone, vgg, metrics),
+        folder_comparison.costs(models, device),
+        {name: str(model.identity) for name, model in models.items()},
+        cost.machine(device),
+        failed=unpaired,
+    )
     for line in unpaired.values():
         _print_error(line)
     gallery = page.Gallery(arguments.images)
@@ -73,7 +94,7 @@ def run(arguments: argparse.Namespace) -> int:
     for name, arch, file in (('lpips', ALEXNET, backbone), ('dists', VGG16, vgg)):
         if file is None:
             print(_absent(name, arch))
-    print(f"{len(found.images)} of {len(pairs) + len(unpaired)} images compared; {out / 'compare.html'} shows them")
+    print(f'{len(found.images)} of {len(pairs) + len(unpaired)} images compared; {out / "compare.html"} shows them')
     return int(bool(found.failed))
 
 
@@ -115,7 +136,7 @@ def _iqa(names: str | None) -> dict[str, str]:
     wanted = [name.strip().lower() for name in names.split(',')] if names is not None else []
     for name in wanted:
         if not name or wanted.count(name) > 1:
-            raise UserError(f"--iqa: {f'{name} is given twice' if name else 'a name is empty'}: {names!r}")
+            raise UserError(f'--iqa: {f"{name} is given twice" if name else "a name is empty"}: {names!r}')
     try:
         return {name: 'lower' if load_metric(name, current_device()).lower_better else 'higher' for name in wanted}
     except UserError as error:
@@ -140,8 +161,11 @@ def _scale(of_models: int | None, given: int | None, lq: str | None) -> int | No
 
 def _write(out: Path, found: folder_comparison.Comparison, gallery: page.Gallery) -> None:
     content = found.as_json()
-    contents = (json.dumps(content, indent=2), f'{markdown(found.rows())}\n\n{found.notes()}\n',
-                page.render(content, gallery))
+    contents = (
+        json.dumps(content, indent=2),
+        f'{markdown(found.rows())}\n\n{found.notes()}\n',
+        page.render(content, gallery),
+    )
     try:
         for name, written in zip(FILES, contents, strict=True):
             with new_file(out / name) as file:

@@ -1,4 +1,5 @@
 """``sdakd export``: a generator for other programs, as ONNX, safetensors or ncnn."""
+
 from __future__ import annotations
 
 import argparse
@@ -24,8 +25,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--out', metavar='FILE', help='a file or a folder; default: the name of FILE, in this folder')
     parser.add_argument('--fp16', action='store_true', help='half precision: half the size')
     parser.add_argument('--size', type=int, metavar='N', help='fix the input to NxN pixels; GCFSR needs it')
-    parser.add_argument('--spandrel', action='store_true', help='safetensors of an RRDBNet with fewer than 32 channels '
-                        'of growth, filled up with zeros: spandrel loads no other')
+    parser.add_argument(
+        '--spandrel',
+        action='store_true',
+        help='safetensors of an RRDBNet with fewer than 32 channels '
+        'of growth, filled up with zeros: spandrel loads no other',
+    )
     parser.add_argument('--overwrite', action='store_true', help='replace a file that exists')
 
 

@@ -1,4 +1,5 @@
 """``sdakd report``: the costs of students compared with their teacher."""
+
 from __future__ import annotations
 
 import argparse
@@ -19,12 +20,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('-opt', metavar='FILE', help='an option file: its teacher, and its students as saved last')
     parser.add_argument('--teacher', metavar='FILE_OR_NAME', help='or a checkpoint, or a name of `sdakd weights list`')
     parser.add_argument('--student', metavar='FILE_OR_NAME', action='append', help='and another; may be repeated')
-    parser.add_argument('--size', type=int, nargs='+', default=[64, 128], metavar='N',
-                        help='sides of the square LQ images (64 128)')
+    parser.add_argument(
+        '--size', type=int, nargs='+', default=[64, 128], metavar='N', help='sides of the square LQ images (64 128)'
+    )
     parser.add_argument('--repeat', type=int, default=5, metavar='N', help='passes that are timed (%(default)s)')
     parser.add_argument('--device', default='auto', choices=('auto', 'cpu', 'cuda'), help='(%(default)s)')
-    parser.add_argument('--budget', choices=tuple(budget.BUDGETS), help="whether the students keep a challenge's "
-                        'limits: efficiency, 5 M parameters and 2,000 G multiply-adds at 960x540 (AIM 2025)')
+    parser.add_argument(
+        '--budget',
+        choices=tuple(budget.BUDGETS),
+        help="whether the students keep a challenge's "
+        'limits: efficiency, 5 M parameters and 2,000 G multiply-adds at 960x540 (AIM 2025)',
+    )
     parser.add_argument('--json', metavar='FILE', help='write the numbers here, too')
     parser.add_argument('--markdown', metavar='FILE', help='write the table here, too')
 
@@ -51,8 +57,9 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _check(arguments: argparse.Namespace) -> None:
-    if bool(arguments.opt) == bool(arguments.teacher or arguments.student) \
-            or bool(arguments.teacher) != bool(arguments.student):
+    if bool(arguments.opt) == bool(arguments.teacher or arguments.student) or bool(arguments.teacher) != bool(
+        arguments.student
+    ):
         raise UserError('give either -opt FILE, or --teacher FILE_OR_NAME and --student FILE_OR_NAME')
     for option, least in (('size', 8), ('repeat', 1)):
         value = getattr(arguments, option)
@@ -67,6 +74,7 @@ def _check(arguments: argparse.Namespace) -> None:
 def _networks(arguments: argparse.Namespace) -> dict[str, report_networks.ReportedNetwork]:
     from sdakd_plugin.checks.option_file import read_yaml
     from sdakd_plugin.stock.silence import quiet
+
     with quiet():
         if arguments.opt:
             return report_networks.from_options(read_yaml(arguments.opt))
@@ -77,8 +85,11 @@ def _usages(name: str | None, found: dict[str, report_networks.ReportedNetwork])
     """What each student uses of a budget; empty without one."""
     if name is None:
         return {}
-    return {each: budget.count_usage(network.net, budget.BUDGETS[name]) for each, network in found.items()
-            if each != report_networks.TEACHER}
+    return {
+        each: budget.count_usage(network.net, budget.BUDGETS[name])
+        for each, network in found.items()
+        if each != report_networks.TEACHER
+    }
 
 
 def _write(option: str, path: str, content: str) -> None:

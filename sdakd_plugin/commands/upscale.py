@@ -1,4 +1,5 @@
 """``sdakd upscale``: upscales image files with a model."""
+
 from __future__ import annotations
 
 import argparse
@@ -17,10 +18,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command line."""
     parser.add_argument('input', metavar='IN', help='an image, or a folder of images')
     parser.add_argument('output', metavar='OUT', help='the enlarged image, or a folder for them')
-    parser.add_argument('--model', default='sdakd_small_x4_real', metavar='FILE_OR_NAME',
-                        help='a checkpoint, or a name of `sdakd weights list` (%(default)s)')
-    parser.add_argument('--tile', type=int, default=0, metavar='N',
-                        help='side of the tiles in pixels of the input, which limit the memory (0: no tiles)')
+    parser.add_argument(
+        '--model',
+        default='sdakd_small_x4_real',
+        metavar='FILE_OR_NAME',
+        help='a checkpoint, or a name of `sdakd weights list` (%(default)s)',
+    )
+    parser.add_argument(
+        '--tile',
+        type=int,
+        default=0,
+        metavar='N',
+        help='side of the tiles in pixels of the input, which limit the memory (0: no tiles)',
+    )
     parser.add_argument('--overwrite', action='store_true', help='replace images that exist')
     parser.add_argument('--device', default='auto', choices=('auto', 'cpu', 'cuda'), help='(%(default)s)')
 

@@ -1,4 +1,5 @@
 """``sdakd weights``: lists and fetches known weights, and shows the contents of a file."""
+
 from __future__ import annotations
 
 import argparse

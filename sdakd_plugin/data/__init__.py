@@ -1,4 +1,5 @@
 """Data sets, registered with BasicSR, and its on-the-fly degradation."""
+
 import basicsr  # noqa: F401 - first: it imports all of the plugin, in an order that works
 
 from sdakd_plugin.data import (  # noqa: F401

@@ -1,5 +1,6 @@
 """MATLAB's bicubic resizing, which BasicSR's ``imresize`` computes row by row, as two matrix products: the same numbers
 on any device, for a batch at once, and in operators that exporters know."""
+
 from __future__ import annotations
 
 import math

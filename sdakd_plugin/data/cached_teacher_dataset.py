@@ -1,4 +1,5 @@
 """Paired data with the teacher's cached images: the batches of the paired data set itself, and a third image."""
+
 from __future__ import annotations
 
 import os

@@ -1,4 +1,5 @@
 """Real-ESRGAN's on-the-fly degradation of a batch, as the options of a run ask for it."""
+
 from __future__ import annotations
 
 from collections.abc import Mapping
@@ -43,11 +44,15 @@ def makes_lq(options: Options) -> bool:
     if options.high_order_degradation is None:
         return kernels
     if options.high_order_degradation and not kernels:
-        raise UserError(f'high_order_degradation: is true, but {kind} brings no blur kernels; use RealESRGANDataset, '
-                        'or set it to false for paired data')
+        raise UserError(
+            f'high_order_degradation: is true, but {kind} brings no blur kernels; use RealESRGANDataset, '
+            'or set it to false for paired data'
+        )
     if not options.high_order_degradation and kernels:
-        raise UserError(f'high_order_degradation: is false, but {kind} brings no LQ images here; use '
-                        'PairedImageDataset or RealESRGANPairedDataset, or set it to true')
+        raise UserError(
+            f'high_order_degradation: is false, but {kind} brings no LQ images here; use '
+            'PairedImageDataset or RealESRGANPairedDataset, or set it to true'
+        )
     return options.high_order_degradation
 
 
@@ -55,16 +60,21 @@ def check_settings(opt: Mapping[str, Any], options: Options) -> None:
     """Raise a UserError where a setting of the degradation is missing, or the pool does not fit the batch."""
     for key in DEGRADATION_KEYS:
         if opt.get(key) is None:
-            raise UserError(f'{key}: this key is missing; RealESRGANDataset needs the degradation settings of '
-                            'options/sdakd_x4.yml')
+            raise UserError(
+                f'{key}: this key is missing; RealESRGANDataset needs the degradation settings of options/sdakd_x4.yml'
+            )
     block = options.datasets['train']
     if block.get('type') == 'PhotoDataset' and block.get('gt_size') != options.gt_size:
-        raise UserError(f"gt_size: {options.gt_size} is not datasets.train.gt_size, {block.get('gt_size')}; leave it "
-                        'out at the top level')
+        raise UserError(
+            f'gt_size: {options.gt_size} is not datasets.train.gt_size, {block.get("gt_size")}; leave it '
+            'out at the top level'
+        )
     batch = block.get('batch_size_per_gpu', 1)
     if options.queue_size % batch:
         above = -(-options.queue_size // batch) * batch
         raise UserError(f'queue_size: {options.queue_size} is not a multiple of the batch size {batch}; use {above}')
     if options.gt_size is not None and options.gt_size % options.scale:
-        raise UserError(f'gt_size: {options.gt_size} is not a multiple of the scale {options.scale}; use '
-                        f'{options.gt_size // options.scale * options.scale}')
+        raise UserError(
+            f'gt_size: {options.gt_size} is not a multiple of the scale {options.scale}; use '
+            f'{options.gt_size // options.scale * options.scale}'
+        )

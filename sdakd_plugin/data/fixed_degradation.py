@@ -1,4 +1,5 @@
 """Real-ESRGAN's degradation of whole photographs, the same each time; the numbers are drawn and computed by BasicSR."""
+
 from __future__ import annotations
 
 import hashlib
@@ -69,8 +70,9 @@ class OnePixel:
 
 def kernel_source(opt: Mapping[str, Any], files: Any, paths: list[str]) -> RealESRGANDataset:
     """BasicSR's ``RealESRGANDataset`` of the images that ``files.get(path, 'gt')`` gives, without a list of them."""
-    dataset = RealESRGANDataset({**KERNELS, **opt, 'dataroot_gt': '', 'io_backend': {'type': 'disk'},
-                                 'meta_info': os.devnull})
+    dataset = RealESRGANDataset(
+        {**KERNELS, **opt, 'dataroot_gt': '', 'io_backend': {'type': 'disk'}, 'meta_info': os.devnull}
+    )
     dataset.file_client, dataset.paths = files, paths
     return dataset
 

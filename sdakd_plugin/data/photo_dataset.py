@@ -1,4 +1,5 @@
 """Pairs of LQ and GT from photographs alone: the LQ image is made here."""
+
 from __future__ import annotations
 
 import os
@@ -22,8 +23,19 @@ from sdakd_plugin.data.published import KERNELS, SETTINGS, brings_kernels
 from sdakd_plugin.data.sample_image_dataset import BASICSR_KEYS, bicubic_reduction
 from sdakd_plugin.errors import UserError, nearest
 
-OWN_KEYS = {'dataroot_gt', 'io_backend', 'gt_size', 'use_hflip', 'use_rot', 'degradation', 'bicubic_prob',
-            'degradation_seed', 'versions', *KERNELS, *SETTINGS}
+OWN_KEYS = {
+    'dataroot_gt',
+    'io_backend',
+    'gt_size',
+    'use_hflip',
+    'use_rot',
+    'degradation',
+    'bicubic_prob',
+    'degradation_seed',
+    'versions',
+    *KERNELS,
+    *SETTINGS,
+}
 REAL_KEYS = ('bicubic_prob', 'degradation_seed', 'versions')  # those that need ``degradation: real``
 MOST_KEPT = 2**28  # bytes of degraded images that a process keeps
 MARGIN = 2  # LQ pixels: half the width of the cubic kernel
@@ -82,12 +94,17 @@ class PhotoDataset(Dataset[dict[str, Any]]):
         self.opt = {'use_hflip': True, 'use_rot': True, **opt}
         self.scale, self.train = opt['scale'], opt['phase'] == 'train'
         if self.train and opt['gt_size'] % self.scale:
-            raise UserError(f"gt_size: {opt['gt_size']} is not a multiple of the scale {self.scale}; use "
-                            f"{max(opt['gt_size'] // self.scale, 1) * self.scale}")
+            raise UserError(
+                f'gt_size: {opt["gt_size"]} is not a multiple of the scale {self.scale}; use '
+                f'{max(opt["gt_size"] // self.scale, 1) * self.scale}'
+            )
         self.photographs = Photographs(opt['dataroot_gt'], opt.get('io_backend', {}))
         self.versions, self.bicubic_prob = opt.get('versions', 1), opt.get('bicubic_prob', 0)
-        self.paths = [{'gt_path': path, 'lq_path': with_version(path, number, self.versions)}
-                      for path in self.photographs.paths for number in range(self.versions)]
+        self.paths = [
+            {'gt_path': path, 'lq_path': with_version(path, number, self.versions)}
+            for path in self.photographs.paths
+            for number in range(self.versions)
+        ]
         self.kernels: Any = None
         self.degradation: FixedDegradation | None = None
         self.recipe: Any = 'bicubic'
@@ -112,8 +129,8 @@ class PhotoDataset(Dataset[dict[str, Any]]):
         if self.degradation is None:
             lq = reduced_window(gt, self.scale, top, left, height, width)
         else:
-            lq = self._degraded(gt, index)[top:top + height, left:left + width]
-        gt = gt[top * self.scale:(top + height) * self.scale, left * self.scale:(left + width) * self.scale]
+            lq = self._degraded(gt, index)[top : top + height, left : left + width]
+        gt = gt[top * self.scale : (top + height) * self.scale, left * self.scale : (left + width) * self.scale]
         pair = [image.astype(np.float32, order='C') / 255 for image in (gt, lq)]  # copies: augment flips in place
         if self.train:
             pair = augment(pair, self.opt['use_hflip'], self.opt['use_rot'])
@@ -124,7 +141,7 @@ class PhotoDataset(Dataset[dict[str, Any]]):
         try:
             item: dict[str, Any] = self.kernels[index]
         except (AttributeError, cv2.error) as error:  # the decoder gave None, or the file is empty
-            raise UserError(f"{self.paths[index]['gt_path']} is no readable image; remove it") from error
+            raise UserError(f'{self.paths[index]["gt_path"]} is no readable image; remove it') from error
         if self.bicubic_prob:
             item['bicubic'] = torch.tensor(random.random() < self.bicubic_prob)
         return item
@@ -145,8 +162,7 @@ class PhotoDataset(Dataset[dict[str, Any]]):
         return lq
 
     def _window(self, gt: np.ndarray, path: str) -> tuple[int, int, int, int]:
-        """What to cut out, in LQ pixels: top, left, height and width; drawn as BasicSR's ``paired_random_crop`` does.
-        """
+        """The crop in LQ pixels: top, left, height and width; drawn as BasicSR's ``paired_random_crop`` does."""
         height, width = (side // self.scale for side in gt.shape[:2])
         if not self.train:
             if not min(height, width):
@@ -154,7 +170,7 @@ class PhotoDataset(Dataset[dict[str, Any]]):
             return 0, 0, height, width
         side = self.opt['gt_size'] // self.scale
         if min(height, width) < side:
-            raise UserError(f"{path} is smaller than gt_size {self.opt['gt_size']}; remove it, or use smaller crops")
+            raise UserError(f'{path} is smaller than gt_size {self.opt["gt_size"]}; remove it, or use smaller crops')
         return random.randint(0, height - side), random.randint(0, width - side), side, side
 
 
@@ -176,9 +192,11 @@ def check_values(opt: Mapping[str, Any]) -> None:
         if kind != 'real':
             raise UserError(f'{key}: is for degradation: real; leave it out')
         number = isinstance(value, int if key != 'bicubic_prob' else (int, float)) and not isinstance(value, bool)
-        least, most, allowed = {'bicubic_prob': (0, 1, 'a number from 0 to 1'),
-                                'degradation_seed': (0, None, 'a whole number, 0 or more'),
-                                'versions': (1, None, 'a whole number, 1 or more')}[key]
+        least, most, allowed = {
+            'bicubic_prob': (0, 1, 'a number from 0 to 1'),
+            'degradation_seed': (0, None, 'a whole number, 0 or more'),
+            'versions': (1, None, 'a whole number, 1 or more'),
+        }[key]
         if not number or value < least or (most is not None and value > most):
             raise UserError(f'{key}: expected {allowed}, not {value!r}')
     if opt.get('versions', 1) != 1 and 'degradation_seed' not in opt and opt['phase'] == 'train':
@@ -195,5 +213,5 @@ def reduced_window(image: np.ndarray, scale: int, top: int, left: int, height: i
     """
     first = [max(0, start - MARGIN) for start in (top, left)]
     last = [start + size + MARGIN for start, size in ((top, height), (left, width))]
-    part = bicubic_reduction(image[first[0] * scale:last[0] * scale, first[1] * scale:last[1] * scale], scale)
-    return part[top - first[0]:, left - first[1]:][:height, :width]
+    part = bicubic_reduction(image[first[0] * scale : last[0] * scale, first[1] * scale : last[1] * scale], scale)
+    return part[top - first[0] :, left - first[1] :][:height, :width]

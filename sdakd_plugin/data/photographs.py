@@ -1,4 +1,5 @@
 """Photographs in a folder or an LMDB: found without a list, read one by one."""
+
 from __future__ import annotations
 
 import os
@@ -53,8 +54,9 @@ class Photographs:
             UserError: it cannot be read.
         """
         if self._client is None:  # made by each worker for itself, as BasicSR's data sets do
-            self._client = FileClient(self.backend['type'], **{key: value for key, value in self.backend.items()
-                                                               if key != 'type'})
+            self._client = FileClient(
+                self.backend['type'], **{key: value for key, value in self.backend.items() if key != 'type'}
+            )
         try:
             content: bytes = self._client.get(path, client_key)
         except OSError as error:
@@ -81,6 +83,7 @@ class Photographs:
 
 def _files(root: str) -> Iterator[str]:
     """The image files below a folder, through links too; hidden ones and their folders are left out."""
+
     def fail(error: OSError) -> None:
         raise UserError(f'dataroot_gt: {error.filename} cannot be read: {error.strerror}')
 
@@ -99,7 +102,8 @@ def _keys(root: str) -> Iterator[str]:
     try:
         lines = Path(root, 'meta_info.txt').read_text(encoding='utf-8').splitlines()
     except OSError as error:
-        raise UserError(f"dataroot_gt: '{root}' has no readable meta_info.txt, which BasicSR writes when it makes an "
-                        'LMDB') from error
+        raise UserError(
+            f"dataroot_gt: '{root}' has no readable meta_info.txt, which BasicSR writes when it makes an LMDB"
+        ) from error
     for line in filter(str.strip, lines):
         yield os.path.splitext(line.rpartition(' (')[0] or line.split(' ')[0])[0]

@@ -1,4 +1,5 @@
 """Real photographs without a download: those that scikit-image carries in its wheel, as pairs of LQ and GT."""
+
 from __future__ import annotations
 
 from collections.abc import Mapping
@@ -21,8 +22,20 @@ Image = npt.NDArray[np.uint8]
 
 PHOTOGRAPHS = ('astronaut', 'chelsea', 'coffee', 'rocket')
 OWN_KEYS = {'images', 'center_crop', 'gt_size', 'use_hflip', 'use_rot'}
-BASICSR_KEYS = {'name', 'type', 'phase', 'scale', 'use_shuffle', 'num_worker_per_gpu', 'batch_size_per_gpu',
-                'dataset_enlarge_ratio', 'prefetch_mode', 'num_prefetch_queue', 'pin_memory', 'persistent_workers'}
+BASICSR_KEYS = {
+    'name',
+    'type',
+    'phase',
+    'scale',
+    'use_shuffle',
+    'num_worker_per_gpu',
+    'batch_size_per_gpu',
+    'dataset_enlarge_ratio',
+    'prefetch_mode',
+    'num_prefetch_queue',
+    'pin_memory',
+    'persistent_workers',
+}
 
 
 @DATASET_REGISTRY.register()
@@ -53,7 +66,7 @@ class SampleImageDataset(Dataset[dict[str, Any]]):
     def __init__(self, opt: Mapping[str, Any]) -> None:
         for key in opt:
             if key not in OWN_KEYS | BASICSR_KEYS:
-                raise UserError(f"{key}: unknown key for SampleImageDataset{nearest(key, OWN_KEYS | BASICSR_KEYS)}")
+                raise UserError(f'{key}: unknown key for SampleImageDataset{nearest(key, OWN_KEYS | BASICSR_KEYS)}')
         self.opt = opt
         scale = opt['scale']
         self.names = chosen(opt.get('images'))
@@ -109,14 +122,14 @@ def center_crop(image: Image, size: int) -> Image:
     """Return the ``size`` x ``size`` pixels in the middle of an (h, w, c) image."""
     height, width = image.shape[:2]
     top, left = (height - size) // 2, (width - size) // 2
-    return image[top:top + size, left:left + size]
+    return image[top : top + size, left : left + size]
 
 
 def chosen(images: Any) -> list[str]:
     """Check the option ``images``; without it, all of ``PHOTOGRAPHS``."""
     names = list(PHOTOGRAPHS) if images is None else images
     if not isinstance(names, list) or not names:
-        raise UserError(f"images: expected a list of names{nearest('', PHOTOGRAPHS)}")
+        raise UserError(f'images: expected a list of names{nearest("", PHOTOGRAPHS)}')
     for name in names:
         if name not in PHOTOGRAPHS:
             raise UserError(f"images: scikit-image has no photograph '{name}' here{nearest(name, PHOTOGRAPHS)}")
@@ -126,5 +139,7 @@ def chosen(images: Any) -> list[str]:
 def _check_size(key: str, size: Any, scale: int, images: list[Image]) -> None:
     largest = min(min(image.shape[:2]) for image in images)
     if not isinstance(size, int) or size < 1 or size % scale or size > largest:
-        raise UserError(f'{key}: {size} is no multiple of scale {scale} up to {largest // scale * scale}, the most '
-                        'that the images allow')
+        raise UserError(
+            f'{key}: {size} is no multiple of scale {scale} up to {largest // scale * scale}, the most '
+            'that the images allow'
+        )

@@ -1,4 +1,5 @@
 """Training and validation at several scales: LQ images made from GT alone (GCFSR, He et al., CVPR 2022)."""
+
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
@@ -50,7 +51,7 @@ class AtScale(Dataset[dict[str, Any]]):
 
     def __init__(self, dataset: Any, scale: int) -> None:
         self.dataset, self.scale = dataset, scale
-        self.opt = {**dataset.opt, 'name': f"{dataset.opt['name']}_x{scale}"}
+        self.opt = {**dataset.opt, 'name': f'{dataset.opt["name"]}_x{scale}'}
 
     def __len__(self) -> int:
         return len(self.dataset)
@@ -58,7 +59,7 @@ class AtScale(Dataset[dict[str, Any]]):
     def __getitem__(self, index: int) -> dict[str, Any]:
         item = self.dataset[index]
         stem, dot, ending = item['gt_path'].rpartition('.')
-        path = f"{stem}_x{self.scale}.{ending}" if dot else f"{item['gt_path']}_x{self.scale}"
+        path = f'{stem}_x{self.scale}.{ending}' if dot else f'{item["gt_path"]}_x{self.scale}'
         return {**item, 'lq': degrade(item['gt'], self.scale), 'lq_scale': self.scale, 'lq_path': path}
 
 
@@ -71,7 +72,7 @@ def at_scales(dataset: Any, scales: Sequence[int] | None) -> list[Any]:
     if len(dataset) and 'lq' in dataset[0]:
         return [dataset]
     if not scales:
-        raise UserError(f"scales: this key is missing; the data set {dataset.opt['name']} has no LQ images")
+        raise UserError(f'scales: this key is missing; the data set {dataset.opt["name"]} has no LQ images')
     return [AtScale(dataset, scale) for scale in sorted(set(scales))]
 
 
@@ -95,8 +96,10 @@ def check_out_size(options: Options, out_size: int | None) -> None:
     for phase, block in options.datasets.items():
         size = block.get('gt_size')
         if out_size is not None and size not in (None, out_size):
-            raise UserError(f'datasets.{phase}.gt_size: is {size}, but network_g makes images of {out_size} pixels; '
-                            'give both the same size')
+            raise UserError(
+                f'datasets.{phase}.gt_size: is {size}, but network_g makes images of {out_size} pixels; '
+                'give both the same size'
+            )
 
 
 def check_scales(options: Options, largest: int | None) -> None:
@@ -113,8 +116,10 @@ def check_scales(options: Options, largest: int | None) -> None:
     if options.scales is None:
         return
     if largest is None:
-        raise UserError(f"scales: is for GCFSR, not for network_g ({options.network_g['type']}), which has one scale; "
-                        'leave it out, and use a data set with LQ images, such as PairedImageDataset')
+        raise UserError(
+            f'scales: is for GCFSR, not for network_g ({options.network_g["type"]}), which has one scale; '
+            'leave it out, and use a data set with LQ images, such as PairedImageDataset'
+        )
     for scale in options.scales:
         if scale > largest or scale & (scale - 1):
             valid = ', '.join(str(2**power) for power in range(largest.bit_length()))
@@ -122,10 +127,12 @@ def check_scales(options: Options, largest: int | None) -> None:
     for phase, block in options.datasets.items():
         if 'scale' in block and block['scale'] not in lq_scales(options):
             listed = ', '.join(map(str, sorted(lq_scales(options))))
-            raise UserError(f"datasets.{phase}.scale: {block['scale']} is not in scales ({listed})")
+            raise UserError(f'datasets.{phase}.scale: {block["scale"]} is not in scales ({listed})')
     for key in USM_KEYS:
         if getattr(options, key):
             raise UserError(f'{key}: is for the on-the-fly degradation of Real-ESRGAN, not for scales')
     if options.high_order_degradation or brings_kernels(options.datasets.get('train', {})):
-        raise UserError('scales: LQ is made bicubically at these scales; leave it out for the on-the-fly '
-                        'degradation, which takes scale')
+        raise UserError(
+            'scales: LQ is made bicubically at these scales; leave it out for the on-the-fly '
+            'degradation, which takes scale'
+        )

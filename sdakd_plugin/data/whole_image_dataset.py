@@ -1,4 +1,5 @@
 """Aligned images such as faces: each used whole, at one size, without an LQ image."""
+
 from __future__ import annotations
 
 import logging
@@ -51,7 +52,7 @@ class WholeImageDataset(Dataset[dict[str, Any]]):
     def __init__(self, opt: Mapping[str, Any]) -> None:
         for key in opt:
             if key not in OWN_KEYS | BASICSR_KEYS:
-                raise UserError(f"{key}: unknown key for WholeImageDataset{nearest(key, OWN_KEYS | BASICSR_KEYS)}")
+                raise UserError(f'{key}: unknown key for WholeImageDataset{nearest(key, OWN_KEYS | BASICSR_KEYS)}')
         self.opt = opt
         self.size = opt['gt_size']
         self.hflip = opt['phase'] == 'train' and opt['use_hflip']
@@ -63,11 +64,15 @@ class WholeImageDataset(Dataset[dict[str, Any]]):
             if opt.get('images'):
                 logging.getLogger('basicsr').warning('images: not used, since dataroot_gt names a folder')
         else:
-            self.squares = [square for name in chosen(opt.get('images'))
-                            for square in cut(getattr(photographs, name)(), EMBEDDED * self.size)]
+            self.squares = [
+                square
+                for name in chosen(opt.get('images'))
+                for square in cut(getattr(photographs, name)(), EMBEDDED * self.size)
+            ]
             if not self.squares:
-                raise UserError(f'dataroot_gt: this key is missing; the embedded photographs are too small for gt_size '
-                                f'{self.size}')
+                raise UserError(
+                    f'dataroot_gt: this key is missing; the embedded photographs are too small for gt_size {self.size}'
+                )
         self._files: FileClient | None = None
 
     def _find(self, folder: str) -> list[str]:
@@ -76,9 +81,11 @@ class WholeImageDataset(Dataset[dict[str, Any]]):
             found = scandir(folder, recursive=True, full_path=True)
             return sorted(path for path in found if path.lower().endswith(ENDINGS))
         if not folder.endswith('.lmdb') or not os.path.isfile(os.path.join(folder, 'meta_info.txt')):
-            raise UserError(f'dataroot_gt: {folder} is no LMDB, a folder NAME.lmdb with meta_info.txt in it; make one '
-                            'with make_lmdb_from_imgs of basicsr.utils.lmdb_util, or use io_backend: {type: disk} for '
-                            'a folder of images')
+            raise UserError(
+                f'dataroot_gt: {folder} is no LMDB, a folder NAME.lmdb with meta_info.txt in it; make one '
+                'with make_lmdb_from_imgs of basicsr.utils.lmdb_util, or use io_backend: {type: disk} for '
+                'a folder of images'
+            )
         self.client.update(db_paths=[folder], client_keys=['gt'])
         return sorted(paths_from_lmdb(folder))
 
@@ -114,5 +121,8 @@ def fit(image: Tensor, size: int) -> Tensor:
 def cut(photo: np.ndarray, side: int) -> list[np.ndarray]:
     """The whole squares of a photograph (h, w, 3), row after row."""
     height, width = photo.shape[:2]
-    return [photo[top:top + side, left:left + side] for top in range(0, height - side + 1, side)
-            for left in range(0, width - side + 1, side)]
+    return [
+        photo[top : top + side, left : left + side]
+        for top in range(0, height - side + 1, side)
+        for left in range(0, width - side + 1, side)
+    ]

@@ -1,4 +1,5 @@
 """Whether discriminator or generator has won: then a GAN has stopped to teach."""
+
 from __future__ import annotations
 
 from collections.abc import Mapping
@@ -33,8 +34,10 @@ class Balance:
 
     def __init__(self, gan_loss: nn.Module, patience: int, device: torch.device) -> None:
         self.patience = patience
-        self.chance = min(float(gan_loss(score, True, is_disc=True) + gan_loss(score, False, is_disc=True))
-                          for score in (torch.zeros(1, 1, device=device), torch.full((1, 1), 0.5, device=device)))
+        self.chance = min(
+            float(gan_loss(score, True, is_disc=True) + gan_loss(score, False, is_disc=True))
+            for score in (torch.zeros(1, 1, device=device), torch.full((1, 1), 0.5, device=device))
+        )
         self.streaks = torch.zeros(2, dtype=torch.long, device=device)  # won, lost
         self.reported = False
 

@@ -1,4 +1,5 @@
 """The images of one training iteration."""
+
 from __future__ import annotations
 
 from collections.abc import Sequence

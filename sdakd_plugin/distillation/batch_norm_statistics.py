@@ -1,4 +1,5 @@
 """BatchNorm's running statistics, which a single image with a NaN in it would spoil for good."""
+
 from __future__ import annotations
 
 from collections.abc import Iterable
@@ -13,8 +14,9 @@ class BatchNormStatistics:
 
     def __init__(self, nets: Iterable[nn.Module]) -> None:
         modules = [module for net in nets for module in net.modules() if isinstance(module, _BatchNorm)]
-        self.now: list[Tensor] = [each for module in modules for each in (module.running_mean, module.running_var)
-                                  if each is not None]
+        self.now: list[Tensor] = [
+            each for module in modules for each in (module.running_mean, module.running_var) if each is not None
+        ]
         self.kept = [each.clone() for each in self.now]
 
     @torch.no_grad()

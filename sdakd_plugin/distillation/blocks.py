@@ -1,4 +1,5 @@
 """The blocks of a network, in the order in which an image passes them: where features can be compared by depth."""
+
 from __future__ import annotations
 
 from torch import nn
@@ -32,18 +33,26 @@ def name_layers(loss: nn.Module, student: nn.Module, teacher: nn.Module, key: st
     kinds = type(student).__name__, type(teacher).__name__
     if loss.depths is None:
         places = [{name: place for place, name in enumerate(blocks(net))} for net in (student, teacher)]
-        if loss.same_names and kinds[0] != kinds[1] and all(places) \
-                and any(places[0].get(name) != places[1].get(name) for name in loss.layers):
-            raise UserError(f'{key}: a list names the same layers in both networks, but {kinds[0]} and {kinds[1]} '
-                            'count theirs differently; write a number of depths, such as 4, or a mapping '
-                            'student: teacher')
+        if (
+            loss.same_names
+            and kinds[0] != kinds[1]
+            and all(places)
+            and any(places[0].get(name) != places[1].get(name) for name in loss.layers)
+        ):
+            raise UserError(
+                f'{key}: a list names the same layers in both networks, but {kinds[0]} and {kinds[1]} '
+                'count theirs differently; write a number of depths, such as 4, or a mapping '
+                'student: teacher'
+            )
         return
     for net, kind in zip((student, teacher), kinds, strict=True):
         found = len(blocks(net))
         if not found:
-            raise UserError(f'{key}: the blocks of {kind} are not known; name its layers: a list, or a mapping '
-                            'student: teacher')
+            raise UserError(
+                f'{key}: the blocks of {kind} are not known; name its layers: a list, or a mapping student: teacher'
+            )
         if found < loss.depths:
-            raise UserError(f'{key}: {kind} has {found} blocks, which is less than {loss.depths} depths; use '
-                            f'{found} or less')
+            raise UserError(
+                f'{key}: {kind} has {found} blocks, which is less than {loss.depths} depths; use {found} or less'
+            )
     loss.layers = dict(zip(spread(blocks(student), loss.depths), spread(blocks(teacher), loss.depths), strict=True))

@@ -1,4 +1,5 @@
 """Losses from their option blocks, with the weights that they need."""
+
 from __future__ import annotations
 
 from collections.abc import Mapping
@@ -14,9 +15,11 @@ from sdakd_plugin.stock.perceptual_loss import local_vgg
 
 def build_loss(block: Mapping[str, Any], key: str) -> nn.Module:
     """Build the loss of an option block; as ``build_network``. Weights that it needs are downloaded."""
+
     def constructor(block: dict[str, Any]) -> nn.Module:
         if block['type'] != 'PerceptualLoss':
             return basicsr_build_loss(block)
         with local_vgg(block.get('vgg_type', 'vgg19')):
             return basicsr_build_loss(block)
+
     return build(constructor, LOSS_REGISTRY, block, key)

@@ -2,6 +2,7 @@
 
 One function serves a student discriminator by itself, one with a peer, and a cohort that teaches each other.
 """
+
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -60,8 +61,12 @@ class Batch(NamedTuple):
     owners: Collection[int]
 
 
-def backward(discriminators: Sequence[TrainedDiscriminator], gan_loss: nn.Module, batches: Sequence[Batch],
-             mutual: Exchange | None = None) -> list[Log]:
+def backward(
+    discriminators: Sequence[TrainedDiscriminator],
+    gan_loss: nn.Module,
+    batches: Sequence[Batch],
+    mutual: Exchange | None = None,
+) -> list[Log]:
     """Accumulate the gradients of every discriminator, batch after batch; for one alone that is BasicSR's order.
 
     All discriminators score a batch before any of them learns from it, and each learns before it sees the next batch.
@@ -96,8 +101,9 @@ def _score(discriminator: TrainedDiscriminator, images: Tensor, layers: Sequence
     return DiscriminatorOutput(images, scores, taps.features)
 
 
-def _own_losses(discriminator: TrainedDiscriminator, gan_loss: nn.Module, batch: Batch, scored: DiscriminatorOutput,
-                log: Log) -> list[Tensor]:
+def _own_losses(
+    discriminator: TrainedDiscriminator, gan_loss: nn.Module, batch: Batch, scored: DiscriminatorOutput, log: Log
+) -> list[Tensor]:
     name = 'real' if batch.is_real else 'fake'
     loss = gan_loss(scored.scores, batch.is_real, is_disc=True)
     log[f'l_d_{name}'] = loss.detach()

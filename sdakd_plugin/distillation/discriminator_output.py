@@ -1,4 +1,5 @@
 """What a discriminator says of a batch."""
+
 from typing import NamedTuple
 
 from torch import Tensor

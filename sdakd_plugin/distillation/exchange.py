@@ -3,6 +3,7 @@
 The paper publishes the idea. The equation, in the manner of Deep Mutual Learning (Zhang et al., 2018), is a
 reconstruction: ``l * sum_{j != k} mean_x KL(stopgrad q_j(x) || q_k(x))``, all scoring the same images ``x``.
 """
+
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
@@ -43,8 +44,9 @@ class Exchange:
 
     def distribute(self, wrap: Callable[[nn.Module], nn.Module]) -> None:
         """Wrap the losses that have parameters of their own, so that processes share their gradients."""
-        self._calls = {pair: wrap(loss) if any(True for _ in loss.parameters()) else loss
-                       for pair, loss in self.losses.items()}
+        self._calls = {
+            pair: wrap(loss) if any(True for _ in loss.parameters()) else loss for pair, loss in self.losses.items()
+        }
 
     @property
     def of_features(self) -> bool:
@@ -59,8 +61,11 @@ class Exchange:
         names: dict[str, None] = {}
         for (learner, peer), loss in self.losses.items():
             if isinstance(loss, FeatureAlignmentLoss):
-                names.update(dict.fromkeys([*loss.layers] * (discriminator == learner) +
-                                           [*loss.layers.values()] * (discriminator == peer)))
+                names.update(
+                    dict.fromkeys(
+                        [*loss.layers] * (discriminator == learner) + [*loss.layers.values()] * (discriminator == peer)
+                    )
+                )
         return list(names)
 
     def of(self, learner: int) -> list[nn.Module]:
@@ -70,8 +75,11 @@ class Exchange:
     @property
     def connectors(self) -> dict[str, nn.Module]:
         """The losses with parameters of their own, by name."""
-        return {f'mutual_{learner}_{peer}': loss for (learner, peer), loss in self.losses.items()
-                if any(True for _ in loss.parameters())}
+        return {
+            f'mutual_{learner}_{peer}': loss
+            for (learner, peer), loss in self.losses.items()
+            if any(True for _ in loss.parameters())
+        }
 
     def __call__(self, learner: int, scored: Mapping[int, DiscriminatorOutput]) -> Tensor:
         """The learner's sum over its peers; ``scored`` holds every discriminator's view of the same images."""
@@ -80,14 +88,18 @@ class Exchange:
         for (source, peer), loss in self._calls.items():
             if source == learner:
                 theirs = scored[peer]
-                total = total + (loss(mine.features, theirs.features) if self.of_features
-                                 else loss(mine.scores, theirs.scores.detach()))
+                total = total + (
+                    loss(mine.features, theirs.features)
+                    if self.of_features
+                    else loss(mine.scores, theirs.scores.detach())
+                )
         # distributed training wants a gradient, be it zero, for the layers behind the features too
         return total + 0 * mine.scores.sum() if self.of_features else total
 
 
-def make_exchange(block: Mapping[str, Any], options: Options, nets: Sequence[nn.Module],
-                device: torch.device) -> Exchange | None:
+def make_exchange(
+    block: Mapping[str, Any], options: Options, nets: Sequence[nn.Module], device: torch.device
+) -> Exchange | None:
     """Build the exchange of a cohort from ``train.mutual_opt``.
 
     Args:
@@ -115,8 +127,10 @@ def make_exchange(block: Mapping[str, Any], options: Options, nets: Sequence[nn.
         return None
     assert options.train is not None
     mutual = Exchange(losses, options.train.mutual_images)
-    seen = [run_once(score, net, images, mutual.layers(number), f'discriminator {number + 1}', f'{KEY}.layers')
-            for number, net in enumerate(nets)]
+    seen = [
+        run_once(score, net, images, mutual.layers(number), f'discriminator {number + 1}', f'{KEY}.layers')
+        for number, net in enumerate(nets)
+    ]
     for (learner, peer), loss in losses.items():
         if isinstance(loss, FeatureAlignmentLoss):
             try:
@@ -125,6 +139,8 @@ def make_exchange(block: Mapping[str, Any], options: Options, nets: Sequence[nn.
                 raise UserError(f'{KEY}.{error}') from None
         elif seen[learner][0].shape != seen[peer][0].shape:
             shapes = ['x'.join(map(str, seen[discriminator][0].shape[1:])) for discriminator in (learner, peer)]
-            raise UserError(f'{KEY}: discriminator {learner + 1} gives scores of {shapes[0]}, {peer + 1} of '
-                            f'{shapes[1]}; exchange features (FeatureAlignmentLoss), or use one family')
+            raise UserError(
+                f'{KEY}: discriminator {learner + 1} gives scores of {shapes[0]}, {peer + 1} of '
+                f'{shapes[1]}; exchange features (FeatureAlignmentLoss), or use one family'
+            )
     return mutual

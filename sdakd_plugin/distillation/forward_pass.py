@@ -1,4 +1,5 @@
 """How networks run in training: in which precision, and with which order of memory. None of it changes a checkpoint."""
+
 from __future__ import annotations
 
 from collections.abc import Callable
@@ -43,8 +44,10 @@ class ForwardPass:
         """
         if self.channels_last:
             if any(parameter.dim() > 4 for parameter in net.parameters()):
-                raise UserError(f'train.channels_last: the modulated convolutions of {type(net).__name__} take the '
-                                'usual order of memory only; leave it out')
+                raise UserError(
+                    f'train.channels_last: the modulated convolutions of {type(net).__name__} take the '
+                    'usual order of memory only; leave it out'
+                )
             net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         for module in net.modules() if self.dtype else ():
             for hook in module._forward_pre_hooks.values():

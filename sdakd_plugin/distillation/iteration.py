@@ -1,4 +1,5 @@
 """One training iteration of K students: SDAKD, LPIPS distillation and plain SRGAN for one, a cohort for several."""
+
 from __future__ import annotations
 
 from collections.abc import Sequence
@@ -14,8 +15,15 @@ from sdakd_plugin.distillation.trainee import Trainee
 from sdakd_plugin.options import TrainOptions
 
 
-def train_iteration(trainees: Sequence[Trainee], batch: TrainingBatch, teacher: Teacher | None,
-                    exchange: Exchange | None, iteration: int, schedule: Schedule, train: TrainOptions) -> None:
+def train_iteration(
+    trainees: Sequence[Trainee],
+    batch: TrainingBatch,
+    teacher: Teacher | None,
+    exchange: Exchange | None,
+    iteration: int,
+    schedule: Schedule,
+    train: TrainOptions,
+) -> None:
     """Train all students on one batch: first the generators, then the discriminators on what those made.
 
     With ``train.d_first`` it is the other way round, on images of a forward pass of their own.
@@ -42,8 +50,14 @@ def train_iteration(trainees: Sequence[Trainee], batch: TrainingBatch, teacher: 
         trainee.steps.end_iteration()
 
 
-def train_generators(trainees: Sequence[Trainee], batch: TrainingBatch, teacher: Teacher | None, iteration: int,
-                     stage: Stage, steps: bool) -> list[Tensor]:
+def train_generators(
+    trainees: Sequence[Trainee],
+    batch: TrainingBatch,
+    teacher: Teacher | None,
+    iteration: int,
+    stage: Stage,
+    steps: bool,
+) -> list[Tensor]:
     """Train each student; the teacher's outputs are gone afterwards.
 
     Returns:
@@ -53,8 +67,14 @@ def train_generators(trainees: Sequence[Trainee], batch: TrainingBatch, teacher:
     return [trainee.train_generator(batch, teacher_pass, iteration, stage, steps) for trainee in trainees]
 
 
-def train_discriminators(trainees: Sequence[Trainee], batch: TrainingBatch, fakes: Sequence[Tensor],
-                         exchange: Exchange | None, iteration: int, stage: Stage) -> None:
+def train_discriminators(
+    trainees: Sequence[Trainee],
+    batch: TrainingBatch,
+    fakes: Sequence[Tensor],
+    exchange: Exchange | None,
+    iteration: int,
+    stage: Stage,
+) -> None:
     """Train all discriminators: on the real images, and each on the images of its own student. Where the stage names
     ``mutual``, they score all images, and learn from each other's scores or features.
 
@@ -70,8 +90,10 @@ def train_discriminators(trainees: Sequence[Trainee], batch: TrainingBatch, fake
     discriminators = [each for own in ready for each in own]
     owner = [number for number, own in enumerate(ready) for _ in own]  # the student of each discriminator
     batches = [Batch(True, batch.real, range(len(discriminators)))]
-    batches += [Batch(False, fake, [index for index, of in enumerate(owner) if of == number])
-                for number, fake in enumerate(fakes)]
+    batches += [
+        Batch(False, fake, [index for index, of in enumerate(owner) if of == number])
+        for number, fake in enumerate(fakes)
+    ]
     gan_loss = trainees[0].objective.gan_loss
     assert gan_loss is not None
     logs = backward(discriminators, gan_loss, batches, exchange if 'mutual' in stage.losses else None)

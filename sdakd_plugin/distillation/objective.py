@@ -1,4 +1,5 @@
 """What a student and its discriminators are trained for."""
+
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
@@ -39,8 +40,11 @@ class Objective:
     def connectors(self) -> dict[str, nn.Module]:
         """The losses with parameters of their own, by name."""
         holders: dict[str, Term | FeatureDTerm] = {**self.terms, **self.d_terms}
-        return {name: holder.loss for name, holder in holders.items()
-                if any(parameter.requires_grad for parameter in holder.loss.parameters())}
+        return {
+            name: holder.loss
+            for name, holder in holders.items()
+            if any(parameter.requires_grad for parameter in holder.loss.parameters())
+        }
 
     def distribute(self, wrap: Callable[[nn.Module], nn.Module]) -> None:
         """Wrap the losses that have parameters, so that processes share their gradients."""

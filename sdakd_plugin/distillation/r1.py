@@ -1,4 +1,5 @@
 """R1 regularisation of a discriminator (Mescheder et al., ICML 2018), now and then as in StyleGAN2 (Karras et al.)."""
+
 from __future__ import annotations
 
 from collections.abc import Sequence

@@ -1,5 +1,6 @@
 """One forward pass of every network before training: what cannot fit together fails now, not at the stage that first
 needs it."""
+
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -24,8 +25,15 @@ Call = Callable[[nn.Module, Tensor], Tensor]
 
 
 @torch.no_grad()
-def rehearse(options: Options, device: torch.device, net_g: nn.Module, net_d: nn.Module | None, teacher: Teacher | None,
-             terms: Mapping[str, Term], d_terms: Mapping[str, FeatureDTerm]) -> None:
+def rehearse(
+    options: Options,
+    device: torch.device,
+    net_g: nn.Module,
+    net_d: nn.Module | None,
+    teacher: Teacher | None,
+    terms: Mapping[str, Term],
+    d_terms: Mapping[str, FeatureDTerm],
+) -> None:
     """Run student, teacher and discriminators once on a blank crop of the training size, and make the connectors.
 
     Raises:
@@ -36,15 +44,20 @@ def rehearse(options: Options, device: torch.device, net_g: nn.Module, net_d: nn
     sr, features = run_once(super_resolve, net_g, lq, layers, 'network_g', 'train.feature_opt.layers')
     expected = lq.shape[-1] * options.scale
     if sr.shape[-1] != expected:
-        raise UserError(f'scale: is {options.scale}, but network_g turns {lq.shape[-1]} pixels into {sr.shape[-1]}; '
-                        'give both the same scale')
+        raise UserError(
+            f'scale: is {options.scale}, but network_g turns {lq.shape[-1]} pixels into {sr.shape[-1]}; '
+            'give both the same scale'
+        )
     if teacher is not None:
         layers = [layer for term in terms.values() for layer in term.teacher_layers]
-        image, teacher_features = run_once(super_resolve, teacher.net_g, lq, layers, 'teacher.network_g',
-                                           'train.feature_opt.layers')
+        image, teacher_features = run_once(
+            super_resolve, teacher.net_g, lq, layers, 'teacher.network_g', 'train.feature_opt.layers'
+        )
         if image.shape != sr.shape:
-            raise UserError(f'teacher.network_g: turns {lq.shape[-1]} pixels into {image.shape[-1]}, the student into '
-                            f'{sr.shape[-1]}; teacher and student need the same scale')
+            raise UserError(
+                f'teacher.network_g: turns {lq.shape[-1]} pixels into {image.shape[-1]}, the student into '
+                f'{sr.shape[-1]}; teacher and student need the same scale'
+            )
         for name, term in terms.items():
             _connect(term.loss, features, teacher_features, name)
     if net_d is not None:
@@ -52,23 +65,34 @@ def rehearse(options: Options, device: torch.device, net_g: nn.Module, net_d: nn
         _, features = run_once(score, net_d, sr, layers, 'network_d', 'train.feature_d_opt.layers')
         for name, d_term in d_terms.items():
             assert d_term.teacher.net_d is not None
-            _, teacher_features = run_once(score, d_term.teacher.net_d, sr, d_term.teacher_layers,
-                                           'teacher.network_d', 'train.feature_d_opt.layers')
+            _, teacher_features = run_once(
+                score,
+                d_term.teacher.net_d,
+                sr,
+                d_term.teacher_layers,
+                'teacher.network_d',
+                'train.feature_d_opt.layers',
+            )
             _connect(d_term.loss, features, teacher_features, name)
 
 
 def blank_images(options: Options, device: torch.device, reduced: bool = False) -> Tensor:
     """A blank training crop (1, c, H, W); ``reduced``: the LQ image (1, c, h, w) of it."""
-    size = (options.gt_size or options.datasets.get('train', {}).get('gt_size') or options.network_g.get('out_size')
-            or 32 * options.scale)
+    size = (
+        options.gt_size
+        or options.datasets.get('train', {}).get('gt_size')
+        or options.network_g.get('out_size')
+        or 32 * options.scale
+    )
     channels = options.network_g.get('num_in_ch' if reduced else 'num_out_ch', 3)
     side = size // options.scale if reduced else size
     return torch.zeros(1, channels, side, side, device=device)
 
 
 @torch.no_grad()
-def run_once(call: Call, net: nn.Module, images: Tensor, layers: Iterable[str], key: str,
-             layers_key: str) -> tuple[Tensor, dict[str, Tensor]]:
+def run_once(
+    call: Call, net: nn.Module, images: Tensor, layers: Iterable[str], key: str, layers_key: str
+) -> tuple[Tensor, dict[str, Tensor]]:
     """The output and the features of a network in evaluation mode.
 
     ``call`` is ``super_resolve`` or ``score``; ``key`` and ``layers_key`` are for messages.

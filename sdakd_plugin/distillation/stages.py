@@ -1,5 +1,6 @@
 """The schedule: which stage an iteration belongs to. A function of the iteration alone, so that resuming needs no
 state of its own."""
+
 from __future__ import annotations
 
 from bisect import bisect_left
@@ -77,19 +78,24 @@ class Schedule:
         for stage in schedule.stages:
             for loss in stage.losses:
                 if loss not in train.losses:
-                    raise UserError(f"train.stages: stage '{stage.name}' names the loss '{loss}', but train.{loss}_opt "
-                                    f'is not defined' + nearest(loss, train.losses))
+                    raise UserError(
+                        f"train.stages: stage '{stage.name}' names the loss '{loss}', but train.{loss}_opt "
+                        f'is not defined' + nearest(loss, train.losses)
+                    )
             used.update(stage.losses)
             of_d = [loss for loss in stage.losses if loss in DISCRIMINATOR_LOSSES]
             if of_d and not stage.trains_d:
-                raise UserError(f"train.stages: stage '{stage.name}' names {of_d[0]}, but does not train the "
-                                'discriminator; add gan, or train_d: true')
+                raise UserError(
+                    f"train.stages: stage '{stage.name}' names {of_d[0]}, but does not train the "
+                    'discriminator; add gan, or train_d: true'
+                )
             if len(of_d) == len(stage.losses):
                 raise UserError(f"train.stages: stage '{stage.name}' names no loss for the generator")
         for loss in train.losses:
             if loss not in used:
-                raise UserError(f"train.{loss}_opt: no stage names '{loss}' in its losses; add it to one, or remove "
-                                f'the block')
+                raise UserError(
+                    f"train.{loss}_opt: no stage names '{loss}' in its losses; add it to one, or remove the block"
+                )
         return schedule
 
     def at(self, iteration: int) -> Stage:
@@ -100,8 +106,9 @@ class Schedule:
         """Whether the generator steps. Where no discriminator trains it always does; elsewhere ``net_d_iters`` and
         ``net_d_init_iters`` decide as in BasicSR."""
         stage = self.at(iteration)
-        return not stage.trains_d or (iteration % train.net_d_iters == 0
-                                      and iteration >= self.first_beside_d(stage, train))
+        return not stage.trains_d or (
+            iteration % train.net_d_iters == 0 and iteration >= self.first_beside_d(stage, train)
+        )
 
     def first_beside_d(self, stage: Stage, train: TrainOptions) -> int:
         """From which iteration on the generator may step in a stage that trains the discriminator: that has

@@ -1,4 +1,5 @@
 """Named features of any network, asked for by module path."""
+
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
@@ -52,8 +53,9 @@ class Taps:
         self._handles = [self.net.get_submodule(name).register_forward_hook(self._hook(name)) for name in self.layers]
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
-                 traceback: TracebackType | None) -> bool:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> bool:
         for handle in self._handles:
             handle.remove()
         if kind is None:
@@ -65,14 +67,19 @@ class Taps:
     def _hook(self, name: str) -> Any:
         def capture(module: nn.Module, inputs: Any, output: Any) -> None:
             if not isinstance(output, Tensor):
-                raise TapError(f"layer '{name}' of {type(self.net).__name__} gives a {type(output).__name__}, "
-                                'not a tensor; name a layer inside it')
+                raise TapError(
+                    f"layer '{name}' of {type(self.net).__name__} gives a {type(output).__name__}, "
+                    'not a tensor; name a layer inside it'
+                )
             if name in self.features:
-                raise TapError(f"layer '{name}' of {type(self.net).__name__} runs several times in one pass, so its "
-                                'feature is ambiguous; name a layer that runs once')
+                raise TapError(
+                    f"layer '{name}' of {type(self.net).__name__} runs several times in one pass, so its "
+                    'feature is ambiguous; name a layer that runs once'
+                )
             self.features[name] = output.to(torch.promote_types(output.dtype, torch.float32), copy=True)
             if self.stop and len(self.features) == len(self.layers):
                 raise _AllCaptured
+
         return capture
 
 

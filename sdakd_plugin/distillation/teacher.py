@@ -1,4 +1,5 @@
 """The frozen networks: in evaluation mode, without gradients, outside every optimizer, wrapper and checkpoint."""
+
 from __future__ import annotations
 
 from collections.abc import Iterable
@@ -36,11 +37,13 @@ class Teacher:
     def __init__(self, options: TeacherOptions, forward_pass: ForwardPass) -> None:
         self.forward_pass = forward_pass
         self.net_g = self._ready(
-            load_frozen(options.network_g, options.pretrain_network_g, options.param_key_g, 'g').net)
+            load_frozen(options.network_g, options.pretrain_network_g, options.param_key_g, 'g').net
+        )
         self.net_d: nn.Module | None = None
         if options.pretrain_network_d is not None:
             self.net_d = self._ready(
-                load_frozen(options.network_d, options.pretrain_network_d, options.param_key_d, 'd').net)
+                load_frozen(options.network_d, options.pretrain_network_d, options.param_key_d, 'd').net
+            )
         elif options.network_d is not None:
             raise UserError('teacher.pretrain_network_d: this key is missing; teacher.network_d needs its weights')
 
@@ -48,8 +51,9 @@ class Teacher:
         return self.forward_pass.prepare(net.to(self.forward_pass.device))
 
     @torch.no_grad()
-    def generate(self, lq: Tensor, layers: Iterable[str] = (), image: bool = True,
-                 lq_scale: Tensor | None = None) -> TeacherOutput:
+    def generate(
+        self, lq: Tensor, layers: Iterable[str] = (), image: bool = True, lq_scale: Tensor | None = None
+    ) -> TeacherOutput:
         """Super-resolve a batch.
 
         Args:

@@ -16,6 +16,7 @@ any other X     image with what the loss's ``target`` says,      l_g_X
                 else with the ground truth
 ==============  ===============================================  =====================
 """
+
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
@@ -105,8 +106,11 @@ class ImageTerm(Term):
         for reference in references:
             value = self.loss(step.sr, reference)
             # BasicSR's PerceptualLoss gives (perceptual, style), either of them None
-            named = dict(zip((self.log_name, 'l_g_style'), value, strict=True)) if isinstance(value, tuple) \
+            named = (
+                dict(zip((self.log_name, 'l_g_style'), value, strict=True))
+                if isinstance(value, tuple)
                 else {self.log_name: value}
+            )
             for key, part in named.items():
                 if part is not None:
                     values[key] = values[key] + part if key in values else part

@@ -1,4 +1,5 @@
 """One student and all that trains with it."""
+
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
@@ -43,9 +44,19 @@ class Trainee:
     optimizer_g: torch.optim.Optimizer
     d_optimizers: list[torch.optim.Optimizer]
 
-    def __init__(self, suffix: str, net_g: nn.Module, net_g_ema: nn.Module | None, ema_decay: float,
-                 discriminators: Sequence[nn.Module], objective: Objective, forward_pass: ForwardPass,
-                 steps: OptimizerSteps, r1: R1 | None = None, balance: Balance | None = None) -> None:
+    def __init__(
+        self,
+        suffix: str,
+        net_g: nn.Module,
+        net_g_ema: nn.Module | None,
+        ema_decay: float,
+        discriminators: Sequence[nn.Module],
+        objective: Objective,
+        forward_pass: ForwardPass,
+        steps: OptimizerSteps,
+        r1: R1 | None = None,
+        balance: Balance | None = None,
+    ) -> None:
         self.suffix, self.net_g, self.net_g_ema, self.ema_decay = suffix, net_g, net_g_ema, ema_decay
         self.discriminators, self.objective, self.forward_pass = list(discriminators), objective, forward_pass
         self.steps, self.r1, self.balance = steps, r1, balance
@@ -63,8 +74,10 @@ class Trainee:
         beside_g = [loss for name, loss in self.connectors.items() if name in self.objective.terms]
         beside_d = [loss for name, loss in self.connectors.items() if name in self.objective.d_terms]
         self.optimizer_g = make('optim_g', [self.net_g, *beside_g])
-        self.d_optimizers = [make('optim_d', [net, *(() if number else beside_d), *exchanged[number]])
-                             for number, net in enumerate(self.discriminators)]
+        self.d_optimizers = [
+            make('optim_d', [net, *(() if number else beside_d), *exchanged[number]])
+            for number, net in enumerate(self.discriminators)
+        ]
 
     @property
     def net_d(self) -> nn.Module | None:
@@ -81,8 +94,10 @@ class Trainee:
         """What is saved: for each file's name the networks by their key in it."""
         averaged = {} if self.net_g_ema is None else {'params_ema': self.net_g_ema}
         names = [f'{name}{self.suffix}' for name in ('net_d', 'net_d_peer')]
-        return {f'net_g{self.suffix}': {'params': self.net_g, **averaged},
-                **{name: {'params': net} for name, net in zip(names, self.discriminators, strict=False)}}
+        return {
+            f'net_g{self.suffix}': {'params': self.net_g, **averaged},
+            **{name: {'params': net} for name, net in zip(names, self.discriminators, strict=False)},
+        }
 
     # ------------------------------------------------------------------------------------------ parts of an iteration
 
@@ -99,8 +114,9 @@ class Trainee:
         """The student's images (n, c, H, W) for the discriminators, from a forward pass of their own."""
         return self._generate(self.net_g, batch)
 
-    def train_generator(self, batch: TrainingBatch, teacher: TeacherPass, iteration: int, stage: Stage,
-                        steps: bool) -> Tensor:
+    def train_generator(
+        self, batch: TrainingBatch, teacher: TeacherPass, iteration: int, stage: Stage, steps: bool
+    ) -> Tensor:
         """Train the student on a batch, and update its moving average.
 
         Args:
@@ -128,11 +144,19 @@ class Trainee:
         for net, optimizer in zip(self.discriminators, self.d_optimizers, strict=True):
             net.requires_grad_(True)
             optimizer.zero_grad()
-        return [TrainedDiscriminator(net, unwrap(net), () if number else terms, self.forward_pass, self.steps.backward)
-                for number, net in enumerate(self.discriminators)]
+        return [
+            TrainedDiscriminator(net, unwrap(net), () if number else terms, self.forward_pass, self.steps.backward)
+            for number, net in enumerate(self.discriminators)
+        ]
 
-    def step_discriminators(self, discriminators: Sequence[TrainedDiscriminator], logs: Sequence[Log], real: Tensor,
-                            iteration: int, stage: Stage) -> None:
+    def step_discriminators(
+        self,
+        discriminators: Sequence[TrainedDiscriminator],
+        logs: Sequence[Log],
+        real: Tensor,
+        iteration: int,
+        stage: Stage,
+    ) -> None:
         """Regularise the discriminators, whose gradients are complete but for that, and step them.
 
         Args:
@@ -150,7 +174,7 @@ class Trainee:
             self.steps.step(optimizer, losses[number], iteration, stage)
             if self.r1 is not None:
                 log.update(self.r1.log(number))
-            self.log.update({f"{key}{'_peer' * number}": value for key, value in log.items()})
+            self.log.update({f'{key}{"_peer" * number}': value for key, value in log.items()})
         self.statistics.restore()
         if self.balance is not None:
             self.balance.watch(logs[0])
@@ -172,9 +196,16 @@ class Trainee:
             assert self.net_g_ema is not None
             return self._generate(self.net_g_ema, batch)
 
-        return GeneratorStep(batch.lq, batch.gt, sr, batch.gt_usm, taps.features,
-                             run_teacher=lambda: teacher(needs.teacher_layers, needs.teacher_image), run_ema=run_ema,
-                             run_d=lambda images: self.forward_pass(score, self.discriminators[0], images))
+        return GeneratorStep(
+            batch.lq,
+            batch.gt,
+            sr,
+            batch.gt_usm,
+            taps.features,
+            run_teacher=lambda: teacher(needs.teacher_layers, needs.teacher_image),
+            run_ema=run_ema,
+            run_d=lambda images: self.forward_pass(score, self.discriminators[0], images),
+        )
 
     def _step_generator(self, step: GeneratorStep, iteration: int, stage: Stage) -> None:
         losses: Log = {}  # of this step alone: the log may hold the discriminators' already
@@ -208,8 +239,11 @@ class Trainee:
 
     def state(self) -> dict[str, Any]:
         """What a training state must hold of it in each process, besides networks, optimizers and connectors."""
-        return {'r1': [value.cpu() for value in self.r1.last] if self.r1 else [], 'updates': self.steps.state(),
-                'balance': self.balance.state() if self.balance else {}}
+        return {
+            'r1': [value.cpu() for value in self.r1.last] if self.r1 else [],
+            'updates': self.steps.state(),
+            'balance': self.balance.state() if self.balance else {},
+        }
 
     def load_state(self, state: Mapping[str, Any], device: torch.device, is_new: bool = False) -> None:
         """Go on from there.

@@ -1,4 +1,5 @@
 """Steps of the optimizers, none of them with a loss or a gradient that is not finite."""
+
 from __future__ import annotations
 
 from collections.abc import Mapping
@@ -48,8 +49,9 @@ class OptimizerSteps:
         """Accumulate the gradients of a loss."""
         self.scaler.scale(loss).backward()
 
-    def step(self, optimizer: torch.optim.Optimizer, losses: Mapping[str, Tensor], iteration: int,
-             stage: Stage) -> None:
+    def step(
+        self, optimizer: torch.optim.Optimizer, losses: Mapping[str, Tensor], iteration: int, stage: Stage
+    ) -> None:
         """Step an optimizer if the losses and its gradient are finite, on every process.
 
         Args:
@@ -93,7 +95,8 @@ class OptimizerSteps:
             get_root_logger().error(
                 f'Training stops: {self.too_many} iterations in a row were not finite. The checkpoints are as they '
                 'were; look at the data, lower the learning rate or the weight of that loss, and go on with '
-                '--auto_resume. The limit is train.nonfinite_limit.')
+                '--auto_resume. The limit is train.nonfinite_limit.'
+            )
             raise SystemExit(1)
 
     def read(self) -> None:
@@ -114,7 +117,8 @@ class OptimizerSteps:
         what = ', '.join(names if names == [GRADIENT] else names[:-1] if names[-1] == GRADIENT else names)
         get_root_logger().warning(
             f"Iteration {checked.iteration:,}{self.label}, stage '{checked.stage}': {what} not finite; the step is "
-            f'skipped ({self.in_a_row} in a row, the limit is {self.limit}).')
+            f'skipped ({self.in_a_row} in a row, the limit is {self.limit}).'
+        )
         if self.in_a_row >= self.limit:
             self.too_many = self.in_a_row
 
@@ -133,8 +137,12 @@ class OptimizerSteps:
 @torch.no_grad()
 def not_finite(losses: Mapping[str, Tensor], optimizer: torch.optim.Optimizer) -> Tensor:
     """For each loss, and last for the gradient, whether it is NaN or infinite on any process; on the device."""
-    gradients = [parameter.grad for group in optimizer.param_groups for parameter in group['params']
-                 if parameter.grad is not None]
+    gradients = [
+        parameter.grad
+        for group in optimizer.param_groups
+        for parameter in group['params']
+        if parameter.grad is not None
+    ]
     norm = torch.stack(torch._foreach_norm(gradients)).sum()
     bad = ~torch.stack([*(loss.detach().to(norm).reshape(()) for loss in losses.values()), norm]).isfinite()
     if torch.distributed.is_initialized():

@@ -1,2 +1,3 @@
 """Measures a generator against other generators."""
+
 import basicsr  # noqa: F401 - first: it imports all of the plugin, in an order that works

@@ -1,4 +1,5 @@
 """Whether a network stays within the limits of a challenge."""
+
 from __future__ import annotations
 
 from copy import deepcopy
@@ -43,18 +44,27 @@ class Usage:
     def lines(self, name: str, budget: Budget) -> list[str]:
         """One line for each limit: the value, the limit, and whether the value is within it, yes or no."""
         size = f'for an LQ image of {budget.width}x{budget.height}'
-        found = [f"{name}: {cell('parameters', self.parameters)} parameters, limit "
-                 f"{cell('parameters', budget.parameters)}: {_answer(self.parameters, budget.parameters)}"]
+        found = [
+            f'{name}: {cell("parameters", self.parameters)} parameters, limit '
+            f'{cell("parameters", budget.parameters)}: {_answer(self.parameters, budget.parameters)}'
+        ]
         if self.multiply_adds is None:
             return [*found, f'{name}: multiply-adds {size} unknown: {self.reason}']
-        return [*found, f'{name}: {self.multiply_adds / 1e9:,.1f} G multiply-adds {size}, limit '
-                        f'{budget.multiply_adds / 1e9:,.0f} G: {_answer(self.multiply_adds, budget.multiply_adds)}']
+        return [
+            *found,
+            f'{name}: {self.multiply_adds / 1e9:,.1f} G multiply-adds {size}, limit '
+            f'{budget.multiply_adds / 1e9:,.0f} G: {_answer(self.multiply_adds, budget.multiply_adds)}',
+        ]
 
     def as_json(self, budget: Budget) -> dict[str, Any]:
         """For each limit the value, the limit, and ``kept``, whether the value is within it; ``None`` if unknown."""
-        return {key: {'value': value, 'limit': limit, 'kept': None if value is None else value <= limit}
-                for key, limit, value in (('parameters', budget.parameters, self.parameters),
-                                          ('multiply_adds', budget.multiply_adds, self.multiply_adds))}
+        return {
+            key: {'value': value, 'limit': limit, 'kept': None if value is None else value <= limit}
+            for key, limit, value in (
+                ('parameters', budget.parameters, self.parameters),
+                ('multiply_adds', budget.multiply_adds, self.multiply_adds),
+            )
+        }
 
 
 def count_usage(net: nn.Module, budget: Budget) -> Usage:

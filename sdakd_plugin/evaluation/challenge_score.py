@@ -1,4 +1,5 @@
 """The score of the NTIRE 2026 mobile challenge: perceptual quality and speed in one number."""
+
 from __future__ import annotations
 
 from collections.abc import Mapping
@@ -21,5 +22,5 @@ def challenge_score(values: Mapping[str, float], speedup: float | None) -> float
     if speedup is None or not all(part is not None and isfinite(part) for part in [*parts, speedup]):
         return None
     lpips, dists, clipiqa, maniqa, musiq, niqe = (float(part) for part in parts if part is not None)
-    quality = (1 - lpips) + (1 - dists) + clipiqa + maniqa + musiq / 100 + max(0., (10 - niqe) / 10)
-    return 2 ** quality * speedup ** 0.2
+    quality = (1 - lpips) + (1 - dists) + clipiqa + maniqa + musiq / 100 + max(0.0, (10 - niqe) / 10)
+    return 2**quality * speedup**0.2

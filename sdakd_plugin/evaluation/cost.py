@@ -1,4 +1,5 @@
 """What a generator costs: parameters, multiply-adds, time. Called through ``families.calling``, as in training."""
+
 from __future__ import annotations
 
 import time
@@ -74,7 +75,7 @@ def machine(device: torch.device) -> str:
     if device.type == 'cuda':
         return torch.cuda.get_device_name(device)
     threads = torch.get_num_threads()
-    return f"a CPU with {threads} thread{'s' if threads > 1 else ''}"
+    return f'a CPU with {threads} thread{"s" if threads > 1 else ""}'
 
 
 def _synchronize(device: torch.device) -> None:

@@ -1,4 +1,5 @@
 """The costs of students compared with their teacher: size, multiply-adds, memory, time."""
+
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
@@ -41,8 +42,9 @@ class Entry:
     sizes: dict[int, Measured]
 
 
-def measure(networks: Mapping[str, ReportedNetwork], sizes: Sequence[int], repeat: int,
-            device: torch.device) -> dict[str, Entry]:
+def measure(
+    networks: Mapping[str, ReportedNetwork], sizes: Sequence[int], repeat: int, device: torch.device
+) -> dict[str, Entry]:
     """Measure all networks.
 
     Args:
@@ -57,13 +59,17 @@ def measure(networks: Mapping[str, ReportedNetwork], sizes: Sequence[int], repea
     nets = {name: network.net.to(device) for name, network in networks.items()}
     work = {size: _work(nets, size, repeat, device) for size in sorted(set(sizes))}
     peaks = peak_memory([network.network for network in networks.values()], list(work), device)
-    return {name: _entry(network, {size: Measured(*found[name], peak)
-                                   for (size, found), peak in zip(work.items(), row, strict=True)})
-            for (name, network), row in zip(networks.items(), peaks, strict=True)}
+    return {
+        name: _entry(
+            network, {size: Measured(*found[name], peak) for (size, found), peak in zip(work.items(), row, strict=True)}
+        )
+        for (name, network), row in zip(networks.items(), peaks, strict=True)
+    }
 
 
-def _work(nets: Mapping[str, nn.Module], size: int, repeat: int,
-          device: torch.device) -> dict[str, tuple[int, list[float]]]:
+def _work(
+    nets: Mapping[str, nn.Module], size: int, repeat: int, device: torch.device
+) -> dict[str, tuple[int, list[float]]]:
     """Multiply-adds and the seconds of each forward pass of all networks at one size."""
     try:
         counts = {name: cost.count(net, (3, size, size)).multiply_adds for name, net in nets.items()}
@@ -86,8 +92,11 @@ def quantities(entry: Entry) -> dict[str, float | None]:
     """All numbers of an entry by name, in bytes and seconds."""
     found: dict[str, float | None] = {'parameters': entry.parameters, 'file': entry.file_bytes}
     for size, one in entry.sizes.items():
-        found |= {f'multiply-adds, {size}x{size}': one.multiply_adds, f'memory, {size}x{size}': one.memory,
-                  f'time, {size}x{size}': median(one.seconds)}
+        found |= {
+            f'multiply-adds, {size}x{size}': one.multiply_adds,
+            f'memory, {size}x{size}': one.memory,
+            f'time, {size}x{size}': median(one.seconds),
+        }
     return found
 
 
@@ -106,8 +115,9 @@ def rows(entries: Mapping[str, Entry]) -> list[Row]:
     students = [name for name in entries if name != TEACHER] if TEACHER in entries else []
     columns = {name: quantities(entry) for name, entry in entries.items()}
     less = {f'{TEACHER} / {name}': ratios(entries[TEACHER], entries[name]) for name in students}
-    lines: list[Row] = [{'': key, **{name: getattr(entry, key) for name, entry in entries.items()}}
-                        for key in ('network', 'weights')]
+    lines: list[Row] = [
+        {'': key, **{name: getattr(entry, key) for name, entry in entries.items()}} for key in ('network', 'weights')
+    ]
     for key in next(iter(columns.values())):
         shown = {name: _shown(key, values[key], entries[name]) for name, values in columns.items()}
         times = {name: f'{value:.2f}x' if (value := found[key]) else '' for name, found in less.items()}
@@ -117,29 +127,52 @@ def rows(entries: Mapping[str, Entry]) -> list[Row]:
 
 def as_json(entries: Mapping[str, Entry], device: torch.device) -> dict[str, Any]:
     """The report as JSON: counts, bytes and seconds."""
-    found = {name: ratios(entries[TEACHER], entry) for name, entry in entries.items()
-             if TEACHER in entries and name != TEACHER}
-    return {'machine': cost.machine(device), 'torch': torch.__version__,
-            'networks': {name: _entry_as_json(entry) for name, entry in entries.items()}, 'ratios': found}
+    found = {
+        name: ratios(entries[TEACHER], entry)
+        for name, entry in entries.items()
+        if TEACHER in entries and name != TEACHER
+    }
+    return {
+        'machine': cost.machine(device),
+        'torch': torch.__version__,
+        'networks': {name: _entry_as_json(entry) for name, entry in entries.items()},
+        'ratios': found,
+    }
 
 
 def _entry_as_json(entry: Entry) -> dict[str, Any]:
-    sizes = {str(size): {
-        'multiply_adds': one.multiply_adds, 'peak_memory_bytes': one.memory, 'seconds_median': median(one.seconds),
-        'seconds_middle_half': list(middle_half(one.seconds)), 'seconds': one.seconds}
-        for size, one in entry.sizes.items()}
-    return {'network': entry.network, 'weights': entry.weights, 'parameters': entry.parameters,
-            'file_bytes': entry.file_bytes, 'sizes': sizes}
+    sizes = {
+        str(size): {
+            'multiply_adds': one.multiply_adds,
+            'peak_memory_bytes': one.memory,
+            'seconds_median': median(one.seconds),
+            'seconds_middle_half': list(middle_half(one.seconds)),
+            'seconds': one.seconds,
+        }
+        for size, one in entry.sizes.items()
+    }
+    return {
+        'network': entry.network,
+        'weights': entry.weights,
+        'parameters': entry.parameters,
+        'file_bytes': entry.file_bytes,
+        'sizes': sizes,
+    }
 
 
 def notes(entries: Mapping[str, Entry], device: torch.device) -> str:
     """The text below the table, which says how the numbers were measured."""
     repeat = len(next(iter(next(iter(entries.values())).sizes.values())).seconds)
-    memory = ("the most that torch's allocator held" if device.type == 'cuda' else
-              "rise of the process's peak resident memory") + ', in a process of its own, weights included'
-    return (f'On {cost.machine(device)}, torch {torch.__version__}, float32, one LQ image of the size given. time: '
-            f'median of {repeat} passes after one for warming up, the networks in turns (in brackets the middle half '
-            f'of them); its ratio is the median over the turns. memory: {memory}.')
+    memory = (
+        "the most that torch's allocator held"
+        if device.type == 'cuda'
+        else "rise of the process's peak resident memory"
+    ) + ', in a process of its own, weights included'
+    return (
+        f'On {cost.machine(device)}, torch {torch.__version__}, float32, one LQ image of the size given. time: '
+        f'median of {repeat} passes after one for warming up, the networks in turns (in brackets the middle half '
+        f'of them); its ratio is the median over the turns. memory: {memory}.'
+    )
 
 
 def middle_half(values: Sequence[float]) -> tuple[float, float]:

@@ -1,4 +1,5 @@
 """Compares super-resolution methods on a paired data set of BasicSR."""
+
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
@@ -39,6 +40,7 @@ def network(net: nn.Module, device: torch.device) -> TensorMethod:
     @torch.no_grad()
     def enlarge(lq: Tensor, _size: Size, lq_scale: Tensor | None = None) -> Tensor:
         return super_resolve(net, lq.to(device), lq_scale)
+
     return enlarge
 
 
@@ -63,8 +65,10 @@ def compare(methods: Mapping[str, TensorMethod], dataset: Any, metrics: Metrics,
         name = Path(item['lq_path']).stem
         lq, gt = item['lq'].unsqueeze(0), tensor2img([item['gt'].unsqueeze(0)])
         lq_scale = torch.tensor([item['lq_scale']]) if 'lq_scale' in item else None
-        images = {method: tensor2img([enlarge(lq, gt.shape[:2], lq_scale).float().cpu()])
-                  for method, enlarge in methods.items()}
+        images = {
+            method: tensor2img([enlarge(lq, gt.shape[:2], lq_scale).float().cpu()])
+            for method, enlarge in methods.items()
+        }
         for method, values in measure(images, gt, lq.shape[-2:], metrics).items():
             means = results[method].metrics
             for metric, value in values.items():

@@ -1,4 +1,5 @@
 """Compares models on a folder of images: the work of ``sdakd compare``."""
+
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -53,8 +54,11 @@ class Comparison:
         """The mean of each metric over the images for which every method has one: NIQE is undefined for small ones."""
         means: dict[str, Values] = {method: {} for method in self.costs}
         for metric in self.metrics:
-            whole = [values for values in self.images.values()
-                     if not any(np.isnan(values[method][metric]) for method in means)]
+            whole = [
+                values
+                for values in self.images.values()
+                if not any(np.isnan(values[method][metric]) for method in means)
+            ]
             for method, found in means.items():
                 found[metric] = float(np.mean([values[method][metric] for values in whole])) if whole else float('nan')
         return means
@@ -79,30 +83,48 @@ class Comparison:
     def notes(self) -> str:
         """The text below the table."""
         scale = f', x{self.scale}' if self.scale else ''
-        score = (f" score: the NTIRE 2026 mobile challenge's, of the means, its speed-up that over {self.reference()} "
-                 'here.') if any(SCORE in values for values in self.mean_with_score().values()) else ''
-        return (f'{len(self.images)} images{scale}. Multiply-adds and seconds are those of one LQ image of '
-                f'{COST_SIZE}x{COST_SIZE}, on {self.machine}.{score}')
+        score = (
+            (
+                f" score: the NTIRE 2026 mobile challenge's, of the means, its speed-up that over {self.reference()} "
+                'here.'
+            )
+            if any(SCORE in values for values in self.mean_with_score().values())
+            else ''
+        )
+        return (
+            f'{len(self.images)} images{scale}. Multiply-adds and seconds are those of one LQ image of '
+            f'{COST_SIZE}x{COST_SIZE}, on {self.machine}.{score}'
+        )
 
     def rows(self) -> list[Row]:
         """A table with one row for each method: its mean metrics and its costs."""
         names = {'parameters': 'parameters', 'multiply_adds': 'multiply-adds', 'seconds': 's/pass'}
-        return [{'method': method, **values, **{name: self.costs[method].get(key) for key, name in names.items()}}
-                for method, values in self.mean_with_score().items()]
+        return [
+            {'method': method, **values, **{name: self.costs[method].get(key) for key, name in names.items()}}
+            for method, values in self.mean_with_score().items()
+        ]
 
     def as_json(self) -> dict[str, Any]:
         """Everything, for programs and for the HTML page; values that are not finite are ``None``."""
         mean = self.mean_with_score()
-        score = {SCORE: {'better': 'higher', 'reference': self.reference()}} \
-            if any(SCORE in values for values in mean.values()) else {}
+        score = (
+            {SCORE: {'better': 'higher', 'reference': self.reference()}}
+            if any(SCORE in values for values in mean.values())
+            else {}
+        )
         return {
-            'scale': self.scale, 'cost_size': COST_SIZE, 'machine': self.machine,
+            'scale': self.scale,
+            'cost_size': COST_SIZE,
+            'machine': self.machine,
             'metrics': {name: dict(block) for name, block in self.metrics.items()} | score,
             'methods': {name: {'network': self.networks.get(name), **costs} for name, costs in self.costs.items()},
             'mean': {method: _finite(values) for method, values in mean.items()},
-            'images': {name: {method: _finite(values) for method, values in found.items()}
-                       for name, found in self.images.items()},
-            'failed': self.failed}
+            'images': {
+                name: {method: _finite(values) for method, values in found.items()}
+                for name, found in self.images.items()
+            },
+            'failed': self.failed,
+        }
 
 
 def load_models(sources: Sequence[str]) -> dict[str, Model]:
@@ -119,8 +141,10 @@ def load_models(sources: Sequence[str]) -> dict[str, Model]:
     """
     models = [load_model(source, '--model') for source in sources]
     short = [model.name for model in models]
-    names = [name if short.count(name) == 1 and name not in (BICUBIC, 'GT', 'LQ') else source
-             for name, source in zip(short, sources, strict=True)]
+    names = [
+        name if short.count(name) == 1 and name not in (BICUBIC, 'GT', 'LQ') else source
+        for name, source in zip(short, sources, strict=True)
+    ]
     for name in names:
         if names.count(name) > 1:
             raise UserError(f'--model: {name} is given twice')
@@ -128,8 +152,9 @@ def load_models(sources: Sequence[str]) -> dict[str, Model]:
     scales = {name: model.identity.scale for name, model in found.items() if model.identity.scale}
     if len(set(scales.values())) > 1:
         listed = ', '.join(f'{name} x{scale}' for name, scale in scales.items())
-        raise UserError(f'--model: the models must have one scale, but have {listed}; compare the models of '
-                        'each scale separately')
+        raise UserError(
+            f'--model: the models must have one scale, but have {listed}; compare the models of each scale separately'
+        )
     return found
 
 
@@ -138,8 +163,9 @@ def common_scale(models: Iterable[Model]) -> int | None:
     return next((model.identity.scale for model in models if model.identity.scale), None)
 
 
-def metrics(crop_border: int, backbone: str | None, vgg: str | None = None,
-            iqa: Mapping[str, str] | None = None) -> dict[str, dict[str, Any]]:
+def metrics(
+    crop_border: int, backbone: str | None, vgg: str | None = None, iqa: Mapping[str, str] | None = None
+) -> dict[str, dict[str, Any]]:
     """The metrics of a comparison: PSNR and SSIM on luma and NIQE, with the border cropped; if requested, LPIPS, DISTS
     and metrics of pyiqa on the whole image.
 
@@ -151,13 +177,20 @@ def metrics(crop_border: int, backbone: str | None, vgg: str | None = None,
     """
     found = {name: {**block, 'better': 'higher'} for name, block in quality.default_metrics(crop_border).items()}
     if backbone is not None:
-        found['lpips'] = {'type': 'calculate_lpips', 'crop_border': 0, 'net': 'alex',
-                          'backbone_path': backbone, 'better': 'lower'}
+        found['lpips'] = {
+            'type': 'calculate_lpips',
+            'crop_border': 0,
+            'net': 'alex',
+            'backbone_path': backbone,
+            'better': 'lower',
+        }
     if vgg is not None:
         found['dists'] = {'type': 'calculate_dists', 'crop_border': 0, 'backbone_path': vgg, 'better': 'lower'}
     found['niqe'] = {'type': 'calculate_robust_niqe', 'crop_border': crop_border, 'better': 'lower'}
-    return found | {name: {'type': 'calculate_iqa', 'metric': name, 'crop_border': 0, 'better': better}
-                    for name, better in (iqa or {}).items()}
+    return found | {
+        name: {'type': 'calculate_iqa', 'metric': name, 'crop_border': 0, 'better': better}
+        for name, better in (iqa or {}).items()
+    }
 
 
 def costs(models: Mapping[str, Model], device: torch.device, repeat: int = 3) -> dict[str, Values]:
@@ -167,8 +200,11 @@ def costs(models: Mapping[str, Model], device: torch.device, repeat: int = 3) ->
     found: dict[str, Values] = {BICUBIC: {}}
     for name, net in nets.items():
         counted = cost.count(net, (3, COST_SIZE, COST_SIZE))
-        found[name] = {'parameters': counted.parameters, 'multiply_adds': counted.multiply_adds,
-                       'seconds': median(times[name])}
+        found[name] = {
+            'parameters': counted.parameters,
+            'multiply_adds': counted.multiply_adds,
+            'seconds': median(times[name]),
+        }
     return found
 
 
@@ -177,8 +213,13 @@ def methods_of(models: Mapping[str, Model], device: torch.device, tile: int = 0)
     return {BICUBIC: _bicubic, **{name: _upscale(Upscaler(model, device, tile)) for name, model in models.items()}}
 
 
-def compare(pairs: Iterable[Pair], methods: Mapping[str, ImageMethod], comparison: Comparison,
-            show: Callable[[str, dict[str, np.ndarray]], None], report_error: Callable[[str], None]) -> None:
+def compare(
+    pairs: Iterable[Pair],
+    methods: Mapping[str, ImageMethod],
+    comparison: Comparison,
+    show: Callable[[str, dict[str, np.ndarray]], None],
+    report_error: Callable[[str], None],
+) -> None:
     """Run every method on every image, and add the results to a comparison. If an image fails, the next one follows.
 
     Args:

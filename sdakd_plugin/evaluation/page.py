@@ -1,4 +1,5 @@
 """A comparison as one HTML page in which style, script, numbers and pictures are embedded."""
+
 from __future__ import annotations
 
 import base64
@@ -47,14 +48,21 @@ class Gallery:
         sources = {}
         for method, picture in pictures.items():
             whole = cv2.resize(picture, gt.shape[1::-1], interpolation=cv2.INTER_NEAREST) if method == 'LQ' else picture
-            sources[method] = data_uri(whole[top:top + height, left:left + width])
+            sources[method] = data_uri(whole[top : top + height, left : left + width])
         size = sum(map(len, sources.values()))
         if size > self.room:
             self.left_out += 1
             return
         self.room -= size
-        self.shown.append({'name': name, 'width': gt.shape[1], 'height': gt.shape[0], 'box': [left, top, width, height],
-                           'sources': sources})
+        self.shown.append(
+            {
+                'name': name,
+                'width': gt.shape[1],
+                'height': gt.shape[0],
+                'box': [left, top, width, height],
+                'sources': sources,
+            }
+        )
 
 
 def data_uri(image: np.ndarray) -> str:

@@ -1,4 +1,5 @@
 """Pairs of LQ and GT image files; LQ images without a file are made from GT."""
+
 from __future__ import annotations
 
 import os
@@ -23,8 +24,9 @@ class Pair:
     lq: Path | None
 
 
-def find_pairs(gt: str | os.PathLike[str], lq: str | os.PathLike[str] | None,
-               scale: int | None) -> tuple[list[Pair], dict[str, str]]:
+def find_pairs(
+    gt: str | os.PathLike[str], lq: str | os.PathLike[str] | None, scale: int | None
+) -> tuple[list[Pair], dict[str, str]]:
     """Pair the images of two folders by their names.
 
     Args:
@@ -46,7 +48,7 @@ def find_pairs(gt: str | os.PathLike[str], lq: str | os.PathLike[str] | None,
     for path in files:
         found = by_stem.get(path.stem) or by_stem.get(f'{path.stem}x{scale}')
         if found is None:
-            failed[path.name] = f"{path} has no LQ image in {lq}{nearest(path.stem, by_stem)}"
+            failed[path.name] = f'{path} has no LQ image in {lq}{nearest(path.stem, by_stem)}'
         else:
             pairs.append(Pair(path.name, path, found))
     return pairs, failed
@@ -73,8 +75,9 @@ def read_pair(pair: Pair, scale: int | None) -> tuple[np.ndarray, np.ndarray]:
     factor = gt.shape[0] / lq.shape[0] if scale is None else scale
     if tuple(side * factor for side in lq.shape[:2]) != gt.shape[:2]:
         wanted = 'of the same proportions' if scale is None else f'{_size([side * scale for side in lq.shape[:2]])}'
-        raise UserError(f'{pair.gt} is {_size(gt.shape)}, but {wanted} is expected for {pair.lq}, which is '
-                        f'{_size(lq.shape)}')
+        raise UserError(
+            f'{pair.gt} is {_size(gt.shape)}, but {wanted} is expected for {pair.lq}, which is {_size(lq.shape)}'
+        )
     return lq, gt
 
 

@@ -4,6 +4,7 @@ On CUDA it is the maximum that torch's allocator held, weights included (``torch
 it is how far the peak of the process's resident memory (Linux' ``VmHWM``) rose above what was resident before the
 network was built: weights, features, and the buffers of the convolution routines, but not torch and Python themselves.
 """
+
 from __future__ import annotations
 
 import json
@@ -29,8 +30,9 @@ STATUS = Path('/proc/self/status')
 CLEAR = Path('/proc/self/clear_refs')
 
 
-def peak_memory(networks: Sequence[Mapping[str, Any]], sizes: Sequence[int],
-                device: torch.device) -> list[list[int | None]]:
+def peak_memory(
+    networks: Sequence[Mapping[str, Any]], sizes: Sequence[int], device: torch.device
+) -> list[list[int | None]]:
     """Bytes that generators need for one image of each size: weights and the peak of a forward pass.
 
     Args:
@@ -74,6 +76,7 @@ def main(networks: Sequence[Mapping[str, Any]], sizes: Sequence[int], device: st
     def alone(network: Mapping[str, Any], size: int) -> int:
         with ProcessPoolExecutor(1, mp_context=get_context(start)) as process:
             return process.submit(measure, network, size, device, threads).result()
+
     return [[alone(network, size) for size in sizes] for network in networks]
 
 

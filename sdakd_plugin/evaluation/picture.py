@@ -1,4 +1,5 @@
 """A picture with the methods side by side."""
+
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
@@ -9,8 +10,13 @@ from PIL import Image, ImageDraw, ImageFont
 MARGIN, HEADER, FONT_SIZE = 6, 46, 17
 
 
-def side_by_side(columns: Mapping[str, Mapping[str, np.ndarray]], captions: Mapping[str, str], side: int = 192,
-                 zoom: int = 2, rows: int = 3) -> Image.Image:
+def side_by_side(
+    columns: Mapping[str, Mapping[str, np.ndarray]],
+    captions: Mapping[str, str],
+    side: int = 192,
+    zoom: int = 2,
+    rows: int = 3,
+) -> Image.Image:
     """Lay out the same crop of each image, with one column for each method.
 
     Args:
@@ -33,7 +39,7 @@ def side_by_side(columns: Mapping[str, Mapping[str, np.ndarray]], captions: Mapp
             top, start = most_varied(columns['GT'][name], side)
             factor = columns['GT'][name].shape[0] // images[name].shape[0]
             whole = images[name].repeat(factor, 0).repeat(factor, 1)
-            detail = whole[top:top + side, start:start + side, ::-1]  # BGR -> RGB
+            detail = whole[top : top + side, start : start + side, ::-1]  # BGR -> RGB
             picture = Image.fromarray(np.ascontiguousarray(detail)).resize((cell, cell), Image.Resampling.NEAREST)
             sheet.paste(picture, (left, HEADER + row * (cell + MARGIN)))
     return sheet
@@ -44,7 +50,7 @@ def most_varied(image: np.ndarray, side: int) -> tuple[int, int]:
     step = max(side // 2 // 8 * 8, 8)
     tops, lefts = (range(0, max(size - side, 0) + 1, step) for size in image.shape[:2])
     corners = [(top, left) for top in tops for left in lefts]
-    return max(corners, key=lambda at: image[at[0]:at[0] + side, at[1]:at[1] + side].std())
+    return max(corners, key=lambda at: image[at[0] : at[0] + side, at[1] : at[1] + side].std())
 
 
 def _caption(draw: ImageDraw.ImageDraw, left: int, width: int, lines: Sequence[str]) -> None:

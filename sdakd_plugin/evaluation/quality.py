@@ -1,4 +1,5 @@
 """The quality of super-resolution (SR) images: their metrics, and bicubic enlargement as the baseline."""
+
 from __future__ import annotations
 
 from collections.abc import Mapping
@@ -21,12 +22,15 @@ Metrics = Mapping[str, Mapping[str, Any]]
 
 def default_metrics(crop_border: int) -> dict[str, dict[str, Any]]:
     """PSNR and SSIM on the luma channel, without a border of usually ``scale`` pixels, as the field reports them."""
-    return {name: {'type': f'calculate_{name}', 'crop_border': crop_border, 'test_y_channel': True}
-            for name in ('psnr', 'ssim')}
+    return {
+        name: {'type': f'calculate_{name}', 'crop_border': crop_border, 'test_y_channel': True}
+        for name in ('psnr', 'ssim')
+    }
 
 
-def measure(images: Mapping[str, np.ndarray], gt: np.ndarray, lq_size: Size,
-            metrics: Metrics) -> dict[str, dict[str, float]]:
+def measure(
+    images: Mapping[str, np.ndarray], gt: np.ndarray, lq_size: Size, metrics: Metrics
+) -> dict[str, dict[str, float]]:
     """Calculate the metrics of the SR images that several methods made of one LQ image.
 
     Args:
@@ -43,10 +47,17 @@ def measure(images: Mapping[str, np.ndarray], gt: np.ndarray, lq_size: Size,
     """
     for name, image in images.items():
         if image.shape != gt.shape:
-            raise UserError(f'{name} makes {_shape(image)} of the LQ image, which is {lq_size[1]}x{lq_size[0]}, '
-                            f'but GT is {_shape(gt)}')
-    return {name: {metric: float(calculate_metric({'img': image, 'img2': gt}, dict(block)))
-                   for metric, block in metrics.items()} for name, image in images.items()}
+            raise UserError(
+                f'{name} makes {_shape(image)} of the LQ image, which is {lq_size[1]}x{lq_size[0]}, '
+                f'but GT is {_shape(gt)}'
+            )
+    return {
+        name: {
+            metric: float(calculate_metric({'img': image, 'img2': gt}, dict(block)))
+            for metric, block in metrics.items()
+        }
+        for name, image in images.items()
+    }
 
 
 def bicubic(lq: Tensor, size: Size, _lq_scale: Tensor | None = None) -> Tensor:

@@ -1,4 +1,5 @@
 """The networks of a cost report, from weight files, or from an option file with the checkpoints of its run."""
+
 from __future__ import annotations
 
 import re

@@ -1,4 +1,5 @@
 """The summary of a finished run: a table and a picture of bicubic, teacher and students."""
+
 from __future__ import annotations
 
 import json
@@ -49,14 +50,18 @@ def summarise(opt: Mapping[str, Any], models: Path) -> str:
     for dataset in validation_sets(opt):
         name = dataset.opt['name']
         metrics = (opt.get('val') or {}).get('metrics') or quality.default_metrics(_scale(dataset[0]))
-        methods = {'bicubic': quality.bicubic,
-                   **{name: dataset_comparison.network(net, device) for name, net in nets.items()}}
+        methods = {
+            'bicubic': quality.bicubic,
+            **{name: dataset_comparison.network(net, device) for name, net in nets.items()},
+        }
         results = dataset_comparison.compare(methods, dataset, metrics)
         start = {student: start_metrics(root, name, label) for student, (label, _) in parse(opt).students.items()}
         rows = tables[name] = make_rows(results, nets, dataset, device, start)
         if picture is None:
-            captions = {row['method']: ', '.join(f'{key} {row[key]:.2f}' for key in metrics if row.get(key) is not None)
-                        for row in rows}  # a metric may be undefined, such as NIQE for an image without contrast
+            captions = {
+                row['method']: ', '.join(f'{key} {row[key]:.2f}' for key in metrics if row.get(key) is not None)
+                for row in rows
+            }  # a metric may be undefined, such as NIQE for an image without contrast
             order = ['LR', 'bicubic', *nets, 'GT']
             picture = side_by_side({method: results[method].images for method in order}, captions)
     text = '\n\n'.join(f'{name}\n\n{markdown(rows)}' for name, rows in tables.items())
@@ -64,7 +69,7 @@ def summarise(opt: Mapping[str, Any], models: Path) -> str:
         picture.save(root / 'comparison.png')
         (root / 'summary.md').write_text(text + '\n', encoding='utf-8')
         (root / 'summary.json').write_text(json.dumps(_without_nan(tables), indent=2), encoding='utf-8')
-        shown = f"Picture: {_short(root / 'comparison.png')}"
+        shown = f'Picture: {_short(root / "comparison.png")}'
     except OSError as error:
         shown = f'Neither tables nor picture can be written in {root}: {error.strerror}'
     files = ', '.join(_short(student_file(models, label)) for label, _ in parse(opt).students.values())
@@ -96,8 +101,13 @@ def student_file(models: Path, label: str) -> Path:
     return models / f'net_g{label}_latest.pth'
 
 
-def make_rows(results: Mapping[str, dataset_comparison.Result], nets: Mapping[str, nn.Module], dataset: Any,
-              device: torch.device, start: Mapping[str, Mapping[str, float]]) -> list[Row]:
+def make_rows(
+    results: Mapping[str, dataset_comparison.Result],
+    nets: Mapping[str, nn.Module],
+    dataset: Any,
+    device: torch.device,
+    start: Mapping[str, Mapping[str, float]],
+) -> list[Row]:
     """One row for each method: metrics, PSNR to the teacher's images, parameters, multiply-adds and seconds for the
     first image of the data set."""
     lq = dataset[0]['lq'].unsqueeze(0).to(device)
@@ -106,9 +116,16 @@ def make_rows(results: Mapping[str, dataset_comparison.Result], nets: Mapping[st
         if start.get(name):
             rows.append({'method': f'{name} before training', **start[name]})
         found = cost.count(net, lq.shape[1:])
-        rows.append({'method': name, **results[name].metrics, **psnr_to_teacher(results, name),
-                     'parameters': found.parameters, 'multiply-adds': found.multiply_adds,
-                     's/image': cost.seconds(net, lq)})
+        rows.append(
+            {
+                'method': name,
+                **results[name].metrics,
+                **psnr_to_teacher(results, name),
+                'parameters': found.parameters,
+                'multiply-adds': found.multiply_adds,
+                's/image': cost.seconds(net, lq),
+            }
+        )
     return rows
 
 
@@ -116,8 +133,10 @@ def psnr_to_teacher(results: Mapping[str, dataset_comparison.Result], method: st
     """The PSNR on luma between a method's first images and the teacher's, where there is a teacher."""
     if 'teacher' not in results or method == 'teacher':
         return {}
-    values = [calculate_psnr(image, results['teacher'].images[name], crop_border=0, test_y_channel=True)
-              for name, image in results[method].images.items()]
+    values = [
+        calculate_psnr(image, results['teacher'].images[name], crop_border=0, test_y_channel=True)
+        for name, image in results[method].images.items()
+    ]
     nearest = float(np.mean(values))
     return {'psnr to teacher': nearest} if np.isfinite(nearest) else {}
 
@@ -130,8 +149,10 @@ def start_metrics(root: Path, dataset: str, label: str) -> dict[str, float]:
 
 def _without_nan(tables: dict[str, list[Row]]) -> dict[str, list[Row]]:
     """The tables with ``None`` for NaN, which JSON does not have."""
-    return {name: [{key: None if value != value else value for key, value in row.items()} for row in rows]
-            for name, rows in tables.items()}
+    return {
+        name: [{key: None if value != value else value for key, value in row.items()} for row in rows]
+        for name, rows in tables.items()
+    }
 
 
 def _scale(item: Mapping[str, Any]) -> int:

@@ -1,4 +1,5 @@
 """Text tables with aligned columns, for a terminal or in Markdown."""
+
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence

@@ -1,4 +1,5 @@
 """What every exporter needs: a generator as one plain ``net(lq)``, and proof that an exported file does the same."""
+
 from __future__ import annotations
 
 import json
@@ -63,8 +64,11 @@ def input_sizes(model: Model, size: int | None) -> tuple[tuple[int, int], ...]:
             raise UserError(f'--size: {hint}')
         return SIZES
     if size < 1 or size % multiple_of(model.net):
-        raise UserError(f'--size: {size} is no multiple of {multiple_of(model.net)}, which this network needs'
-                        if size > 0 else f'--size: expected a number of pixels, not {size}')
+        raise UserError(
+            f'--size: {size} is no multiple of {multiple_of(model.net)}, which this network needs'
+            if size > 0
+            else f'--size: expected a number of pixels, not {size}'
+        )
     return ((size, size),)
 
 
@@ -100,16 +104,19 @@ def check(model: Model, run: Callable[[Tensor], np.ndarray], sizes: tuple[tuple[
         errors.append(difference(run(lq), net(lq).numpy()))
     error = float(np.max(errors))  # NaN if one is
     if not error <= TOLERANCE[half]:
-        raise UserError(f'{model.name}: nothing is written: the exported network differs from PyTorch by {error:.1e}, '
-                        f'more than {TOLERANCE[half]:g}' + ('; leave out --fp16' if half else ''))
+        raise UserError(
+            f'{model.name}: nothing is written: the exported network differs from PyTorch by {error:.1e}, '
+            f'more than {TOLERANCE[half]:g}' + ('; leave out --fp16' if half else '')
+        )
     return error
 
 
 def difference(found: np.ndarray, expected: np.ndarray) -> float:
     """The largest absolute difference, as a part of the range 0..1, or of the largest magnitude if that is above 1."""
     if found.shape != expected.shape:
-        raise UserError(f'nothing is written: the exported network makes images of shape {found.shape}, PyTorch of '
-                        f'{expected.shape}')
+        raise UserError(
+            f'nothing is written: the exported network makes images of shape {found.shape}, PyTorch of {expected.shape}'
+        )
     return float(np.abs(found.astype(np.float32) - expected).max() / max(1, np.abs(expected).max()))
 
 
@@ -122,5 +129,6 @@ def package(name: str) -> ModuleType:
     try:
         return import_module(name)
     except ImportError as error:
-        raise UserError(f'--format: the package {name} is missing ({error}); '
-                        'pip install "sdakd-plugin[export]"') from error
+        raise UserError(
+            f'--format: the package {name} is missing ({error}); pip install "sdakd-plugin[export]"'
+        ) from error

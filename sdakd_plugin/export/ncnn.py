@@ -2,6 +2,7 @@
 
 pnnx is a program that reads TorchScript and leaves eight files where it runs: so it runs in a temporary folder.
 """
+
 from __future__ import annotations
 
 import subprocess
@@ -41,8 +42,9 @@ def export(model: Model, half: bool = False, size: int | None = None) -> Exporte
     with TemporaryDirectory() as folder:
         param, binary = _convert(pnnx.EXEC_PATH, model, half, sizes if size else TRACED, Path(folder))
         error = check(model, _runner(ncnn, param, binary), sizes, half)
-        return Exported({'.ncnn.param': param.read_bytes(), '.ncnn.bin': binary.read_bytes()}, error,
-                        _about(model, half, size))
+        return Exported(
+            {'.ncnn.param': param.read_bytes(), '.ncnn.bin': binary.read_bytes()}, error, _about(model, half, size)
+        )
 
 
 def _convert(program: str, model: Model, half: bool, sizes: Sizes, folder: Path) -> tuple[Path, Path]:
@@ -51,16 +53,22 @@ def _convert(program: str, model: Model, half: bool, sizes: Sizes, folder: Path)
     with warnings.catch_warnings():
         warnings.simplefilter('ignore')  # about the sizes in the traced checks of the input, and its age
         torch.jit.trace(net, images[0], check_trace=False).save(str(folder / 'net.pt'))
-    shapes = [f"inputshape{index or ''}=[{','.join(map(str, image.shape))}]f32"
-              for index, image in zip((0, 2), images, strict=False)]
-    done = subprocess.run([program, 'net.pt', *shapes, f'fp16={int(half)}'], cwd=folder, text=True, errors='replace',
-                          capture_output=True)
-    text = f"{model.name}: {model.identity.network['type']} does not export to ncnn: pnnx"
+    shapes = [
+        f'inputshape{index or ""}=[{",".join(map(str, image.shape))}]f32'
+        for index, image in zip((0, 2), images, strict=False)
+    ]
+    done = subprocess.run(
+        [program, 'net.pt', *shapes, f'fp16={int(half)}'], cwd=folder, text=True, errors='replace', capture_output=True
+    )
+    text = f'{model.name}: {model.identity.network["type"]} does not export to ncnn: pnnx'
     if done.returncode:
         reason = (done.stderr.splitlines() or ['it was killed, perhaps for its memory'])[-1]
         raise UserError(f'{text} ended with code {done.returncode}: {reason}')
-    missing = [line for line in (done.stdout + done.stderr).splitlines()
-               if 'not supported' in line or line.startswith('ignore ')]
+    missing = [
+        line
+        for line in (done.stdout + done.stderr).splitlines()
+        if 'not supported' in line or line.startswith('ignore ')
+    ]
     if missing:
         raise UserError(f'{text}: {missing[0]}')
     return folder / 'net.ncnn.param', folder / 'net.ncnn.bin'
@@ -104,4 +112,4 @@ def _about(model: Model, half: bool, size: int | None) -> str:
     shape = f'{size}x{size} pixels' if size else 'any height and width'
     if multiple_of(model.net) > 1 and not size:
         shape += f' (multiples of {multiple_of(model.net)})'
-    return f"blobs in0, out0: RGB, 0..1, {shape}; weights in {'float16' if half else 'float32'}"
+    return f'blobs in0, out0: RGB, 0..1, {shape}; weights in {"float16" if half else "float32"}'

@@ -3,6 +3,7 @@
 PyTorch's exporter by tracing, not the newer one by ``torch.export``: it takes 3 seconds instead of 50 for x4plus,
 writes no source paths of this machine into the file and needs no further package. PyTorch calls it deprecated.
 """
+
 from __future__ import annotations
 
 import inspect
@@ -49,8 +50,10 @@ def export(model: Model, half: bool = False, size: int | None = None) -> Exporte
         UserError: it cannot be exported, or gives something else in ONNX Runtime than in PyTorch.
     """
     if half and not family_of(model.net).export.onnx_half:
-        raise UserError(f"--fp16: {model.identity.network['type']} exports to ONNX in float32 only: tracing it in half "
-                        'precision takes a CPU more than five minutes; leave out --fp16')
+        raise UserError(
+            f'--fp16: {model.identity.network["type"]} exports to ONNX in float32 only: tracing it in half '
+            'precision takes a CPU more than five minutes; leave out --fp16'
+        )
     onnx, onnxruntime = package('onnx'), package('onnxruntime')
     sizes = input_sizes(model, size)
     lq = photograph(model, *(sizes[0] if size else (16, 24)))
@@ -77,14 +80,24 @@ def _trace(model: Model, lq: Tensor, half: bool, dynamic: bool) -> bytes:
         path = Path(folder, 'net.onnx')
         try:
             net, lq = _prepared(model, lq, half)
-            torch.onnx.export(net, (lq,), str(path), input_names=['lq'], output_names=['sr'], opset_version=OPSET,
-                              dynamic_axes={'lq': AXES, 'sr': AXES} if dynamic else None, **keywords)
+            torch.onnx.export(
+                net,
+                (lq,),
+                str(path),
+                input_names=['lq'],
+                output_names=['sr'],
+                opset_version=OPSET,
+                dynamic_axes={'lq': AXES, 'sr': AXES} if dynamic else None,
+                **keywords,
+            )
         except UserError:
             raise
         except Exception as error:  # the exporter has a dozen kinds
-            raise UserError(f"{model.name}: {model.identity.network['type']} does not export to ONNX "
-                            f"{'in half precision ' if half else ''}with PyTorch {torch.__version__}: "
-                            f'{(str(error).splitlines() or [type(error).__name__])[0]}') from error
+            raise UserError(
+                f'{model.name}: {model.identity.network["type"]} does not export to ONNX '
+                f'{"in half precision " if half else ""}with PyTorch {torch.__version__}: '
+                f'{(str(error).splitlines() or [type(error).__name__])[0]}'
+            ) from error
         return path.read_bytes()
 
 

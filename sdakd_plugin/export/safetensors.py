@@ -1,4 +1,5 @@
 """A generator's tensors as safetensors: no code, no optimizer, no second copy; checked by loading it again."""
+
 from __future__ import annotations
 
 import numpy as np
@@ -32,10 +33,12 @@ def export(model: Model, half: bool = False, size: int | None = None, spandrel: 
     if spandrel:
         for_spandrel = family_of(model.net).export.for_spandrel
         if for_spandrel is None:
-            raise UserError(f"--spandrel: is for RRDBNet, not {network['type']}")
+            raise UserError(f'--spandrel: is for RRDBNet, not {network["type"]}')
         state, network = for_spandrel(state, network)
-    state = {key: (value.half() if half and value.is_floating_point() else value).contiguous()
-             for key, value in state.items()}
+    state = {
+        key: (value.half() if half and value.is_floating_point() else value).contiguous()
+        for key, value in state.items()
+    }
     content = safetensors.torch.save(state, {'format': 'pt', **metadata(network, model.identity.scale)})
     net = build_network(network, '--format')
     weights.load_into(net, safetensors.torch.load(content), 'the exported file', model.name)
@@ -47,5 +50,5 @@ def export(model: Model, half: bool = False, size: int | None = None, spandrel: 
     largest = getattr(model.net, 'out_size', None)
     sizes = ((largest // 4, largest // 4),) if largest else input_sizes(model, None)
     error = check(model, run, sizes, half)
-    about = f"{len(state)} tensors, {'in float16' if half else 'as they were'}"
+    about = f'{len(state)} tensors, {"in float16" if half else "as they were"}'
     return Exported({'.safetensors': content}, error, about)

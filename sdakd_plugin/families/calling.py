@@ -3,6 +3,7 @@ and a discriminator scores images. Some families want more than that, which thei
 
 Teacher, student, moving average, validation, testing and export all call through here.
 """
+
 from __future__ import annotations
 
 from torch import Tensor, nn

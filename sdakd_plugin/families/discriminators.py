@@ -1,4 +1,5 @@
 """The discriminators of SRGAN, ESRGAN and Real-ESRGAN, which score images of 0..1."""
+
 from __future__ import annotations
 
 from math import isqrt
@@ -16,8 +17,9 @@ def recognise_unet(shapes: Shapes) -> tuple[Identity, Shapes]:
     expected = conv('conv0', num_feat, num_in_ch) | conv('conv9', 1, num_feat)
     for index in range(1, 9):
         expected |= spectral_conv(f'conv{index}', widths[index], widths[index - 1], 4 if index <= 3 else 3)
-    return Identity('discriminator', {
-        'type': 'UNetDiscriminatorSN', 'num_in_ch': num_in_ch, 'num_feat': num_feat}), expected
+    return Identity(
+        'discriminator', {'type': 'UNetDiscriminatorSN', 'num_in_ch': num_in_ch, 'num_feat': num_feat}
+    ), expected
 
 
 def recognise_vgg(shapes: Shapes) -> tuple[Identity, Shapes]:
@@ -30,9 +32,10 @@ def recognise_vgg(shapes: Shapes) -> tuple[Identity, Shapes]:
         expected |= conv(f'conv{level}_0', width, before, bias=level == 0)
         expected |= conv(f'conv{level}_1', width, width, kernel=4, bias=False) | batch_norm(f'bn{level}_1', width)
         expected |= batch_norm(f'bn{level}_0', width) if level else {}
-    return Identity('discriminator', {
-        'type': 'VGGStyleDiscriminator', 'num_in_ch': num_in_ch, 'num_feat': num_feat,
-        'input_size': input_size}), expected
+    return Identity(
+        'discriminator',
+        {'type': 'VGGStyleDiscriminator', 'num_in_ch': num_in_ch, 'num_feat': num_feat, 'input_size': input_size},
+    ), expected
 
 
 def recognise_srgan(shapes: Shapes) -> tuple[Identity, Shapes]:
@@ -44,9 +47,15 @@ def recognise_srgan(shapes: Shapes) -> tuple[Identity, Shapes]:
     for index, (before, width) in enumerate(zip([num_in_ch, *widths], widths, strict=False)):
         expected |= conv(f'features.{index}.0', width, before, bias=index == 0)
         expected |= batch_norm(f'features.{index}.1', width) if index else {}
-    return Identity('discriminator', {
-        'type': 'SRGANDiscriminator', 'num_in_ch': num_in_ch, 'num_feat': num_feat,
-        'input_size': 16 * isqrt(flat // (8 * num_feat))}), expected
+    return Identity(
+        'discriminator',
+        {
+            'type': 'SRGANDiscriminator',
+            'num_in_ch': num_in_ch,
+            'num_feat': num_feat,
+            'input_size': 16 * isqrt(flat // (8 * num_feat)),
+        },
+    ), expected
 
 
 def unet_blocks(net: Any) -> list[str]:

@@ -1,4 +1,5 @@
 """What a family of networks states about itself. A plain ``net(lq)`` of images 0..1 needs no more than its names."""
+
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence

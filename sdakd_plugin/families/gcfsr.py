@@ -3,6 +3,7 @@
 They want an input that is enlarged to the output's size, images of -1..1 and, but for the blind one, a condition; and
 they return a pair.
 """
+
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
@@ -37,8 +38,11 @@ def recognise(shapes: Shapes) -> tuple[Identity, Shapes]:
     widths += [shapes[f'conv_body_down.{index}.1.weight'][0] for index in range(1, num_down)]
     last, flat = shapes['final_conv.0.weight'][0], shapes['final_down2.1.weight'][0]
     style = shapes['to_rgb1.modulated_conv.modulation.weight'][1]
-    network: dict[str, Any] = {'type': {last: 'GCFSRBlind', last // 2: 'GCFSR'}[flat], 'out_size': 16 * 2**num_down,
-                               'num_style_feat': style}
+    network: dict[str, Any] = {
+        'type': {last: 'GCFSRBlind', last // 2: 'GCFSR'}[flat],
+        'out_size': 16 * 2**num_down,
+        'num_style_feat': style,
+    }
     network |= width_options({2: last} | dict(zip(range(num_down + 4, 3, -1), widths, strict=True)))
     expected = conv_layer('conv_body_first', widths[0], 3) | conv_layer('final_conv', last, widths[-1])
     expected |= conv_layer('final_down1', last, last, down=True) | conv_layer('final_down2', flat, last, down=True)
@@ -69,8 +73,7 @@ def wire(net: Any) -> Wiring:
     decoder = ['style_conv1', *(f'style_convs.{index}' for index in range(2 * len(levels)))]
     to_rgbs = ['to_rgb1', *(f'to_rgbs.{level}' for level in levels)]
     wiring = chain('final_down2', 'final_linear')
-    for name, layer in (chain('lq', *encoder, 'final_conv')
-                        | chain(encoder[-1], 'final_down1', 'final_down2')).items():
+    for name, layer in (chain('lq', *encoder, 'final_conv') | chain(encoder[-1], 'final_down1', 'final_down2')).items():
         wiring |= wire_conv_layer(net, name, layer)
     for before, name in pairwise(('final_conv', *decoder)):
         wiring |= wire_modulated_conv(name, before) | {f'{name}.activate': Layer(name)}
@@ -113,8 +116,10 @@ def scale_of(net: GCFSR, lq: Tensor) -> float:
     """
     height, width = lq.shape[-2:]
     if height != width or height > net.out_size:
-        raise UserError(f'{type(net).__name__} makes square images of {net.out_size} pixels from square ones of at '
-                        f'most {net.out_size}, but got {width}x{height}')
+        raise UserError(
+            f'{type(net).__name__} makes square images of {net.out_size} pixels from square ones of at '
+            f'most {net.out_size}, but got {width}x{height}'
+        )
     return net.out_size / height
 
 
@@ -140,14 +145,25 @@ def size_hint(net: Any) -> str:
     """An exported file enlarges by one factor."""
     side = net.out_size
     if isinstance(net, GCFSRBlind):
-        return (f'GCFSRBlind makes images of {side} pixels from one size; name it, such as --size {side} for images '
-                'that have the size already')
-    return (f'GCFSR makes images of {side} pixels from one size, which sets its scale; name it, such as --size '
-            f'{side // 8} for x8')
+        return (
+            f'GCFSRBlind makes images of {side} pixels from one size; name it, such as --size {side} for images '
+            'that have the size already'
+        )
+    return (
+        f'GCFSR makes images of {side} pixels from one size, which sets its scale; name it, such as --size '
+        f'{side // 8} for x8'
+    )
 
 
 # StyleGAN2's layers take the shape of a convolution's weights from their input, and the exporter to ONNX wants a
 # constant. Tracing in half precision takes a CPU more than five minutes.
-FAMILY = Family(names=('GCFSR', 'GCFSRBlind'), recognise=recognise, wire=wire, blocks=blocks, call=call,
-                largest_scale=largest_scale, check_lq=check_lq,
-                export=Export(size_hint=size_hint, onnx_half=False, onnx_constants=True))
+FAMILY = Family(
+    names=('GCFSR', 'GCFSRBlind'),
+    recognise=recognise,
+    wire=wire,
+    blocks=blocks,
+    call=call,
+    largest_scale=largest_scale,
+    check_lq=check_lq,
+    export=Export(size_hint=size_hint, onnx_half=False, onnx_constants=True),
+)

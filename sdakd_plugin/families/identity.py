@@ -1,4 +1,5 @@
 """Which network some weights belong to."""
+
 from __future__ import annotations
 
 from dataclasses import dataclass
@@ -19,4 +20,4 @@ class Identity:
 
     def __str__(self) -> str:
         shown = [f'{key}={value}' for key, value in self.network.items() if key != 'type' and USUAL.get(key) != value]
-        return f"{self.network['type']}({', '.join(shown)})"
+        return f'{self.network["type"]}({", ".join(shown)})'

@@ -1,4 +1,5 @@
 """MSRResNet, BasicSR's SRResNet without BatchNorm."""
+
 from __future__ import annotations
 
 from math import isqrt
@@ -17,15 +18,27 @@ def recognise(shapes: Shapes) -> tuple[Identity, Shapes]:
     num_block = count(shapes, r'body\.\d+\.conv1\.weight')
     factor = isqrt(shapes['upconv1.weight'][0] // num_feat)
     upscale = 4 if 'upconv2.weight' in shapes else factor
-    expected = (conv('conv_first', num_feat, num_in_ch) | conv('conv_hr', num_feat, num_feat)
-                | conv('conv_last', num_out_ch, num_feat))
+    expected = (
+        conv('conv_first', num_feat, num_in_ch)
+        | conv('conv_hr', num_feat, num_feat)
+        | conv('conv_last', num_out_ch, num_feat)
+    )
     for block in range(num_block):
         expected |= conv(f'body.{block}.conv1', num_feat, num_feat) | conv(f'body.{block}.conv2', num_feat, num_feat)
     for name, up in {2: {'upconv1': 4}, 3: {'upconv1': 9}, 4: {'upconv1': 4, 'upconv2': 4}}[upscale].items():
         expected |= conv(name, num_feat * up, num_feat)
-    return Identity('generator', {
-        'type': 'MSRResNet', 'num_in_ch': num_in_ch, 'num_out_ch': num_out_ch, 'num_feat': num_feat,
-        'num_block': num_block, 'upscale': upscale}, upscale), expected
+    return Identity(
+        'generator',
+        {
+            'type': 'MSRResNet',
+            'num_in_ch': num_in_ch,
+            'num_out_ch': num_out_ch,
+            'num_feat': num_feat,
+            'num_block': num_block,
+            'upscale': upscale,
+        },
+        upscale,
+    ), expected
 
 
 def wire(net: Any) -> Wiring:

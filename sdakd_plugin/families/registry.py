@@ -3,6 +3,7 @@
 A family is found by class name, as an option file names it: Real-ESRGAN's own package has copies of some of BasicSR's
 classes under the same names.
 """
+
 from __future__ import annotations
 
 from collections.abc import Mapping
@@ -26,9 +27,18 @@ from sdakd_plugin.families.identity import Identity
 OTHER = Family(names=())  # a network of which nothing is known is called plainly
 
 FAMILIES: list[Family] = [
-    rrdbnet.FAMILY, srvgg.FAMILY, msrresnet.FAMILY, srgan_generator.FAMILY, discriminators.UNET, discriminators.VGG,
-    discriminators.SRGAN, stylegan2_discriminators.STYLEGAN2, stylegan2_discriminators.GCFSR, gcfsr.FAMILY,
-    swinir.FAMILY]
+    rrdbnet.FAMILY,
+    srvgg.FAMILY,
+    msrresnet.FAMILY,
+    srgan_generator.FAMILY,
+    discriminators.UNET,
+    discriminators.VGG,
+    discriminators.SRGAN,
+    stylegan2_discriminators.STYLEGAN2,
+    stylegan2_discriminators.GCFSR,
+    gcfsr.FAMILY,
+    swinir.FAMILY,
+]
 
 
 def register(family: Family) -> Family:
@@ -39,7 +49,7 @@ def register(family: Family) -> Family:
     """
     taken = [name for name in family.names if family_named(name) is not OTHER]
     if taken:
-        raise ValueError(f"there is a family of {', '.join(taken)} already")
+        raise ValueError(f'there is a family of {", ".join(taken)} already')
     FAMILIES.append(family)
     return family
 

@@ -3,6 +3,7 @@
 spandrel recognises it too, but not as we need: it takes every RRDBNet to have 32 channels of growth, of which our
 students have fewer; it makes a model and not BasicSR's option block; and it comes only with the extra ``test``.
 """
+
 from __future__ import annotations
 
 from collections.abc import Mapping
@@ -35,9 +36,19 @@ def recognise(shapes: Shapes) -> tuple[Identity, Shapes]:
             for index in range(5):
                 num_out = num_grow_ch if index < 4 else num_feat
                 expected |= conv(f'body.{block}.rdb{dense}.conv{index + 1}', num_out, num_feat + index * num_grow_ch)
-    return Identity('generator', {
-        'type': 'RRDBNet', 'num_in_ch': first // unshuffled, 'num_out_ch': num_out_ch, 'scale': scale,
-        'num_feat': num_feat, 'num_block': num_block, 'num_grow_ch': num_grow_ch}, scale), expected
+    return Identity(
+        'generator',
+        {
+            'type': 'RRDBNet',
+            'num_in_ch': first // unshuffled,
+            'num_out_ch': num_out_ch,
+            'scale': scale,
+            'num_feat': num_feat,
+            'num_block': num_block,
+            'num_grow_ch': num_grow_ch,
+        },
+        scale,
+    ), expected
 
 
 def wire(net: Any) -> Wiring:
@@ -90,13 +101,17 @@ def widen(state: Mapping[str, Tensor], network: Mapping[str, Any]) -> tuple[dict
         num_out = growth if '.conv5.' not in key else num_feat
         if key.endswith('.bias'):
             wide[key] = tensor.new_zeros(num_out)
-            wide[key][:len(tensor)] = tensor
+            wide[key][: len(tensor)] = tensor
         else:
             before = (tensor.shape[1] - num_feat) // grow  # layers whose growth it reads
             wide[key] = tensor.new_zeros(num_out, num_feat + before * growth, *tensor.shape[2:])
-            wide[key][:len(tensor), torch.tensor(reads[:tensor.shape[1]])] = tensor
+            wide[key][: len(tensor), torch.tensor(reads[: tensor.shape[1]])] = tensor
     return wide, {**network, 'num_grow_ch': growth}
 
 
-FAMILY = Family(names=('RRDBNet',), recognise=recognise, wire=wire,
-                export=Export(rewrite=rewrite, multiple_of=unshuffle, for_spandrel=widen))
+FAMILY = Family(
+    names=('RRDBNet',),
+    recognise=recognise,
+    wire=wire,
+    export=Export(rewrite=rewrite, multiple_of=unshuffle, for_spandrel=widen),
+)

@@ -1,4 +1,5 @@
 """The tensors of common layers, by name and shape, from which a family lists those of its networks."""
+
 from __future__ import annotations
 
 import re

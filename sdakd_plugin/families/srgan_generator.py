@@ -1,4 +1,5 @@
 """SRGANGenerator, SRGAN's SRResNet with BatchNorm."""
+
 from __future__ import annotations
 
 from math import isqrt, prod
@@ -16,22 +17,37 @@ def recognise(shapes: Shapes) -> tuple[Identity, Shapes]:
     num_feat, num_in_ch = shapes['conv_first.weight'][:2]
     num_out_ch = shapes['conv_last.weight'][0]
     num_block = count(shapes, r'body\.\d+\.conv1\.weight')
-    ups = [shapes[f'upsample.{index}.conv.weight'][0] // num_feat
-           for index in range(count(shapes, r'upsample\.\d+\.conv\.weight'))]
+    ups = [
+        shapes[f'upsample.{index}.conv.weight'][0] // num_feat
+        for index in range(count(shapes, r'upsample\.\d+\.conv\.weight'))
+    ]
     upscale, normed = isqrt(prod(ups)), 'fuse.running_mean' in shapes
-    expected = (conv('conv_first', num_feat, num_in_ch, 9) | conv('conv_body', num_feat, num_feat)
-                | conv('conv_last', num_out_ch, num_feat, 9) | {'act_first.weight': (1,)}
-                | (batch_norm('fuse', num_feat) if normed else {'fuse.weight': (1,)}))
+    expected = (
+        conv('conv_first', num_feat, num_in_ch, 9)
+        | conv('conv_body', num_feat, num_feat)
+        | conv('conv_last', num_out_ch, num_feat, 9)
+        | {'act_first.weight': (1,)}
+        | (batch_norm('fuse', num_feat) if normed else {'fuse.weight': (1,)})
+    )
     for block in (f'body.{index}' for index in range(num_block)):
         expected |= {f'{block}.act.weight': (1,)}
         for part in '12':
             expected |= conv(f'{block}.conv{part}', num_feat, num_feat) | batch_norm(f'{block}.bn{part}', num_feat)
     for index, up in enumerate(ups):
         expected |= conv(f'upsample.{index}.conv', num_feat * up, num_feat) | {f'upsample.{index}.act.weight': (1,)}
-    return Identity('generator', {
-        'type': 'SRGANGenerator', 'num_in_ch': num_in_ch, 'num_out_ch': num_out_ch, 'num_feat': num_feat,
-        'num_block': num_block, 'upscale': upscale, **({} if normed else {'fusion': 'prelu', 'output': 'tanh'})},
-        upscale), expected
+    return Identity(
+        'generator',
+        {
+            'type': 'SRGANGenerator',
+            'num_in_ch': num_in_ch,
+            'num_out_ch': num_out_ch,
+            'num_feat': num_feat,
+            'num_block': num_block,
+            'upscale': upscale,
+            **({} if normed else {'fusion': 'prelu', 'output': 'tanh'}),
+        },
+        upscale,
+    ), expected
 
 
 def wire(net: Any) -> Wiring:

@@ -1,4 +1,5 @@
 """SRVGGNetCompact, Real-ESRGAN's compact generator, which adds its enlarged input to its output."""
+
 from __future__ import annotations
 
 from math import isqrt
@@ -22,9 +23,19 @@ def recognise(shapes: Shapes) -> tuple[Identity, Shapes]:
         expected |= conv(f'body.{index}', num_feat, num_feat)
     if act_type == 'prelu':
         expected |= {f'body.{index}.weight': (num_feat,) for index in range(1, last, 2)}
-    return Identity('generator', {
-        'type': 'SRVGGNetCompact', 'num_in_ch': num_in_ch, 'num_out_ch': num_in_ch, 'num_feat': num_feat,
-        'num_conv': num_conv, 'upscale': upscale, 'act_type': act_type}, upscale), expected
+    return Identity(
+        'generator',
+        {
+            'type': 'SRVGGNetCompact',
+            'num_in_ch': num_in_ch,
+            'num_out_ch': num_in_ch,
+            'num_feat': num_feat,
+            'num_conv': num_conv,
+            'upscale': upscale,
+            'act_type': act_type,
+        },
+        upscale,
+    ), expected
 
 
 def wire(net: Any) -> Wiring:

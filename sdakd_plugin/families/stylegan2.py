@@ -1,4 +1,5 @@
 """The layers of StyleGAN2 (Karras et al., CVPR 2020), which GCFSR's networks are made of: tensors, widths, wiring."""
+
 from __future__ import annotations
 
 from math import ceil
@@ -21,8 +22,10 @@ def modulated_conv(name: str, num_out: int, num_in: int, kernel: int, style: int
 
 def style_conv(name: str, num_out: int, num_in: int, style: int) -> Shapes:
     """The tensors of StyleGAN2's ``StyleConv``: convolution, weight of the noise, activation."""
-    return (modulated_conv(f'{name}.modulated_conv', num_out, num_in, 3, style)
-            | {f'{name}.weight': (1,), f'{name}.activate.bias': (num_out,)})
+    return modulated_conv(f'{name}.modulated_conv', num_out, num_in, 3, style) | {
+        f'{name}.weight': (1,),
+        f'{name}.activate.bias': (num_out,),
+    }
 
 
 def to_rgb(name: str, num_in: int, style: int) -> Shapes:
@@ -40,7 +43,7 @@ def width_options(widths: dict[int, int]) -> dict[str, Any]:
         ValueError: there are none.
     """
     for multiplier in (2, 1, 4, 8) if max(widths) <= 10 else ():  # BasicSR has none beyond 1024 pixels
-        base = {level: 512 if level <= 5 else 2**(14 - level) * multiplier for level in widths}
+        base = {level: 512 if level <= 5 else 2 ** (14 - level) * multiplier for level in widths}
         low = max(width / base[level] for level, width in widths.items())
         for digits in range(12):
             narrow = ceil(round(low * 10**digits, 6)) / 10**digits

@@ -1,4 +1,5 @@
 """The discriminators of StyleGAN2 and GCFSR, which are made of the same layers."""
+
 from __future__ import annotations
 
 from itertools import pairwise

@@ -1,4 +1,5 @@
 """SwinIR, a transformer that works in windows, so that its input must be a multiple of them."""
+
 from __future__ import annotations
 
 from basicsr.archs.swinir_arch import SwinTransformerBlock
@@ -24,7 +25,7 @@ def call(net: nn.Module, lq: Tensor, lq_scale: Tensor | None) -> Tensor:
         return net(lq)
     image = net(pad(lq, (0, right, 0, below), 'reflect'))
     scale = image.shape[-1] // (width + right)
-    return image[..., :height * scale, :width * scale]
+    return image[..., : height * scale, : width * scale]
 
 
 FAMILY = Family(names=('SwinIR',), call=call)

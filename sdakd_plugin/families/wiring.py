@@ -4,6 +4,7 @@ Channels that are added to one another, or that one layer writes and another rea
 of a group must keep the same ones everywhere. A group is named after the layer that writes it, but for ``'trunk'``, the
 residual stream to which many write.
 """
+
 from __future__ import annotations
 
 from itertools import pairwise

@@ -1,2 +1,3 @@
 """Runs a generator on image files."""
+
 import basicsr  # noqa: F401 - first: it imports all of the plugin, in an order that works

@@ -1,4 +1,5 @@
 """Image files: finding, reading, encoding."""
+
 from __future__ import annotations
 
 import os
@@ -33,7 +34,7 @@ def image_files(path: str | os.PathLike[str]) -> list[Path]:
     except OSError as error:
         raise UserError(f'{path} cannot be read: {error.strerror}') from error
     if not files:
-        raise UserError(f"{path}: no image in this folder; looked for {', '.join(SUFFIXES)}")
+        raise UserError(f'{path}: no image in this folder; looked for {", ".join(SUFFIXES)}')
     return files
 
 
@@ -96,7 +97,7 @@ def check_format(path: Path, image: np.ndarray) -> None:
         raise UserError(f"{path}: '{suffix}' is not an image format" + nearest(suffix, SUFFIXES))
     if not keeps(suffix, image):
         what = '16 bits' if image.dtype == np.uint16 else 'an alpha channel'
-        raise UserError(f"{path}: {suffix} cannot hold {what}; use {path.with_suffix('.png').name}")
+        raise UserError(f'{path}: {suffix} cannot hold {what}; use {path.with_suffix(".png").name}')
 
 
 def keeps(suffix: str, image: np.ndarray) -> bool:
@@ -116,6 +117,8 @@ def encode(image: np.ndarray, path: Path) -> bytes:
     except cv2.error:
         good = False
     if not good:
-        raise UserError(f"{path}: {path.suffix} cannot hold {image.shape[1]}x{image.shape[0]} pixels; "
-                        f"use {path.with_suffix('.png').name}")
+        raise UserError(
+            f'{path}: {path.suffix} cannot hold {image.shape[1]}x{image.shape[0]} pixels; '
+            f'use {path.with_suffix(".png").name}'
+        )
     return content.tobytes()

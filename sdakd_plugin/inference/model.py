@@ -1,4 +1,5 @@
 """Loads a generator from a weight file, by which its network is identified."""
+
 from __future__ import annotations
 
 import os

@@ -1,4 +1,5 @@
 """Upscales image files: which file goes where, and one file at a time."""
+
 from __future__ import annotations
 
 import os
@@ -23,8 +24,10 @@ def plan(source: str | os.PathLike[str], target: str | os.PathLike[str]) -> list
         if os.path.samefile(source, target):
             raise UserError(f'{target} is the input itself; name another output')
         if os.path.isdir(target) != folder:
-            raise UserError(f"{target} is a {'file' if folder else 'folder'} and {source} a "
-                            f"{'folder' if folder else 'file'}; name two files or two folders")
+            raise UserError(
+                f'{target} is a {"file" if folder else "folder"} and {source} a '
+                f'{"folder" if folder else "file"}; name two files or two folders'
+            )
     try:
         if folder:
             target.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,5 @@
 """Upscales images with any generator, through Real-ESRGAN's own helper: tiles, alpha channel, 16 bits, grey images."""
+
 from __future__ import annotations
 
 from collections.abc import Iterator
@@ -41,11 +42,11 @@ class Upscaler(RealESRGANer):
             raise UserError(f'--model: {model.path} holds {model.identity}; upscale needs one of 3 channels in and out')
         self.scale = model.identity.scale
         if self.scale is None and tile:
-            raise UserError(f"--tile: {network['type']} takes the whole image, of at most {network['out_size']} pixels")
+            raise UserError(f'--tile: {network["type"]} takes the whole image, of at most {network["out_size"]} pixels')
         self.tile_size, self.tile_pad = (-(-size // MULTIPLE) * MULTIPLE for size in (tile, tile_pad))
         self.pre_pad, self.mod_scale, self.half, self.device = 0, None, False, device
         self.model = _Network(model.net).to(device)
-        self.bytes_per_pixel = available_memory.bytes_per_pixel(self.model) if self.scale else 0.
+        self.bytes_per_pixel = available_memory.bytes_per_pixel(self.model) if self.scale else 0.0
 
     def enlarge(self, image: np.ndarray) -> np.ndarray:
         """Upscale an image: (h, w) grey, (h, w, 3) BGR or (h, w, 4) BGRA, uint8 or uint16, as is the result.
@@ -55,7 +56,7 @@ class Upscaler(RealESRGANer):
         """
         height, width = image.shape[:2]
         with self._bounded(height, width):
-            return self.enhance(_prepared(image, self.scale))[0][:self._side(height), :self._side(width)]
+            return self.enhance(_prepared(image, self.scale))[0][: self._side(height), : self._side(width)]
 
     @torch.no_grad()
     def enlarge_exactly(self, image: np.ndarray) -> np.ndarray:
@@ -108,7 +109,7 @@ def _prepared(image: np.ndarray, scale: int | None) -> np.ndarray:
     """The image with what ``RealESRGANer.enhance`` needs: a minimum size, and a value that shows its 16 bits."""
     if scale:  # a smaller image is too small for the reflection padding
         below, right = (max(MULTIPLE - side, 0) for side in image.shape[:2])
-        image = np.pad(image, [(0, below), (0, right), (0, 0)][:image.ndim], mode='edge')
+        image = np.pad(image, [(0, below), (0, right), (0, 0)][: image.ndim], mode='edge')
     if image.dtype == np.uint16 and image.max() <= 256:  # it takes an image without higher values for 8 bits
         image = image.copy()
         image.flat[-1] = 257  # about one step of 8 bits

@@ -1,4 +1,5 @@
 """Losses, registered with BasicSR: functions and modules of tensors, without knowledge of training."""
+
 import basicsr  # noqa: F401 - first: it imports all of the plugin, in an order that works
 
 from sdakd_plugin.losses.feature_alignment_loss import FeatureAlignmentLoss

@@ -1,4 +1,5 @@
 """ImageNet backbones of losses: read from a local torchvision file or downloaded, then frozen and never saved."""
+
 from __future__ import annotations
 
 import math
@@ -43,11 +44,15 @@ class FrozenLoss(nn.Module):
         """Raise ``UserError`` unless both are ``(n, c, h, w)`` of one shape, ``h`` and ``w`` at least ``least``."""
         name = type(self).__name__
         if pred.shape != reference.shape or pred.dim() != 4:
-            raise UserError(f'{name} compares images (n, c, h, w) of one shape, not {tuple(pred.shape)} with '
-                            f'{tuple(reference.shape)}')
+            raise UserError(
+                f'{name} compares images (n, c, h, w) of one shape, not {tuple(pred.shape)} with '
+                f'{tuple(reference.shape)}'
+            )
         if min(pred.shape[-2:]) < least:
-            raise UserError(f'{name}: images of {pred.shape[-2]}x{pred.shape[-1]} are too small for the backbone, '
-                            f'which needs at least {least}x{least} pixels')
+            raise UserError(
+                f'{name}: images of {pred.shape[-2]}x{pred.shape[-1]} are too small for the backbone, '
+                f'which needs at least {least}x{least} pixels'
+            )
 
 
 def freeze(module: AnyModule) -> AnyModule:
@@ -77,16 +82,24 @@ def load_features(arch: str, path: str | Path | None, option: str) -> nn.Sequent
     with torch.device('meta'):  # allocates and draws nothing, not even VGG's 500 MB classifier
         features = get_model(arch, weights=None).features
     file = Path(path).expanduser() if path else fetch(arch, f'set {option} to it')
-    state = {key.removeprefix('features.'): value.float() if value.is_floating_point() else value
-             for key, value in _read(file, arch, option).items() if not key.startswith('classifier.')}
+    state = {
+        key.removeprefix('features.'): value.float() if value.is_floating_point() else value
+        for key, value in _read(file, arch, option).items()
+        if not key.startswith('classifier.')
+    }
     expected = features.state_dict()
     for key in expected.keys() - state.keys():
         if key.endswith('num_batches_tracked'):  # absent from files as old as torchvision's VGG with BatchNorm
             state[key] = torch.zeros((), dtype=torch.long)
-    faults = ([f'{key!r} is missing' for key in expected if key not in state]
-              + [f'{key!r} is unknown to {arch}' for key in state if key not in expected]
-              + [f'{key!r} has another shape' for key, value in state.items()
-                 if key in expected and expected[key].shape != value.shape])
+    faults = (
+        [f'{key!r} is missing' for key in expected if key not in state]
+        + [f'{key!r} is unknown to {arch}' for key in state if key not in expected]
+        + [
+            f'{key!r} has another shape'
+            for key, value in state.items()
+            if key in expected and expected[key].shape != value.shape
+        ]
+    )
     if faults:
         raise UserError(f'{option}: {file} does not hold the weights of {source(arch)}: {faults[0]}')
     features.load_state_dict(state, assign=True)
@@ -126,8 +139,10 @@ def fetch(arch: str, remedy: str) -> Path:
         try:
             download(url, file, file.stem.rsplit('-', 1)[-1])  # the hash in its name is PyTorch's convention
         except FAILURES as error:
-            raise UserError(f'the weights of {source(arch)} are not on this machine and cannot be downloaded '
-                            f'({error}); get that file elsewhere and {remedy}, or put it at {file}') from error
+            raise UserError(
+                f'the weights of {source(arch)} are not on this machine and cannot be downloaded '
+                f'({error}); get that file elsewhere and {remedy}, or put it at {file}'
+            ) from error
     return file
 
 

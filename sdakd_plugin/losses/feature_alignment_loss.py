@@ -1,4 +1,5 @@
 """Feature-map distillation through a small MLP on the student's side."""
+
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
@@ -64,13 +65,21 @@ class FeatureAlignmentLoss(nn.Module):
             paper.
     """
 
-    def __init__(self, layers: int | Sequence[str] | Mapping[str, str], loss_weight: float = 1.0,
-                 hidden_channels: int | None = None, distance: str = 'mse', normalize: bool = True) -> None:
+    def __init__(
+        self,
+        layers: int | Sequence[str] | Mapping[str, str],
+        loss_weight: float = 1.0,
+        hidden_channels: int | None = None,
+        distance: str = 'mse',
+        normalize: bool = True,
+    ) -> None:
         super().__init__()
         is_number = isinstance(layers, int) and not isinstance(layers, bool) and layers > 0
         if not is_number and (not isinstance(layers, Sequence | Mapping) or isinstance(layers, str) or not layers):
-            raise UserError('layers: expected a number of depths, a list of layer names, or a mapping student: '
-                            f'teacher, not {layers!r}')
+            raise UserError(
+                'layers: expected a number of depths, a list of layer names, or a mapping student: '
+                f'teacher, not {layers!r}'
+            )
         if distance not in DISTANCES:
             raise UserError(f"distance: unknown '{distance}'" + nearest(distance, DISTANCES))
         if hidden_channels is not None and hidden_channels < 0:
@@ -102,9 +111,11 @@ class FeatureAlignmentLoss(nn.Module):
                 f_s = folded(as_map(student[source]), f_t)
                 if f_s.shape[2:] != f_t.shape[2:]:
                     sizes = ['x'.join(map(str, feature.shape[2:])) for feature in (student[source], f_t)]
-                    raise UserError(f"layers: '{source}' of the student is {sizes[0]}, '{target}' of the teacher "
-                                    f'{sizes[1]}: align layers of equal spatial size, or of a whole multiple of the '
-                                    "teacher's")
+                    raise UserError(
+                        f"layers: '{source}' of the student is {sizes[0]}, '{target}' of the teacher "
+                        f'{sizes[1]}: align layers of equal spatial size, or of a whole multiple of the '
+                        "teacher's"
+                    )
                 connector = self._connector(f_s.shape[1], f_t.shape[1])
                 self.connectors[_key(source)] = connector.to(f_s.device)
 
@@ -126,8 +137,12 @@ class FeatureAlignmentLoss(nn.Module):
         if not self.connectors:
             self.connect(student, teacher)
         wanted = {source: as_map(teacher[target]).detach() for source, target in self.layers.items()}
-        distances = torch.stack([self.distance(self.connectors[_key(source)](folded(as_map(student[source]), f_t)), f_t)
-                                 for source, f_t in wanted.items()])
+        distances = torch.stack(
+            [
+                self.distance(self.connectors[_key(source)](folded(as_map(student[source]), f_t)), f_t)
+                for source, f_t in wanted.items()
+            ]
+        )
         if self.normalize:  # by the whole batch, of which each process has a part
             sizes = torch.stack([self.distance(torch.zeros_like(f_t), f_t) for f_t in wanted.values()])
             distances = distances / mean(sizes).clamp_min(1e-12)

@@ -1,4 +1,5 @@
 """LPIPS (Zhang et al., CVPR 2018) as a loss: the ``lpips`` package, frozen, with a local backbone file as an option."""
+
 from __future__ import annotations
 
 import warnings
@@ -38,8 +39,14 @@ class LPIPSLoss(FrozenLoss):
             of another network.
     """
 
-    def __init__(self, net: str = 'alex', target: str = 'teacher', backbone_path: str | None = None,
-                 loss_weight: float = 1.0, max_shift: int = 0) -> None:
+    def __init__(
+        self,
+        net: str = 'alex',
+        target: str = 'teacher',
+        backbone_path: str | None = None,
+        loss_weight: float = 1.0,
+        max_shift: int = 0,
+    ) -> None:
         super().__init__(loss_weight)
         if not isinstance(max_shift, int) or max_shift < 0:
             raise UserError(f'LPIPSLoss: max_shift must be a number of pixels, 0 or more, not {max_shift!r}')
@@ -71,6 +78,7 @@ def build_lpips(net: str = 'alex', backbone_path: str | Path | None = None) -> n
         raise UserError(f'LPIPS: no net {net!r}{nearest(net, BACKBONES)}')
     features = load_features(BACKBONES[net], backbone_path, 'backbone_path')
     import lpips  # here, because it brings scikit-image and more into every process that imports basicsr
+
     with torch.device('meta'), warnings.catch_warnings():
         warnings.simplefilter('ignore')  # lpips calls torchvision by a deprecated argument
         model = lpips.LPIPS(net=net, pretrained=False, pnet_rand=True, verbose=False)

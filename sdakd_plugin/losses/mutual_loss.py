@@ -1,4 +1,5 @@
 """Discriminators that teach each other, in the manner of Deep Mutual Learning (Zhang et al., CVPR 2018, equation 5)."""
+
 from __future__ import annotations
 
 import math
@@ -44,8 +45,10 @@ class MutualDiscriminatorLoss(nn.Module):
             peer_logits: the peer's scores of the same images, of the same shape, otherwise ``UserError``.
         """
         if logits.shape != peer_logits.shape:
-            raise UserError(f'mutual distillation compares logits of one shape, not {tuple(logits.shape)} with the '
-                            f"peer's {tuple(peer_logits.shape)}; choose discriminators of one kind or another exchange")
+            raise UserError(
+                f'mutual distillation compares logits of one shape, not {tuple(logits.shape)} with the '
+                f"peer's {tuple(peer_logits.shape)}; choose discriminators of one kind or another exchange"
+            )
         # log(1 - sigmoid(z)) is logsigmoid(-z): no probability is ever rounded to 0 or 1 under a logarithm
         real, fake = logsigmoid(logits / self.temperature), logsigmoid(-logits / self.temperature)
         with torch.no_grad():

@@ -1,4 +1,5 @@
 """SRGAN's content loss: the mean squared error of VGG features (Ledig et al., CVPR 2017, equation 5)."""
+
 from __future__ import annotations
 
 import os
@@ -37,8 +38,15 @@ class VGGMSELoss(FrozenLoss):
     mean: torch.Tensor
     std: torch.Tensor
 
-    def __init__(self, layer: str = 'conv5_4', vgg_type: str = 'vgg19', use_input_norm: bool = True,
-                 range_norm: bool = False, vgg_path: str | None = None, loss_weight: float = 1.0) -> None:
+    def __init__(
+        self,
+        layer: str = 'conv5_4',
+        vgg_type: str = 'vgg19',
+        use_input_norm: bool = True,
+        range_norm: bool = False,
+        vgg_path: str | None = None,
+        loss_weight: float = 1.0,
+    ) -> None:
         super().__init__(loss_weight)
         types = {**NAMES, **{f'{name}_bn': insert_bn(layers) for name, layers in NAMES.items()}}
         if vgg_type not in types:
@@ -49,7 +57,7 @@ class VGGMSELoss(FrozenLoss):
             vgg_path = VGG_PRETRAIN_PATH
         depth = types[vgg_type].index(layer) + 1
         self.features = freeze(load_features(vgg_type, vgg_path, 'vgg_path')[:depth])
-        self.min_size = 2**sum(name.startswith('pool') for name in types[vgg_type][:depth])
+        self.min_size = 2 ** sum(name.startswith('pool') for name in types[vgg_type][:depth])
         self.use_input_norm = use_input_norm
         self.range_norm = range_norm
         self.register_buffer('mean', torch.tensor([0.485, 0.456, 0.406]).view(1, 3, 1, 1), persistent=False)

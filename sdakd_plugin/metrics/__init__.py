@@ -1,4 +1,5 @@
 """Metrics, registered with BasicSR."""
+
 import basicsr  # noqa: F401 - first: it imports all of the plugin, in an order that works
 
 from sdakd_plugin.metrics import (  # noqa: F401

@@ -1,4 +1,5 @@
 """DISTS as a metric of BasicSR's ``val.metrics``, beside LPIPS. Lower is better."""
+
 from __future__ import annotations
 
 from functools import cache
@@ -22,8 +23,14 @@ STAGES = ((0, 4), (5, 9), (10, 16), (17, 23), (24, 30))  # of VGG16's features, 
 
 
 @METRIC_REGISTRY.register()
-def calculate_dists(img: np.ndarray, img2: np.ndarray, crop_border: int = 0, input_order: str = 'HWC',
-                    backbone_path: str | None = None, **kwargs: Any) -> float:
+def calculate_dists(
+    img: np.ndarray,
+    img2: np.ndarray,
+    crop_border: int = 0,
+    input_order: str = 'HWC',
+    backbone_path: str | None = None,
+    **kwargs: Any,
+) -> float:
     """DISTS (Ding et al., TPAMI 2020) of two images, 0 for equal ones, on the current CUDA device where there is one.
 
     In an option file: ``dists: {type: calculate_dists, crop_border: 4, better: lower}``. Images keep their size; the

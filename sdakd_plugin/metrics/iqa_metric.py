@@ -1,4 +1,5 @@
 """Metrics without a reference (MUSIQ, CLIPIQA, TOPIQ, NIQE, MANIQA, ...) through the package ``pyiqa``."""
+
 from __future__ import annotations
 
 from functools import cache
@@ -16,8 +17,7 @@ NAMES = {'topiq': 'topiq_nr'}  # what papers call a metric -> pyiqa's name, wher
 
 
 @METRIC_REGISTRY.register()
-def calculate_iqa(img: np.ndarray, metric: str, crop_border: int = 0, input_order: str = 'HWC',
-                  **kwargs: Any) -> float:
+def calculate_iqa(img: np.ndarray, metric: str, crop_border: int = 0, input_order: str = 'HWC', **kwargs: Any) -> float:
     """One of pyiqa's metrics that look at no ground truth, on the current CUDA device where there is one.
 
     In an option file: ``musiq: {type: calculate_iqa, metric: musiq, better: higher}``.
@@ -32,7 +32,7 @@ def calculate_iqa(img: np.ndarray, metric: str, crop_border: int = 0, input_orde
     Raises:
         UserError: see ``load_metric`` and ``as_tensors``; or the metric takes no such image.
     """
-    image, = as_tensors(img, crop_border=crop_border, input_order=input_order)
+    (image,) = as_tensors(img, crop_border=crop_border, input_order=input_order)
     network = load_metric(metric, image.device)
     try:
         with _undisturbed_rng():  # some look at random crops
@@ -62,11 +62,14 @@ def load_metric(metric: str, device: torch.device) -> nn.Module:
             network: nn.Module = pyiqa.create_metric(name, device=device)
     except Exception as error:  # whatever its many download clients raise
         reason = str(error).strip().split('\n')[0] or type(error).__name__
-        raise UserError(f"{metric}: pyiqa cannot load it ({reason}); it downloads weights once, into torch's and "
-                        f"Hugging Face's caches: connect for the first use, or leave {metric} out") from error
+        raise UserError(
+            f"{metric}: pyiqa cannot load it ({reason}); it downloads weights once, into torch's and "
+            f"Hugging Face's caches: connect for the first use, or leave {metric} out"
+        ) from error
     return network
 
 
 def _undisturbed_rng() -> Any:
     from sdakd_plugin.utils.random_state import undisturbed_rng  # here: it imports basicsr, which imports this
+
     return undisturbed_rng()

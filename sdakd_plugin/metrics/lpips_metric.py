@@ -1,4 +1,5 @@
 """LPIPS as a metric of BasicSR's ``val.metrics``, beside PSNR and SSIM. Lower is better."""
+
 from __future__ import annotations
 
 from functools import cache
@@ -14,8 +15,15 @@ from sdakd_plugin.metrics.images import as_tensors
 
 
 @METRIC_REGISTRY.register()
-def calculate_lpips(img: np.ndarray, img2: np.ndarray, crop_border: int = 0, input_order: str = 'HWC',
-                    net: str = 'alex', backbone_path: str | None = None, **kwargs: Any) -> float:
+def calculate_lpips(
+    img: np.ndarray,
+    img2: np.ndarray,
+    crop_border: int = 0,
+    input_order: str = 'HWC',
+    net: str = 'alex',
+    backbone_path: str | None = None,
+    **kwargs: Any,
+) -> float:
     """LPIPS 0.1 (Zhang et al., CVPR 2018) of two images, on the current CUDA device where there is one.
 
     In an option file: ``lpips: {type: calculate_lpips, crop_border: 4, net: alex, better: lower}``.

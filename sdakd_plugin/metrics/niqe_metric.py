@@ -1,4 +1,5 @@
 """NIQE that cannot end a run."""
+
 from __future__ import annotations
 
 import warnings

@@ -1,4 +1,5 @@
 """Models, registered with BasicSR: its contract over ``distillation/``."""
+
 import basicsr  # noqa: F401 - first: it imports all of the plugin, in an order that works
 
 from sdakd_plugin.models import (  # noqa: F401

@@ -1,4 +1,5 @@
 """Where checkpoints go: into the run's folder, elsewhere if that fails, and away again if fewer are to be kept."""
+
 from __future__ import annotations
 
 import re
@@ -76,20 +77,24 @@ class Checkpoints:
                 (self.fallback_folder / name).parent.mkdir(exist_ok=True)
                 weights.atomic_save(content, self.fallback_folder / name)
         except (OSError, RuntimeError) as second:
-            logger.error('Training stops: the checkpoint can be saved neither in '
-                         f'{self.path[NETWORKS]} ({_reason(error)}) nor in '
-                         f'{self.fallback_folder or tempfile.gettempdir()} ({_reason(second)}). The checkpoints '
-                         'before it are as they were.')
+            logger.error(
+                'Training stops: the checkpoint can be saved neither in '
+                f'{self.path[NETWORKS]} ({_reason(error)}) nor in '
+                f'{self.fallback_folder or tempfile.gettempdir()} ({_reason(second)}). The checkpoints '
+                'before it are as they were.'
+            )
             raise SystemExit(1) from None
-        logger.error(f'The checkpoint cannot be saved in {self.path[NETWORKS]} ({_reason(error)}); it is in '
-                     f'{self.fallback_folder}. To go on from it, copy what is there into the folder of the run.')
+        logger.error(
+            f'The checkpoint cannot be saved in {self.path[NETWORKS]} ({_reason(error)}); it is in '
+            f'{self.fallback_folder}. To go on from it, copy what is there into the folder of the run.'
+        )
 
     def _thin_out(self, newest: int) -> None:
         """Remove the checkpoints that are neither among the last nor among the best; never before the newest is known
         to be readable."""
         saved = sorted(int(path.stem) for path in Path(self.path[STATES]).glob('*.state') if path.stem.isdigit())
         assert self.kept.keep_last is not None
-        superfluous = set(saved[:-self.kept.keep_last]) - self._best(saved) - {newest}
+        superfluous = set(saved[: -self.kept.keep_last]) - self._best(saved) - {newest}
         if not superfluous or not self._is_whole(newest):
             return
         for iteration in superfluous:  # the state first: what has one is complete
@@ -115,11 +120,15 @@ class Checkpoints:
             entries = [entry for entry in stage_validation.read(str(path)) if entry['iter'] in saved]
             for metric, block in self.metrics.items():
                 for dataset in {entry['dataset'] for entry in entries}:
-                    values = {entry['iter']: entry['metrics'].get(metric) for entry in entries
-                              if entry['dataset'] == dataset}
-                    ranked = sorted((iteration for iteration, value in values.items() if value is not None),
-                                    key=values.__getitem__, reverse=block.get('better', 'higher') == 'higher')
-                    best.update(ranked[:self.kept.keep_best])
+                    values = {
+                        entry['iter']: entry['metrics'].get(metric) for entry in entries if entry['dataset'] == dataset
+                    }
+                    ranked = sorted(
+                        (iteration for iteration, value in values.items() if value is not None),
+                        key=values.__getitem__,
+                        reverse=block.get('better', 'higher') == 'higher',
+                    )
+                    best.update(ranked[: self.kept.keep_best])
         return best
 
 

@@ -1,4 +1,5 @@
 """BasicSR's learning-rate schedulers: a schedule as long as the run, and after resuming the option file's."""
+
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -28,8 +29,10 @@ def check_periods(block: Mapping[str, Any], total_iter: int) -> None:
     if not periods or not all(isinstance(period, (int, float)) and period > 0 for period in periods):
         raise UserError(f'train.scheduler.periods: expected a list of iterations above 0, not {periods}')
     if sum(periods) < total_iter - 1:  # the first iteration is number 0 for a scheduler
-        raise UserError(f'train.scheduler.periods: make {sum(periods):,} iterations, but train.total_iter is '
-                        f'{total_iter:,}; lengthen the last period, or add one')
+        raise UserError(
+            f'train.scheduler.periods: make {sum(periods):,} iterations, but train.total_iter is '
+            f'{total_iter:,}; lengthen the last period, or add one'
+        )
 
 
 def resumed(schedulers: Sequence[Any], states: Sequence[Mapping[str, Any]], iteration: int) -> list[dict[str, Any]]:
@@ -61,22 +64,31 @@ def _merged(scheduler: Any, state: Mapping[str, Any], iteration: int) -> dict[st
     was_past, now_past = _past(was, position), _past(now, position)
     for key, value in now_past.items():
         if value != was_past[key]:
-            raise UserError(f'train.scheduler.{key}: up to iteration {iteration:,}, where the run goes on, they were '
-                            f'{was_past[key]} and would now be {value}; change only what lies ahead')
+            raise UserError(
+                f'train.scheduler.{key}: up to iteration {iteration:,}, where the run goes on, they were '
+                f'{was_past[key]} and would now be {value}; change only what lies ahead'
+            )
     return {**state, **now}
 
 
 def _remarks(scheduler: Any, state: Mapping[str, Any], iteration: int) -> Iterator[str]:
     """What the option file says otherwise than the training state."""
     now, was = _settings(vars(scheduler)), _settings(state)
-    changes = [f'{key} {_plain(was[key])} before and {_plain(now[key])} now' for key in now
-               if key != 'cumulative_period' and _plain(was[key]) != _plain(now[key])]
+    changes = [
+        f'{key} {_plain(was[key])} before and {_plain(now[key])} now'
+        for key in now
+        if key != 'cumulative_period' and _plain(was[key]) != _plain(now[key])
+    ]
     if changes:
-        yield (f"train.scheduler: from iteration {iteration + 1:,} on the learning rate is the option file's "
-               f"({', '.join(changes)}).")
+        yield (
+            f"train.scheduler: from iteration {iteration + 1:,} on the learning rate is the option file's "
+            f'({", ".join(changes)}).'
+        )
     if list(state['base_lrs']) != list(scheduler.base_lrs):
-        yield (f"The lr of an optimizer is the training state's, {state['base_lrs']}, not the option file's, "
-               f'{scheduler.base_lrs}; lr_g and lr_d of a stage change it.')
+        yield (
+            f"The lr of an optimizer is the training state's, {state['base_lrs']}, not the option file's, "
+            f'{scheduler.base_lrs}; lr_g and lr_d of a stage change it.'
+        )
 
 
 def _settings(holder: Mapping[str, Any]) -> dict[str, Any]:
@@ -90,9 +102,11 @@ def _past(settings: Mapping[str, Any], position: int) -> dict[str, list[Any]]:
         ended = sum(end <= position for end in settings['cumulative_period'])
         return {'periods': list(settings['periods'])[:ended], 'restart_weights': weights[:ended]}
     reached = [number for number, restart in enumerate(settings['restarts']) if restart <= position]
-    return {'milestones': [milestone for milestone in _plain(settings['milestones']) if milestone <= position],
-            'restarts': [settings['restarts'][number] for number in reached],
-            'restart_weights': [weights[number] for number in reached]}
+    return {
+        'milestones': [milestone for milestone in _plain(settings['milestones']) if milestone <= position],
+        'restarts': [settings['restarts'][number] for number in reached],
+        'restart_weights': [weights[number] for number in reached],
+    }
 
 
 def _plain(value: Any) -> Any:

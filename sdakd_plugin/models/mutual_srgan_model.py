@@ -1,4 +1,5 @@
 """A cohort of SRGANs in one run, whose discriminators teach each other (Lee and Park, 2022)."""
+
 from __future__ import annotations
 
 import math
@@ -62,7 +63,7 @@ def member_options(opt: Mapping[str, Any], member: MemberOptions) -> dict[str, A
     for label in ('g', 'd'):
         given = getattr(member, f'pretrain_network_{label}')
         if path.get('resume_state'):  # BasicSR names files without the member's name
-            given = os.path.join(path['models'], f"net_{label}_{member.name}_{Path(path['resume_state']).stem}.pth")
+            given = os.path.join(path['models'], f'net_{label}_{member.name}_{Path(path["resume_state"]).stem}.pth')
         if given is not None:
             path[f'pretrain_network_{label}'] = given
     train = own.get('train')

@@ -1,4 +1,5 @@
 """The networks of a run: built from its options, loaded, distributed; in the order in which BasicSR builds them."""
+
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
@@ -31,8 +32,14 @@ class Networks:
         wrap: moves a network to the device, and wraps it where several processes train.
     """
 
-    def __init__(self, opt: Mapping[str, Any], options: Options, device: torch.device, forward_pass: ForwardPass,
-                 wrap: Callable[[nn.Module], nn.Module]) -> None:
+    def __init__(
+        self,
+        opt: Mapping[str, Any],
+        options: Options,
+        device: torch.device,
+        forward_pass: ForwardPass,
+        wrap: Callable[[nn.Module], nn.Module],
+    ) -> None:
         self.opt, self.options, self.device, self.forward_pass = opt, options, device, forward_pass
         self._wrap = wrap
 
@@ -67,8 +74,10 @@ class Networks:
             return None
         for name, holder in ((key, self.opt), ('optim_d', self.opt['train']), ('gan_opt', self.opt['train'])):
             if holder.get(name) is None:
-                raise UserError(f"{'' if holder is self.opt else 'train.'}{name}: this key is missing; a stage trains "
-                                'the discriminator')
+                raise UserError(
+                    f'{"" if holder is self.opt else "train."}{name}: this key is missing; a stage trains '
+                    'the discriminator'
+                )
         net = self.distributed(build_network(self.opt[key], key))
         log_size(net)
         self.load(net, label, 'params')

@@ -1,4 +1,5 @@
 """BasicSR's contract with a model, over students that know nothing of BasicSR."""
+
 from __future__ import annotations
 
 import warnings
@@ -68,9 +69,15 @@ class PluginModel(BaseModel):
         if train is not None:
             self.schedule = Schedule.from_train(train)
         self.students = [self.build_student(run) for run in self.student_runs()]
-        self.stage_validation = StageValidation(self.opt, self.options.scales, self.students,
-                                                    self.schedule if train else None, self.position, self.device,
-                                                    self.validation)
+        self.stage_validation = StageValidation(
+            self.opt,
+            self.options.scales,
+            self.students,
+            self.schedule if train else None,
+            self.position,
+            self.device,
+            self.validation,
+        )
         if train is not None:
             self.init_training()
 
@@ -110,8 +117,10 @@ class PluginModel(BaseModel):
             self.degradation = self.make_degradation()
         first = 0  # number of the student's first discriminator
         for student, trainee in zip(self.students, self.trainees, strict=True):
-            exchanged = [self.exchange.of(first + number) if self.exchange else []
-                         for number in range(len(trainee.discriminators))]
+            exchanged = [
+                self.exchange.of(first + number) if self.exchange else []
+                for number in range(len(trainee.discriminators))
+            ]
             trainee.make_optimizers(student.networks.optimizer, exchanged)
             first += len(trainee.discriminators)
             self.optimizers += trainee.optimizers
@@ -184,8 +193,10 @@ class PluginModel(BaseModel):
     def feed_data(self, data: Mapping[str, Any]) -> None:
         """Take a batch: paired images, or the ground truth, with or without blur kernels, to make the input from."""
         # BasicSR's own transfers wait; the loader's memory is pinned
-        data = {key: value.to(self.device, non_blocking=True) if isinstance(value, Tensor) else value
-                for key, value in data.items()}
+        data = {
+            key: value.to(self.device, non_blocking=True) if isinstance(value, Tensor) else value
+            for key, value in data.items()
+        }
         source: Any = self.degradation
         if source is not None:
             source.feed_data(data)
@@ -194,15 +205,22 @@ class PluginModel(BaseModel):
         else:
             lq, gt, gt_usm, lq_scale = data['lq'], data['gt'], None, data.get('lq_scale')
         teacher = self.options.teacher
-        self.batch = TrainingBatch(lq, gt, gt_usm if self.options.gan_gt_usm else gt, gt_usm, lq_scale,
-                                   data['teacher'] if teacher is not None and teacher.cache is not None else None)
+        self.batch = TrainingBatch(
+            lq,
+            gt,
+            gt_usm if self.options.gan_gt_usm else gt,
+            gt_usm,
+            lq_scale,
+            data['teacher'] if teacher is not None and teacher.cache is not None else None,
+        )
 
     def optimize_parameters(self, current_iter: int) -> None:
         """Train on the batch of ``feed_data``."""
         assert self.options.train is not None
         self.enter(self.schedule.at(current_iter), current_iter)
-        train_iteration(self.trainees, self.batch, self.teacher, self.exchange, current_iter, self.schedule,
-                        self.options.train)
+        train_iteration(
+            self.trainees, self.batch, self.teacher, self.exchange, current_iter, self.schedule, self.options.train
+        )
         self.progress.update(current_iter)
 
     def enter(self, stage: Stage, current_iter: int) -> None:
@@ -215,7 +233,8 @@ class PluginModel(BaseModel):
         self.progress.describe(f'stage {stage.number}/{len(self.schedule.stages)} {stage.name}')
         get_root_logger().info(
             f"Stage {stage.number} of {len(self.schedule.stages)}, '{stage.name}': iterations {stage.first:,} to "
-            f"{stage.last:,}; losses {', '.join(stage.losses)}; discriminator {'on' if stage.trains_d else 'off'}.")
+            f'{stage.last:,}; losses {", ".join(stage.losses)}; discriminator {"on" if stage.trains_d else "off"}.'
+        )
 
     def get_current_log(self) -> dict[str, float]:
         """The losses, each generator term's share in the total, and the stage's number; for a student with a name, its
@@ -227,7 +246,7 @@ class PluginModel(BaseModel):
         for trainee in self.trainees:
             trainee.steps.read()
             if trainee.balance is not None and (advice := trainee.balance.report()) and self.opt['rank'] == 0:
-                get_root_logger().warning(f"The discriminator{trainee.suffix.replace('_', ' of ')} {advice}.")
+                get_root_logger().warning(f'The discriminator{trainee.suffix.replace("_", " of ")} {advice}.')
             log = dict(self.reduce_loss_dict(trainee.log)) if trainee.log else {}  # the same on all processes
             log.update(shares(log))
             found.update({f'{key}{trainee.suffix}': value for key, value in log.items()})
@@ -264,8 +283,9 @@ class PluginModel(BaseModel):
     @property
     def connectors(self) -> dict[str, nn.Module]:
         """The losses with parameters of their own, by name."""
-        own = {f'{name}{trainee.suffix}': loss for trainee in self.trainees
-               for name, loss in trainee.connectors.items()}
+        own = {
+            f'{name}{trainee.suffix}': loss for trainee in self.trainees for name, loss in trainee.connectors.items()
+        }
         return {**own, **(self.exchange.connectors if self.exchange else {})}
 
     @cached_property
@@ -278,8 +298,9 @@ class PluginModel(BaseModel):
         number = 'latest' if current_iter == -1 else str(current_iter)
         contents: dict[str, Any] = {}
         for label, nets in self.networks.items():
-            contents[f'{NETWORKS}/{label}_{number}.pth'] = {key: training_state.plain(unwrap(net))
-                                                            for key, net in nets.items()}
+            contents[f'{NETWORKS}/{label}_{number}.pth'] = {
+                key: training_state.plain(unwrap(net)) for key, net in nets.items()
+            }
         if current_iter != -1:
             for trainee in self.trainees:  # before anything of a run that must stop is written
                 trainee.steps.read()
@@ -293,12 +314,16 @@ class PluginModel(BaseModel):
     def training_state(self, epoch: int, current_iter: int) -> dict[str, Any]:
         """BasicSR's training state, plus what ``training_state.py`` adds to it."""
         process = training_state.capture_process(self.position, self.trainees, self.degradation)
-        return {'epoch': epoch, 'iter': current_iter,
-                'optimizers': [optimizer.state_dict() for optimizer in self.optimizers],
-                'schedulers': [scheduler.state_dict() for scheduler in self.schedulers],
-                'connectors': {name: loss.state_dict() for name, loss in self.connectors.items()},
-                'stage': self.schedule.at(current_iter).name, 'data': training_state.data_options(self.opt),
-                'processes': processes.gathered(process)}
+        return {
+            'epoch': epoch,
+            'iter': current_iter,
+            'optimizers': [optimizer.state_dict() for optimizer in self.optimizers],
+            'schedulers': [scheduler.state_dict() for scheduler in self.schedulers],
+            'connectors': {name: loss.state_dict() for name, loss in self.connectors.items()},
+            'stage': self.schedule.at(current_iter).name,
+            'data': training_state.data_options(self.opt),
+            'processes': processes.gathered(process),
+        }
 
     def resume_training(self, resume_state: dict[str, Any]) -> None:
         """Go on from a training state. Where the data are other ones than before, its epoch is corrected.
@@ -309,8 +334,10 @@ class PluginModel(BaseModel):
         """
         iteration, connectors = resume_state['iter'], self.connectors
         training_state.check(resume_state, len(self.optimizers), connectors, self.schedule)
-        optimizers = [training_state.as_built(state, optimizer)
-                      for state, optimizer in zip(resume_state['optimizers'], self.optimizers, strict=True)]
+        optimizers = [
+            training_state.as_built(state, optimizer)
+            for state, optimizer in zip(resume_state['optimizers'], self.optimizers, strict=True)
+        ]
         schedulers = resumed(self.schedulers, resume_state['schedulers'], iteration)
         super().resume_training({**resume_state, 'optimizers': optimizers, 'schedulers': schedulers})
         for name, loss in connectors.items():
@@ -320,8 +347,9 @@ class PluginModel(BaseModel):
         self.position.start(resume_state)
         states = resume_state.get('processes', [])
         if self.opt['rank'] < len(states):
-            training_state.restore_process(states[self.opt['rank']], self.position, self.trainees, self.degradation,
-                                           self.device, same_data)
+            training_state.restore_process(
+                states[self.opt['rank']], self.position, self.trainees, self.degradation, self.device, same_data
+            )
         elif states:  # a new process: its random numbers go on from its seed
             training_state.restore_counts(states[0], self.trainees, self.device, is_new=True)
         self.stage_validation.resume(iteration)
@@ -334,8 +362,10 @@ class PluginModel(BaseModel):
             get_root_logger().warning(training_state.other_data(was or {}, now))
             resume_state['epoch'] = epoch_of(resume_state['iter'], self.opt)
         elif self.opt['datasets']['train'].get('persistent_workers') and now['num_worker_per_gpu']:
-            get_root_logger().warning('datasets.train.persistent_workers: the random numbers of such workers are in no '
-                                      'training state; images may be augmented otherwise than without the stop.')
+            get_root_logger().warning(
+                'datasets.train.persistent_workers: the random numbers of such workers are in no '
+                'training state; images may be augmented otherwise than without the stop.'
+            )
         return bool(was == now)
 
 
@@ -359,5 +389,7 @@ def check_device(num_gpu: int | str, dist: bool) -> None:
     if isinstance(num_gpu, int) and num_gpu > 0 and not torch.cuda.is_available():
         raise UserError(f'num_gpu: {num_gpu}, but this machine has no CUDA device; use 0 (the CPU) or auto')
     if isinstance(num_gpu, int) and num_gpu > 1 and not dist:
-        raise UserError(f'num_gpu: {num_gpu} needs one process for each GPU: torchrun --nproc_per_node={num_gpu} '
-                        'basicsr/train.py -opt FILE --launcher pytorch; or use num_gpu: 1')
+        raise UserError(
+            f'num_gpu: {num_gpu} needs one process for each GPU: torchrun --nproc_per_node={num_gpu} '
+            'basicsr/train.py -opt FILE --launcher pytorch; or use num_gpu: 1'
+        )

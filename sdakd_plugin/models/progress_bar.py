@@ -1,4 +1,5 @@
 """A progress bar with the remaining time, where somebody watches."""
+
 from __future__ import annotations
 
 import logging

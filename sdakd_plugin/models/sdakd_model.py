@@ -1,4 +1,5 @@
 """One student in BasicSR's contract."""
+
 from __future__ import annotations
 
 from collections.abc import Mapping

@@ -1,4 +1,5 @@
 """Validation of a run's students: when BasicSR asks, at the start of training and at the end of each stage."""
+
 from __future__ import annotations
 
 import json
@@ -46,14 +47,22 @@ class StageValidation:
             saved.
     """
 
-    def __init__(self, opt: Mapping[str, Any], scales: Sequence[int] | None, students: Sequence[Student],
-                 schedule: Schedule | None, position: RunPosition, device: torch.device,
-                 validate: Callable[[Any, int, None, bool], None]) -> None:
+    def __init__(
+        self,
+        opt: Mapping[str, Any],
+        scales: Sequence[int] | None,
+        students: Sequence[Student],
+        schedule: Schedule | None,
+        position: RunPosition,
+        device: torch.device,
+        validate: Callable[[Any, int, None, bool], None],
+    ) -> None:
         self.opt, self.scales, self.schedule, self.position = opt, scales, schedule, position
         self._validate = validate
         self.suffixes = [student.run.suffix for student in students]
-        self.validations = [StudentValidation(student.run.opt, device, student.run.name, student.super_resolve)
-                            for student in students]
+        self.validations = [
+            StudentValidation(student.run.opt, device, student.run.name, student.super_resolve) for student in students
+        ]
         self.resumed = 0  # the iteration from which the run went on
         self._validated: dict[str, int] = {}  # the last iteration, by data set
         self._of_the_loop: WeakValueDictionary[str, Any] = WeakValueDictionary()  # BasicSR's own loaders, by data set
@@ -101,8 +110,13 @@ class StageValidation:
         """Validate where a stage has ended just before an iteration, unless BasicSR has done so itself."""
         assert self.schedule is not None
         stage = self.schedule.at(iteration - 1)
-        if iteration == 1 or iteration - 1 != stage.last or not self.opt.get('val') \
-                or stage is self.schedule.stages[-1] or stage.last % self.opt['val']['val_freq'] == 0:
+        if (
+            iteration == 1
+            or iteration - 1 != stage.last
+            or not self.opt.get('val')
+            or stage is self.schedule.stages[-1]
+            or stage.last % self.opt['val']['val_freq'] == 0
+        ):
             return
         done = [self._done(suffix, stage.last) for suffix in self.suffixes]
         get_root_logger().info(f"End of stage '{stage.name}'.")
@@ -126,8 +140,13 @@ class StageValidation:
         for phase, block in self.opt['datasets'].items():
             if phase.split('_')[0] == 'val':
                 loader = self._of_the_loop.get(block['name'])
-                yield loader if loader is not None else build_dataloader(
-                    build_dataset(block), block, num_gpu=self.opt['num_gpu'], dist=self.opt['dist'])
+                yield (
+                    loader
+                    if loader is not None
+                    else build_dataloader(
+                        build_dataset(block), block, num_gpu=self.opt['num_gpu'], dist=self.opt['dist']
+                    )
+                )
 
     def _done(self, suffix: str, iteration: int) -> set[str]:
         """The data sets of which a student's metrics of an iteration are known."""
@@ -137,21 +156,27 @@ class StageValidation:
         """A student's validations; the file changes as soon as the first process validates."""
         return processes.from_first(read(self._path(ALL, suffix)))
 
-    def _record(self, dataset: str, iteration: int, metrics: Mapping[str, float], suffix: str,
-                schedule: Schedule) -> None:
+    def _record(
+        self, dataset: str, iteration: int, metrics: Mapping[str, float], suffix: str, schedule: Schedule
+    ) -> None:
         """Keep the metrics of a validation, those of the start and of the ends of stages once more by themselves."""
         seconds = self.position.stopwatch.seconds
         ends = {0: 'start', **{stage.last: stage.name for stage in schedule.stages}}
-        entry = {'iter': iteration, 'stage': ends.get(iteration, schedule.at(iteration).name), 'dataset': dataset,
-                 'metrics': {name: float(value) if math.isfinite(value) else None for name, value in metrics.items()},
-                 'elapsed': seconds if seconds is None else round(seconds, 3)}
+        entry = {
+            'iter': iteration,
+            'stage': ends.get(iteration, schedule.at(iteration).name),
+            'dataset': dataset,
+            'metrics': {name: float(value) if math.isfinite(value) else None for name, value in metrics.items()},
+            'elapsed': seconds if seconds is None else round(seconds, 3),
+        }
         try:
             add(self._path(ALL, suffix), entry)
             if iteration in ends:
                 add(self._path(ENDS, suffix), entry)
         except OSError as error:  # such as a full disk, where checkpoints are saved elsewhere
-            get_root_logger().error(f'The metrics of this validation cannot be kept in {self._path(ALL, suffix)}: '
-                                    f'{error.strerror}')
+            get_root_logger().error(
+                f'The metrics of this validation cannot be kept in {self._path(ALL, suffix)}: {error.strerror}'
+            )
 
     def _path(self, kind: str, suffix: str) -> str:
         return os.path.join(self.opt['path']['experiments_root'], file_name(suffix, kind))

@@ -1,4 +1,5 @@
 """One student of a run, as it is built from the option file: in testing its generator alone, in training a trainee."""
+
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
@@ -80,8 +81,9 @@ def build_generator(networks: Networks) -> nn.Module:
     return net_g
 
 
-def build_trainee(run: StudentRun, networks: Networks, net_g: nn.Module, schedule: Schedule,
-                  get_teacher: Callable[[], Teacher | None]) -> Trainee:
+def build_trainee(
+    run: StudentRun, networks: Networks, net_g: nn.Module, schedule: Schedule, get_teacher: Callable[[], Teacher | None]
+) -> Trainee:
     """All that trains with a student but its optimizers, in BasicSR's order: it decides which random numbers each
     network gets. What BasicSR does not have draws none of them.
 
@@ -100,31 +102,50 @@ def build_trainee(run: StudentRun, networks: Networks, net_g: nn.Module, schedul
     net_g_ema = networks.average(net_g) if train.ema_decay > 0 else None
     net_g.train()
     net_d = networks.discriminator('d', any(stage.trains_d for stage in schedule.stages))
-    losses = {name: build_loss(block, f'train.{name}_opt').to(device)
-              for name, block in train.losses.items() if name != 'mutual'}
+    losses = {
+        name: build_loss(block, f'train.{name}_opt').to(device)
+        for name, block in train.losses.items()
+        if name != 'mutual'
+    }
     with undisturbed_rng():
         peer = networks.discriminator('d_peer', 'mutual' in train.losses)
         teacher = get_teacher()
         bare_g, bare_d = unwrap(net_g), None if net_d is None else unwrap(net_d)
-        objective = make_objective(losses, bare_g, bare_d, teacher,
-                                   {key: getattr(run.options, key) for key in USM_KEYS})
+        objective = make_objective(
+            losses, bare_g, bare_d, teacher, {key: getattr(run.options, key) for key in USM_KEYS}
+        )
         check_objective(objective, run.options, net_g, net_g_ema is not None)
         rehearse(run.options, device, bare_g, bare_d, teacher, objective.terms, objective.d_terms)
     reg = train.r1_reg_weight, train.net_d_reg_every
     gan_loss = objective.gan_loss
     trainee = Trainee(
-        run.suffix, net_g, net_g_ema, train.ema_decay, [net for net in (net_d, peer) if net is not None], objective,
+        run.suffix,
+        net_g,
+        net_g_ema,
+        train.ema_decay,
+        [net for net in (net_d, peer) if net is not None],
+        objective,
         networks.forward_pass,
-        OptimizerSteps(train.nonfinite_limit, networks.forward_pass.dtype is torch.float16, device,
-                       f' of {run.name}' if run.name else ''),
+        OptimizerSteps(
+            train.nonfinite_limit,
+            networks.forward_pass.dtype is torch.float16,
+            device,
+            f' of {run.name}' if run.name else '',
+        ),
         R1(reg[0], reg[1]) if reg[0] and reg[1] else None,
-        None if gan_loss is None else Balance(gan_loss, train.collapse_after, device))
+        None if gan_loss is None else Balance(gan_loss, train.collapse_after, device),
+    )
     objective.distribute(networks.distributed)
     return trainee
 
 
-def make_objective(losses: Mapping[str, nn.Module], net_g: nn.Module, net_d: nn.Module | None,
-                   teacher: Teacher | None, usm: Mapping[str, bool]) -> Objective:
+def make_objective(
+    losses: Mapping[str, nn.Module],
+    net_g: nn.Module,
+    net_d: nn.Module | None,
+    teacher: Teacher | None,
+    usm: Mapping[str, bool],
+) -> Objective:
     """Wire the losses to what they compare.
 
     Args:
@@ -158,5 +179,7 @@ def check_objective(objective: Objective, options: Options, net_g: nn.Module, av
         if name == 'ldl' and not averaged:
             raise UserError('train.ldl_opt: needs train.ema_decay above 0')
         if getattr(term.loss, 'range_norm', False) and largest_scale(net_g):
-            raise UserError(f'train.{name}_opt.range_norm: is for images of -1..1, but losses see images of 0..1 '
-                            'here, those of GCFSR too; leave it out')
+            raise UserError(
+                f'train.{name}_opt.range_norm: is for images of -1..1, but losses see images of 0..1 '
+                'here, those of GCFSR too; leave it out'
+            )

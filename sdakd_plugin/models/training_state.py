@@ -1,4 +1,5 @@
 """What a training state holds: BasicSR's, plus all that a resumed run needs to go on as if it had not been stopped."""
+
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
@@ -31,9 +32,11 @@ def data_options(opt: Mapping[str, Any]) -> dict[str, Any]:
 def other_data(was: Mapping[str, Any], now: Mapping[str, Any]) -> str:
     """What it means to go on with other ``data_options`` than before."""
     changes = ', '.join(f'{key} {was.get(key)} before and {now[key]} now' for key in now if was.get(key) != now[key])
-    return (f'Resuming with other data, workers or processes than before ({changes}): weights, optimizers, learning '
-            'rates and stages go on. The epoch begins anew, a process that was not there before draws its random '
-            'numbers from its seed and fills its own pool, and the run is not the one that it would have been.')
+    return (
+        f'Resuming with other data, workers or processes than before ({changes}): weights, optimizers, learning '
+        'rates and stages go on. The epoch begins anew, a process that was not there before draws its random '
+        'numbers from its seed and fills its own pool, and the run is not the one that it would have been.'
+    )
 
 
 def check(state: Mapping[str, Any], optimizers: int, connectors: Mapping[str, nn.Module], schedule: Schedule) -> None:
@@ -53,11 +56,15 @@ def check(state: Mapping[str, Any], optimizers: int, connectors: Mapping[str, nn
         raise UserError('path.resume_state: the state is of a run with other networks or losses')
     iteration, stage, last = state['iter'], state.get('stage'), schedule.stages[-1].last
     if iteration > last:
-        raise UserError(f'path.resume_state: is of iteration {iteration}, but train.total_iter is {last}; '
-                        'make the schedule longer, or go on from an earlier state')
+        raise UserError(
+            f'path.resume_state: is of iteration {iteration}, but train.total_iter is {last}; '
+            'make the schedule longer, or go on from an earlier state'
+        )
     if stage not in (None, schedule.at(iteration).name):
-        raise UserError(f"train.stages: iteration {iteration} of the run was in the stage '{stage}', and would now "
-                        f"be in '{schedule.at(iteration).name}'; change only stages that have not begun")
+        raise UserError(
+            f"train.stages: iteration {iteration} of the run was in the stage '{stage}', and would now "
+            f"be in '{schedule.at(iteration).name}'; change only stages that have not begun"
+        )
 
 
 def as_built(state: Mapping[str, Any], optimizer: torch.optim.Optimizer) -> dict[str, Any]:
@@ -77,8 +84,14 @@ def capture_process(position: RunPosition, trainees: Sequence[Trainee], degradat
     return {**shared, 'members': [trainee.state() for trainee in trainees]}
 
 
-def restore_process(state: Mapping[str, Any], position: RunPosition, trainees: Sequence[Trainee], degradation: Any,
-                    device: torch.device, same_data: bool) -> None:
+def restore_process(
+    state: Mapping[str, Any],
+    position: RunPosition,
+    trainees: Sequence[Trainee],
+    degradation: Any,
+    device: torch.device,
+    same_data: bool,
+) -> None:
     """Put back what ``capture_process`` found; without the place in the epoch where the data differ."""
     restore_counts(state, trainees, device)
     if isinstance(degradation, BatchDegradation):
@@ -86,8 +99,9 @@ def restore_process(state: Mapping[str, Any], position: RunPosition, trainees: S
     position.load_state(state['random'], same_data)
 
 
-def restore_counts(state: Mapping[str, Any], trainees: Sequence[Trainee], device: torch.device,
-                   is_new: bool = False) -> None:
+def restore_counts(
+    state: Mapping[str, Any], trainees: Sequence[Trainee], device: torch.device, is_new: bool = False
+) -> None:
     """Put back what each student counts; where a process ``is_new``, only that in which all must agree."""
     for trainee, own in zip(trainees, state.get('members', [state]), strict=True):
         trainee.load_state(own, device, is_new)

@@ -1,4 +1,5 @@
 """Networks and other registered classes from their option blocks; an error names the key of a block that is wrong."""
+
 from __future__ import annotations
 
 import inspect
@@ -31,8 +32,9 @@ def registered(registry: Registry) -> list[str]:
     return [name.removesuffix('_basicsr') for name, _ in registry]
 
 
-def build(constructor: Callable[[dict[str, Any]], nn.Module], registry: Registry, block: Mapping[str, Any],
-          key: str) -> nn.Module:
+def build(
+    constructor: Callable[[dict[str, Any]], nn.Module], registry: Registry, block: Mapping[str, Any], key: str
+) -> nn.Module:
     """Call BasicSR's ``build_network`` or ``build_loss``.
 
     Args:
@@ -50,10 +52,18 @@ def build(constructor: Callable[[dict[str, Any]], nn.Module], registry: Registry
     except UserError as error:
         raise UserError(f'{key}: {error}') from None
     except OSError as error:  # weights of a loss or network of the user's own
-        raise UserError(f"{key}: {block['type']} cannot get its weights ({error})") from error
-    except (ArithmeticError, AssertionError, AttributeError, KeyError, NotImplementedError, RuntimeError, TypeError,
-            ValueError) as error:
-        raise UserError(f"{key}: {block['type']} cannot be built: {type(error).__name__}: {error}") from error
+        raise UserError(f'{key}: {block["type"]} cannot get its weights ({error})') from error
+    except (
+        ArithmeticError,
+        AssertionError,
+        AttributeError,
+        KeyError,
+        NotImplementedError,
+        RuntimeError,
+        TypeError,
+        ValueError,
+    ) as error:
+        raise UserError(f'{key}: {block["type"]} cannot be built: {type(error).__name__}: {error}') from error
 
 
 def check_call(registry: Registry, block: Any, key: str, given: Collection[str] = ()) -> None:
@@ -81,6 +91,9 @@ def check_call(registry: Registry, block: Any, key: str, given: Collection[str] 
         if argument != 'type' and argument not in valid:
             raise UserError(f"{key}: unknown key '{argument}' for {name}" + nearest(argument, valid))
     for parameter in parameters:
-        if parameter.default is parameter.empty and parameter.kind is not parameter.VAR_POSITIONAL \
-                and parameter.name not in {*block, *given}:
+        if (
+            parameter.default is parameter.empty
+            and parameter.kind is not parameter.VAR_POSITIONAL
+            and parameter.name not in {*block, *given}
+        ):
             raise UserError(f"{key}: {name} needs the key '{parameter.name}'")

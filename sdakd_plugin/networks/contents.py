@@ -1,4 +1,5 @@
 """The contents of a weight file, as ``sdakd weights inspect`` shows them."""
+
 from __future__ import annotations
 
 import os
@@ -32,16 +33,20 @@ class Contents:
         facts: dict[str, str | None] = {
             'file': f'{self.path} ({self.path.stat().st_size:,} bytes)',
             'keys': ', '.join(self.keys) or 'none, a bare state dict',
-            'tensors': ', '.join(f'{count} {dtype}' for dtype, count in dtypes.items())}
+            'tensors': ', '.join(f'{count} {dtype}' for dtype, count in dtypes.items()),
+        }
         if self.identity is None:
             names = list(self.state)
-            facts['architecture'] = f"unknown; begins with {', '.join(names[:4])}{', ...' if names[4:] else ''}"
+            facts['architecture'] = f'unknown; begins with {", ".join(names[:4])}{", ..." if names[4:] else ""}'
         else:
             options = self.identity.network
-            facts |= {'architecture': options['type'], 'kind': self.identity.kind,
-                      'options': ', '.join(f'{key}={value}' for key, value in options.items() if key != 'type'),
-                      'scale': f'x{self.identity.scale}' if self.identity.scale else None,
-                      'parameters': f'{self.parameters:,}'}
+            facts |= {
+                'architecture': options['type'],
+                'kind': self.identity.kind,
+                'options': ', '.join(f'{key}={value}' for key, value in options.items() if key != 'type'),
+                'scale': f'x{self.identity.scale}' if self.identity.scale else None,
+                'parameters': f'{self.parameters:,}',
+            }
         return '\n'.join(f'{key:<13} {value}' for key, value in facts.items() if value is not None)
 
 

@@ -1,4 +1,5 @@
 """The frozen networks of a distillation: in evaluation mode, without gradients."""
+
 from __future__ import annotations
 
 from collections.abc import Mapping
@@ -42,8 +43,9 @@ def load_frozen(network: Mapping[str, Any] | None, source: str, param_key: str |
     if network is None:
         found = weights.identify(state)
         if found is None:
-            raise UserError(f'teacher.network_{label}: this key is missing, and the architecture cannot be identified '
-                            f'from {path}')
+            raise UserError(
+                f'teacher.network_{label}: this key is missing, and the architecture cannot be identified from {path}'
+            )
         network = found.network
     with undisturbed_rng():
         net = build_network(network, f'teacher.network_{label}')

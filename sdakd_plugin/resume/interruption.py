@@ -1,4 +1,5 @@
 """SIGINT and SIGTERM, remembered until the run can be saved."""
+
 from __future__ import annotations
 
 import os

@@ -1,4 +1,5 @@
 """Where a run is, so that a resumed one sees the very batches that an undisturbed one would."""
+
 from __future__ import annotations
 
 import math
@@ -124,8 +125,11 @@ class RunPosition:
     def _stop(self, number: signal.Signals) -> None:
         iteration = self._save()
         processes.wait()  # as soon as one is gone, a launcher ends the others
-        get_root_logger().info(f'{number.name}: stopped after iteration {iteration:,}, which is saved. Go on with '
-                               '--auto_resume.' if iteration else f'{number.name}: stopped before the first iteration.')
+        get_root_logger().info(
+            f'{number.name}: stopped after iteration {iteration:,}, which is saved. Go on with --auto_resume.'
+            if iteration
+            else f'{number.name}: stopped before the first iteration.'
+        )
         raise Interrupted(number)
 
 
@@ -143,8 +147,7 @@ def begun() -> RunPosition | None:
 
 
 def epoch_of(iteration: int, opt: Mapping[str, Any]) -> int:
-    """The epoch that an iteration ends in, for BasicSR's loop to begin with, of a run with the data of these options.
-    """
+    """The epoch that an iteration ends in, for BasicSR's loop to begin with, with the data of these options."""
     block = opt['datasets']['train']
     images = len(build_dataset(deepcopy(block))) * block.get('dataset_enlarge_ratio', 1)
     batches = math.ceil(images / opt['world_size']) // block['batch_size_per_gpu']

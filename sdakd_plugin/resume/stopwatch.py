@@ -1,4 +1,5 @@
 """The seconds that a run has trained, without those of validation; a resumed run goes on counting."""
+
 from __future__ import annotations
 
 import json

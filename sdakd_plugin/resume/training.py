@@ -1,4 +1,5 @@
 """BasicSR's training, which resumes exactly, without CUDA too, and saves itself on SIGINT and SIGTERM."""
+
 from __future__ import annotations
 
 from collections.abc import Sequence
@@ -43,9 +44,16 @@ def train(arguments: Sequence[str], root: str) -> dict[str, Any]:
         position.model = build_model(opt)
         return position.model
 
-    with replaced(stock, parse_options=parse, build_model=build, load_resume_state=load_resume_state,
-                  build_dataset=with_image_names(stock.build_dataset),
-                  MessageLogger=message_logger(stock.MessageLogger)), \
-            interruption.watch():
+    with (
+        replaced(
+            stock,
+            parse_options=parse,
+            build_model=build,
+            load_resume_state=load_resume_state,
+            build_dataset=with_image_names(stock.build_dataset),
+            MessageLogger=message_logger(stock.MessageLogger),
+        ),
+        interruption.watch(),
+    ):
         stock.train_pipeline(root)
     return seen[0]

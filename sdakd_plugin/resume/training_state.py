@@ -1,4 +1,5 @@
 """Finding and reading a training state, as BasicSR does, but on machines without CUDA too, and none that is damaged."""
+
 from __future__ import annotations
 
 import os
@@ -53,8 +54,10 @@ def newest_of_all(states: str, models: str) -> tuple[str, dict[str, Any]] | None
     if path is None or first:
         return found
     if not os.path.exists(path):
-        raise UserError(f'{path}: the first process goes on from this training state, but another one does not see it; '
-                        'experiments/ must be in a file system that all nodes share')
+        raise UserError(
+            f'{path}: the first process goes on from this training state, but another one does not see it; '
+            'experiments/ must be in a file system that all nodes share'
+        )
     return path, read_state(path)
 
 
@@ -97,6 +100,7 @@ def read_state(path: str) -> dict[str, Any]:
         state = torch.load(path, map_location='cpu', weights_only=True)
         state['iter'], state['epoch'], state['optimizers']
     except Exception as error:  # a damaged file can provoke any exception in the parsers
-        raise UserError(f'path.resume_state: {os.fspath(path)} is missing, damaged or no training state: '
-                        f'{type(error).__name__}') from error
+        raise UserError(
+            f'path.resume_state: {os.fspath(path)} is missing, damaged or no training state: {type(error).__name__}'
+        ) from error
     return state

@@ -4,6 +4,7 @@ The channels are evenly spaced, or those whose filters have the largest L1 norm,
 2020, ``transfer_weight``), here summed over all the layers that write to a group of channels. Which is better is
 measured in ``docs/slimming.md``. A student of the teacher's size equals the teacher, bit for bit.
 """
+
 from __future__ import annotations
 
 import re
@@ -25,8 +26,9 @@ Sizes = dict[str, int]  # channels of each group
 REDUCIBLE = ('num_feat', 'num_grow_ch', 'narrow', 'channel_multiplier', 'num_block', 'num_conv')
 
 
-def weights_from_teacher(student: nn.Module, network: Mapping[str, Any], options: TeacherOptions | None,
-                         role: str) -> dict[str, Tensor]:
+def weights_from_teacher(
+    student: nn.Module, network: Mapping[str, Any], options: TeacherOptions | None, role: str
+) -> dict[str, Tensor]:
     """The initial weights of a student whose option file has ``teacher`` in place of a weight file.
 
     Args:
@@ -59,14 +61,17 @@ def arguments(net: nn.Module, block: Mapping[str, Any]) -> dict[str, Any]:
 def check_fit(student: Mapping[str, Any], teacher: Mapping[str, Any], role: str) -> None:
     """Raise a UserError unless the student is the teacher with fewer channels or blocks, or none fewer."""
     if student['type'] not in slimmable():
-        raise UserError(f"{role}: teacher: a {student['type']} cannot start from its teacher; these can: "
-                        + ', '.join(slimmable()))
+        raise UserError(
+            f'{role}: teacher: a {student["type"]} cannot start from its teacher; these can: ' + ', '.join(slimmable())
+        )
     for key, value in student.items():
         limit = teacher.get(key)  # the type comes first, so the other arguments are the same
         reducible = key in REDUCIBLE
         if value != limit and not (reducible and value < limit):
-            raise UserError(f'{role}: teacher: network_g.{key} is {value}, but the teacher has {limit}; use {limit}'
-                            + (' or less' if reducible else ''))
+            raise UserError(
+                f'{role}: teacher: network_g.{key} is {value}, but the teacher has {limit}; use {limit}'
+                + (' or less' if reducible else '')
+            )
 
 
 def slim(teacher: nn.Module, student: nn.Module, channels: Literal['even', 'l1'] = 'even') -> dict[str, Tensor]:

@@ -45,4 +45,5 @@
 Outside of this package, ``bootstrap.py`` supplies the torchvision module that BasicSR 1.4.2 misses, as it must before
 anything else of the plugin is imported.
 """
+
 import basicsr  # noqa: F401 - first: it imports all of the plugin, in an order that works

@@ -1,4 +1,5 @@
 """The degradation of BasicSR's ``RealESRGANModel`` without that model: of a batch, or of one photograph."""
+
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
@@ -46,8 +47,13 @@ class BatchDegradation(RealESRGANModel):
     gt: Tensor
     bicubic: Tensor | None = None
 
-    def __init__(self, opt: Mapping[str, Any], pool: tuple[int, int, int] | None, device: torch.device,
-                 reduce: Callable[[Tensor, int], Tensor]) -> None:
+    def __init__(
+        self,
+        opt: Mapping[str, Any],
+        pool: tuple[int, int, int] | None,
+        device: torch.device,
+        reduce: Callable[[Tensor, int], Tensor],
+    ) -> None:
         # no super().__init__(): there is no network here
         self.device, self.is_train, self.reduce = device, True, reduce
         self.opt = {**opt, 'high_order_degradation': pool is not None}
@@ -87,8 +93,10 @@ class BatchDegradation(RealESRGANModel):
         for key, pool in (('lr', self.queue_lr), ('gt', self.queue_gt)):
             if state[key].shape != pool.shape:
                 saved, now = ('x'.join(map(str, shape)) for shape in (state[key].shape, pool.shape))
-                raise UserError(f'queue_size, gt_size: the saved pool is {saved}, now it would be {now}; resume with '
-                                'the values of the run')
+                raise UserError(
+                    f'queue_size, gt_size: the saved pool is {saved}, now it would be {now}; resume with '
+                    'the values of the run'
+                )
             pool.copy_(state[key])
         batch = self.opt['datasets']['train']['batch_size_per_gpu']  # a pool is filled in whole batches
         self.queue_ptr = state['pointer'] // batch * batch
@@ -114,7 +122,7 @@ class PhotoDegradation(RealESRGANModel):
         square = cv2.copyMakeBorder(gt, 0, side - height, 0, side - width, cv2.BORDER_REFLECT_101)
         self.opt['gt_size'] = side
         self.feed_data({'gt': img2tensor(square / np.float32(255))[None], **kernels})
-        return tensor2img(self.lq)[:height // scale, :width // scale]
+        return tensor2img(self.lq)[: height // scale, : width // scale]
 
     def usm_sharpener(self, image: Tensor) -> Tensor:
         """BasicSR's own for NumPy, whose blur is separable: 50 times faster than its module on a CPU."""

@@ -3,6 +3,7 @@
 Its prefetchers, which fetch the batches, are the only part of the loop that this plugin can hear from: ``train.py``
 passes nothing that knows the epoch or the batch to a model.
 """
+
 from __future__ import annotations
 
 from collections.abc import Callable

@@ -1,4 +1,5 @@
 """A data set whose errors name the image: BasicSR's decoder says ``'NoneType' object has no attribute 'astype'``."""
+
 from __future__ import annotations
 
 from collections.abc import Callable
@@ -14,8 +15,10 @@ BuildDataset = Callable[[dict[str, Any]], Any]
 
 def with_image_names(build_dataset: BuildDataset) -> BuildDataset:
     """BasicSR's ``build_dataset``, whose data sets raise a UserError that names the image which cannot be read."""
+
     def build(opt: dict[str, Any]) -> Any:
         return named(build_dataset({**opt, 'type': full_name(DATASET_REGISTRY, opt['type'])}), opt['name'])
+
     return build
 
 

@@ -1,4 +1,5 @@
 """BasicSR's ``parse_options``, with which stock ``train.py`` and ``test.py`` begin."""
+
 from __future__ import annotations
 
 import sys
@@ -16,6 +17,7 @@ def wrap(wrapper: Callable[[ParseOptions], ParseOptions]) -> None:
     folder nor, in time, anything else.
     """
     from basicsr.utils import options
+
     stock = options.parse_options
 
     @wraps(stock)

@@ -1,4 +1,5 @@
 """The VGG of BasicSR's ``PerceptualLoss``, fetched before BasicSR looks for it."""
+
 from __future__ import annotations
 
 import os
@@ -39,8 +40,10 @@ def local_vgg(vgg_type: str) -> Iterator[None]:
         raise
     except (EOFError, IndexError, KeyError, pickle.UnpicklingError, RuntimeError) as error:
         reason = f'{type(error).__name__}: {error}'.strip()[:200]
-        raise UserError(f'{file} is damaged, or does not hold all weights of {source(vgg_type)}: {reason}; move it '
-                        'away, and they are downloaded') from error
+        raise UserError(
+            f'{file} is damaged, or does not hold all weights of {source(vgg_type)}: {reason}; move it '
+            'away, and they are downloaded'
+        ) from error
     finally:
         vgg_arch.VGG_PRETRAIN_PATH = local
 

@@ -1,4 +1,5 @@
 """BasicSR's ``train_pipeline`` and ``test_pipeline``, run with other functions in place of some that they call."""
+
 from __future__ import annotations
 
 import sys
@@ -29,8 +30,10 @@ def replaced(module: Any, **names: Any) -> Iterator[None]:
 def message_logger(stock: type[Any]) -> Callable[..., Any]:
     """BasicSR's ``MessageLogger``, which counts the iteration that has just ended as one to come, so that the last one
     has a remaining time of -1 day, 23:59:56."""
+
     def make(*args: Any, **kwargs: Any) -> Any:
         logger = stock(*args, **kwargs)
         logger.max_iters += 1
         return logger
+
     return make

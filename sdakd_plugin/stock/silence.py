@@ -1,4 +1,5 @@
 """BasicSR's logger and its registries' prints, kept silent."""
+
 from __future__ import annotations
 
 import logging

@@ -1,4 +1,5 @@
 """BasicSR's validation of one student, apart from the model that trains it."""
+
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
@@ -23,8 +24,13 @@ class StudentValidation(SRModel):
     After a validation ``metric_results`` holds the metrics, ``best_metric_results`` the best of each data set.
     """
 
-    def __init__(self, opt: Mapping[str, Any], device: torch.device, name: str,
-                 super_resolve: Callable[[Tensor, Tensor | None], Tensor]) -> None:
+    def __init__(
+        self,
+        opt: Mapping[str, Any],
+        device: torch.device,
+        name: str,
+        super_resolve: Callable[[Tensor, Tensor | None], Tensor],
+    ) -> None:
         # no super().__init__(): there is a network already
         self.opt, self.device, self.name, self.super_resolve = opt, device, name, super_resolve
 

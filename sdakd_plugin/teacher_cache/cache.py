@@ -3,6 +3,7 @@
 Besides the images it has ``manifest.json``: how they were made, and for each LQ image the size, the modification time
 and the hash of its contents. Entries are written before images, so that every image belongs to its entry.
 """
+
 from __future__ import annotations
 
 import hashlib
@@ -40,10 +41,10 @@ PREPARATION = ('color', 'mean', 'std')  # how a data set processes an LQ image a
 @dataclass(frozen=True)
 class Manifest:
     """Attributes:
-        recipe: the values that the images depend on besides the LQ images, by option key; for weights their hash.
-        source: the weights as named in the option file.
-        images: for each LQ image the size of its file in bytes, the modification time in nanoseconds, and the SHA-256
-            of its contents; if LQ images are made from photographs, those of the photograph.
+    recipe: the values that the images depend on besides the LQ images, by option key; for weights their hash.
+    source: the weights as named in the option file.
+    images: for each LQ image the size of its file in bytes, the modification time in nanoseconds, and the SHA-256
+        of its contents; if LQ images are made from photographs, those of the photograph.
     """
 
     recipe: dict[str, Any]
@@ -72,11 +73,14 @@ class TeacherCache:
             raise UserError('datasets.train: this block is missing; the images are made for its LQ images')
         if block.get('type') not in PAIRED or options.scales is not None:
             what = 'scales' if options.scales is not None else block.get('type')
-            raise UserError(f"teacher.cache: needs fixed pairs, {' or '.join(PAIRED)}; with {what} the LQ images are "
-                            'made anew each time; leave it out')
+            raise UserError(
+                f'teacher.cache: needs fixed pairs, {" or ".join(PAIRED)}; with {what} the LQ images are '
+                'made anew each time; leave it out'
+            )
         if brings_kernels(block):
-            raise UserError("teacher.cache: needs fixed LQ images; set datasets.train.degradation_seed, e.g. to 0, or "
-                            'leave it out')
+            raise UserError(
+                'teacher.cache: needs fixed LQ images; set datasets.train.degradation_seed, e.g. to 0, or leave it out'
+            )
         self.options, self.teacher, self.block = options, teacher, block
         self.folder = Path(teacher.cache).expanduser()
 
@@ -93,8 +97,7 @@ class TeacherCache:
     @cached_property
     def indices(self) -> dict[str, int]:
         """The index of each image in the data set, by its name in the folder."""
-        return {image_name(paths['lq_path'], self.lq_folder): index
-                for index, paths in enumerate(self.dataset.paths)}
+        return {image_name(paths['lq_path'], self.lq_folder): index for index, paths in enumerate(self.dataset.paths)}
 
     def read(self) -> Manifest | None:
         """The manifest, if the folder has one.
@@ -108,8 +111,9 @@ class TeacherCache:
         except (FileNotFoundError, NotADirectoryError):
             return None
         except (OSError, TypeError, ValueError) as error:
-            raise UserError(f'teacher.cache: {path} is damaged or cannot be read; delete the folder and run {REMEDY} '
-                            f'({error})') from error
+            raise UserError(
+                f'teacher.cache: {path} is damaged or cannot be read; delete the folder and run {REMEDY} ({error})'
+            ) from error
 
     def write(self, manifest: Manifest) -> None:
         with new_file(self.folder / MANIFEST) as file:
@@ -126,9 +130,13 @@ class TeacherCache:
             digest = before.recipe.get(WEIGHTS)  # trusted, since the weights are not here to be hashed
         else:
             digest = hash_weights(self.teacher)
-        recipe = {WEIGHTS: digest, 'teacher.network_g': self.teacher.network_g, 'scale': self.options.scale,
-                  **{f'datasets.train.{key}': self.block.get(key) for key in PREPARATION},
-                  'datasets.train.degradation': self._degradation}
+        recipe = {
+            WEIGHTS: digest,
+            'teacher.network_g': self.teacher.network_g,
+            'scale': self.options.scale,
+            **{f'datasets.train.{key}': self.block.get(key) for key in PREPARATION},
+            'datasets.train.degradation': self._degradation,
+        }
         known = before.images if before else {}
         images = {name: self._entry(name, known.get(name)) for name in self.indices}
         return Manifest(json.loads(json.dumps(recipe)), source, images)
@@ -146,8 +154,11 @@ class TeacherCache:
     def missing(self, manifest: Manifest) -> list[str]:
         """The names of the images that are missing in the folder."""
         kinds = [image_file, lq_file] if self.keeps_lq else [image_file]
-        return [name for name in self.indices
-                if name not in manifest.images or not all(kind(self.folder, name).is_file() for kind in kinds)]
+        return [
+            name
+            for name in self.indices
+            if name not in manifest.images or not all(kind(self.folder, name).is_file() for kind in kinds)
+        ]
 
     def _entry(self, name: str, known: list[Any] | None) -> list[Any]:
         if isinstance(self.dataset, SampleImageDataset):  # embedded, so there is no file
@@ -188,8 +199,7 @@ def difference(before: Manifest, now: Manifest) -> str | None:
 
 def changed_images(before: Manifest, now: Manifest) -> list[str]:
     """The names of the LQ images whose contents have changed."""
-    return [name for name, entry in now.images.items()
-            if name in before.images and before.images[name][2] != entry[2]]
+    return [name for name, entry in now.images.items() if name in before.images and before.images[name][2] != entry[2]]
 
 
 def hash_weights(teacher: TeacherOptions) -> str:
@@ -209,8 +219,9 @@ def weights_are_local(teacher: TeacherOptions) -> bool:
     """Whether the generator's weights are on this machine."""
     source = teacher.pretrain_network_g
     known = weights.KNOWN.get(source)
-    return source == UNTRAINED or Path(source).expanduser().is_file() or (known is not None
-                                                                        and where(known) != known.url)
+    return (
+        source == UNTRAINED or Path(source).expanduser().is_file() or (known is not None and where(known) != known.url)
+    )
 
 
 def asks_for_cache(options: Options) -> bool:
@@ -230,8 +241,11 @@ def lacking(cache: TeacherCache) -> str | None:
     if reason := difference(before, cache.describe(before)):
         raise UserError(f'teacher.cache: {cache.folder} {reason}; make it anew with {REMEDY}')
     missing = cache.missing(before)
-    return f'teacher.cache: {len(missing)} of {len(cache.indices)} images are missing in {cache.folder}' \
-        if missing else None
+    return (
+        f'teacher.cache: {len(missing)} of {len(cache.indices)} images are missing in {cache.folder}'
+        if missing
+        else None
+    )
 
 
 def with_cache(opt: dict[str, Any]) -> dict[str, Any]:
@@ -250,6 +264,10 @@ def with_cache(opt: dict[str, Any]) -> dict[str, Any]:
     if lack := lacking(cache):
         raise UserError(f'{lack}; make them with {REMEDY}')
     block = opt['datasets']['train']
-    cached = {**block, 'type': 'CachedTeacherDataset', 'paired_type': block['type'],
-              'dataroot_teacher': str(cache.folder)}
+    cached = {
+        **block,
+        'type': 'CachedTeacherDataset',
+        'paired_type': block['type'],
+        'dataroot_teacher': str(cache.folder),
+    }
     return {**opt, 'datasets': {**opt['datasets'], 'train': cached}}

@@ -1,4 +1,5 @@
 """Fills the folder ``teacher.cache`` image by image. Images that are there are kept: a run that was stopped goes on."""
+
 from __future__ import annotations
 
 import sys
@@ -86,8 +87,10 @@ def load_teacher(cache: TeacherCache, device: torch.device, tile: int) -> Upscal
     net, network = load_frozen(teacher.network_g, teacher.pretrain_network_g, teacher.param_key_g, 'g')
     net.to(device)
     if largest_scale(net) or (network.get('num_in_ch', 3), network.get('num_out_ch', 3)) != (3, 3):
-        raise UserError('teacher.cache: needs a teacher that enlarges RGB images of any size, which this '
-                        f'{type(net).__name__} does not; leave it out')
+        raise UserError(
+            'teacher.cache: needs a teacher that enlarges RGB images of any size, which this '
+            f'{type(net).__name__} does not; leave it out'
+        )
     with torch.no_grad():
         side = super_resolve(net, torch.zeros(1, 3, PROBE, PROBE, device=device)).shape[-1]
     if side != PROBE * scale:
@@ -112,8 +115,9 @@ def prepare(cache: TeacherCache, overwrite: bool = False) -> list[str]:
     now = cache.describe(before)
     stale = difference(before, now) if before else None
     if stale and not overwrite:
-        raise UserError(f'teacher.cache: {cache.folder} {stale}; name another folder, or make the images again with '
-                        '--overwrite')
+        raise UserError(
+            f'teacher.cache: {cache.folder} {stale}; name another folder, or make the images again with --overwrite'
+        )
     try:
         for folder in {cache.folder, *(image_file(cache.folder, name).parent for name in cache.indices)}:
             folder.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,5 @@
 """The progress of a command: a bar on a terminal, lines in a log file."""
+
 from __future__ import annotations
 
 import sys

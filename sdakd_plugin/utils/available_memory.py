@@ -1,4 +1,5 @@
 """Whether an image fits into memory: where a CPU's memory ends, the system kills the process without a word."""
+
 from __future__ import annotations
 
 import re

@@ -1,4 +1,5 @@
 """Downloads that nothing hides: a line and torch.hub's bar on standard error, wherever they are needed."""
+
 from __future__ import annotations
 
 import socket

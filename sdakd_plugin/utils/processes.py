@@ -3,6 +3,7 @@ and neither do the timeouts of a GPU's backend run while one process validates o
 
 Every function is called by all processes alike; in a run of one process each answers at once.
 """
+
 from __future__ import annotations
 
 from datetime import timedelta

@@ -1,4 +1,5 @@
 """The states of a process's random-number generators, as plain values that load without running code."""
+
 from __future__ import annotations
 
 import random
@@ -14,8 +15,12 @@ def capture() -> dict[str, Any]:
     """The states of Python's, NumPy's and torch's generators, those of CUDA's devices where it is in use."""
     numpy: Any = np.random.get_state()
     kind, words, *rest = numpy
-    return {'python': random.getstate(), 'numpy': [kind, words.tolist(), *rest], 'torch': torch.get_rng_state(),
-            'cuda': torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else []}
+    return {
+        'python': random.getstate(),
+        'numpy': [kind, words.tolist(), *rest],
+        'torch': torch.get_rng_state(),
+        'cuda': torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else [],
+    }
 
 
 def restore(states: dict[str, Any]) -> None:
@@ -26,7 +31,7 @@ def restore(states: dict[str, Any]) -> None:
     np.random.set_state((kind, np.array(words, dtype=np.uint32), *rest))
     torch.set_rng_state(states['torch'].cpu())
     if torch.cuda.is_initialized():
-        for device, state in enumerate(states['cuda'][:torch.cuda.device_count()]):
+        for device, state in enumerate(states['cuda'][: torch.cuda.device_count()]):
             torch.cuda.set_rng_state(state.cpu(), device)
 
 

@@ -1,4 +1,5 @@
 """BasicSR's registries, asked without their answer on standard output."""
+
 from __future__ import annotations
 
 from typing import Any

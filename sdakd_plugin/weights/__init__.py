@@ -1,4 +1,5 @@
 """Weights: found by file or known name, read safely, recognised, loaded with clear errors, written atomically."""
+
 from sdakd_plugin.families.identity import Identity
 from sdakd_plugin.families.registry import identify
 from sdakd_plugin.weights.fetch import cache_dir, load, resolve
@@ -7,5 +8,17 @@ from sdakd_plugin.weights.fit import load_into
 from sdakd_plugin.weights.known import KNOWN, KnownWeights
 from sdakd_plugin.weights.ncnn import convert, read_ncnn
 
-__all__ = ['KNOWN', 'Identity', 'KnownWeights', 'atomic_save', 'cache_dir', 'convert', 'identify', 'load', 'load_into',
-           'load_state_dict', 'read_ncnn', 'resolve']
+__all__ = [
+    'KNOWN',
+    'Identity',
+    'KnownWeights',
+    'atomic_save',
+    'cache_dir',
+    'convert',
+    'identify',
+    'load',
+    'load_into',
+    'load_state_dict',
+    'read_ncnn',
+    'resolve',
+]

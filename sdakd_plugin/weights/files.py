@@ -2,6 +2,7 @@
 
 Nothing here unpickles code: a file is safetensors, or goes through ``torch.load(weights_only=True)``.
 """
+
 from __future__ import annotations
 
 import logging
@@ -27,8 +28,12 @@ KEYS = ('params_ema', 'params', 'state_dict', 'model', 'generator', 'g_ema')  # 
 MOST_UNPACKED = 100  # times the file's size
 
 
-def load_state_dict(path: str | os.PathLike[str], param_key: str | None = None, role: str = 'weights',
-                    remedy: str = 'copy or download it again') -> dict[str, Tensor]:
+def load_state_dict(
+    path: str | os.PathLike[str],
+    param_key: str | None = None,
+    role: str = 'weights',
+    remedy: str = 'copy or download it again',
+) -> dict[str, Tensor]:
     """Read a state dict onto the CPU.
 
     Args:
@@ -62,8 +67,11 @@ def load_state_dict(path: str | os.PathLike[str], param_key: str | None = None, 
     except Exception as error:  # a damaged file can provoke any exception in the parsers
         raise UserError(f'{role}: {path} {_explain(start, error, remedy)}') from error
     state = _select(content, param_key)
-    if not isinstance(state, Mapping) or not state \
-            or not all(isinstance(key, str) and isinstance(value, Tensor) for key, value in state.items()):
+    if (
+        not isinstance(state, Mapping)
+        or not state
+        or not all(isinstance(key, str) and isinstance(value, Tensor) for key, value in state.items())
+    ):
         raise UserError(f'{role}: {path} {_describe(state)}')
     for key, value in state.items():
         if (problem := _oddity(value)) is not None:
@@ -153,7 +161,7 @@ def _oddity(tensor: Tensor) -> str | None:
     if tensor.device.type != 'cpu':
         return 'without values (a meta tensor)'
     if tensor.untyped_storage().nbytes() < tensor.numel() * tensor.element_size():  # may be more than the memory
-        return f"{'x'.join(map(str, tensor.shape))}, but the file holds fewer values"
+        return f'{"x".join(map(str, tensor.shape))}, but the file holds fewer values'
     return None
 
 
@@ -176,8 +184,10 @@ def _explain(start: bytes, error: Exception, remedy: str) -> str:
     if 'TorchScript' in str(error):
         return 'is a TorchScript program, not weights; save net.state_dict() instead'
     if found := re.search(r'(?:GLOBAL|Unsupported class) ([\w.]+)', str(error)):
-        return (f'holds a {found[1]}, which only code could read, and no code of a file is run here; '
-                'save net.state_dict() instead')
+        return (
+            f'holds a {found[1]}, which only code could read, and no code of a file is run here; '
+            'save net.state_dict() instead'
+        )
     return f'is truncated, damaged or no weight file; {remedy}'
 
 

@@ -1,4 +1,5 @@
 """Weights into a network, or one line that says why they do not fit."""
+
 from __future__ import annotations
 
 import logging
@@ -12,8 +13,9 @@ from sdakd_plugin.errors import UserError
 from sdakd_plugin.families.registry import identify
 
 
-def load_into(net: nn.Module, state: Mapping[str, Tensor], source: str | os.PathLike[str], role: str,
-              strict: bool = True) -> None:
+def load_into(
+    net: nn.Module, state: Mapping[str, Tensor], source: str | os.PathLike[str], role: str, strict: bool = True
+) -> None:
     """Load a state dict into a network; the network stays as it was if that fails.
 
     Args:
@@ -29,8 +31,10 @@ def load_into(net: nn.Module, state: Mapping[str, Tensor], source: str | os.Path
     """
     for key, value in state.items():
         if value.is_floating_point() and not bool(torch.isfinite(value).all()):
-            raise UserError(f'{role}: {key} in {source} holds NaN or infinite values; '
-                            'take weights from before the training diverged')
+            raise UserError(
+                f'{role}: {key} in {source} holds NaN or infinite values; '
+                'take weights from before the training diverged'
+            )
     own = net.state_dict()
     differences = _differences(state, own)
     if not differences:

@@ -13,6 +13,7 @@ leftthomas                              here
 ``block8.2.*``                          ``conv_last.*``
 ======================================  =================================
 """
+
 from __future__ import annotations
 
 import re
@@ -26,8 +27,10 @@ LEFTTHOMAS: tuple[tuple[str, str | Callable[[re.Match[str]], str]], ...] = (
     (r'block1\.0\.(\w+)', r'conv_first.\1'),
     (r'block1\.1\.weight', 'act_first.weight'),
     (r'block([2-6])\.prelu\.weight', lambda match: f'body.{int(match[1]) - 2}.act.weight'),
-    (r'block([2-6])\.(conv|bn)([12])\.(\w+)',
-     lambda match: f'body.{int(match[1]) - 2}.{match[2]}{match[3]}.{match[4]}'),
+    (
+        r'block([2-6])\.(conv|bn)([12])\.(\w+)',
+        lambda match: f'body.{int(match[1]) - 2}.{match[2]}{match[3]}.{match[4]}',
+    ),
     (r'block7\.0\.(\w+)', r'conv_body.\1'),
     (r'block7\.1\.weight', 'fuse.weight'),
     (r'block8\.(\d)\.conv\.(\w+)', r'upsample.\1.conv.\2'),

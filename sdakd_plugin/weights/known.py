@@ -1,4 +1,5 @@
 """The weights that can be had by name: Real-ESRGAN's, named as their authors did, and the students in this package."""
+
 from __future__ import annotations
 
 from dataclasses import dataclass
@@ -52,25 +53,48 @@ class KnownWeights:
         return STUDENTS / f'{self.name}.safetensors' if self.packaged else None
 
 
-def _rrdbnet(name: str, tag: str, scale: int = 4, num_block: int = 23, size: int | None = None,
-             ncnn: NcnnSource | None = None) -> KnownWeights:
-    network = {'type': 'RRDBNet', 'num_in_ch': 3, 'num_out_ch': 3, 'scale': scale, 'num_feat': 64,
-               'num_block': num_block, 'num_grow_ch': 32}
+def _rrdbnet(
+    name: str, tag: str, scale: int = 4, num_block: int = 23, size: int | None = None, ncnn: NcnnSource | None = None
+) -> KnownWeights:
+    network = {
+        'type': 'RRDBNet',
+        'num_in_ch': 3,
+        'num_out_ch': 3,
+        'scale': scale,
+        'num_feat': 64,
+        'num_block': num_block,
+        'num_grow_ch': 32,
+    }
     url = f'{RELEASES}/{tag}/{name}.pth'
     return KnownWeights(name, network, 'generator', scale, 'params_ema', url, size, ncnn=ncnn)
 
 
 def _srvgg(name: str, num_conv: int, ncnn: NcnnSource | None = None) -> KnownWeights:
-    network = {'type': 'SRVGGNetCompact', 'num_in_ch': 3, 'num_out_ch': 3, 'num_feat': 64, 'num_conv': num_conv,
-               'upscale': 4, 'act_type': 'prelu'}
+    network = {
+        'type': 'SRVGGNetCompact',
+        'num_in_ch': 3,
+        'num_out_ch': 3,
+        'num_feat': 64,
+        'num_conv': num_conv,
+        'upscale': 4,
+        'act_type': 'prelu',
+    }
     return KnownWeights(name, network, 'generator', 4, 'params', f'{RELEASES}/v0.2.5.0/{name}.pth', ncnn=ncnn)
 
 
 def _student(name: str, num_feat: int, num_conv: int) -> KnownWeights:
-    network = {'type': 'SRVGGNetCompact', 'num_in_ch': 3, 'num_out_ch': 3, 'num_feat': num_feat, 'num_conv': num_conv,
-               'upscale': 4, 'act_type': 'prelu'}
-    return KnownWeights(name, network, 'generator', 4, 'params', f'sdakd_plugin/students/{name}.md',
-                        licence='Apache-2.0', packaged=True)
+    network = {
+        'type': 'SRVGGNetCompact',
+        'num_in_ch': 3,
+        'num_out_ch': 3,
+        'num_feat': num_feat,
+        'num_conv': num_conv,
+        'upscale': 4,
+        'act_type': 'prelu',
+    }
+    return KnownWeights(
+        name, network, 'generator', 4, 'params', f'sdakd_plugin/students/{name}.md', licence='Apache-2.0', packaged=True
+    )
 
 
 def _unet(name: str, scale: int) -> KnownWeights:
@@ -78,21 +102,42 @@ def _unet(name: str, scale: int) -> KnownWeights:
     return KnownWeights(name, network, 'discriminator', scale, 'params', f'{RELEASES}/v0.2.2.3/{name}.pth')
 
 
-KNOWN: dict[str, KnownWeights] = {weights.name: weights for weights in (
-    _student('sdakd_nano_x4', 32, 8),
-    _student('sdakd_small_x4', 64, 8),
-    _student('sdakd_nano_x4_real', 32, 8),
-    _student('sdakd_small_x4_real', 64, 8),
-    _rrdbnet('RealESRGAN_x4plus', 'v0.1.0', size=67_040_989, ncnn=NcnnSource(
-        'REALESRGAN_X4PLUS_UP4X', '713ee713b0353afaa27976f0563a64a5043bd70b9bd8936c2e26e25ebcdbcddf')),
-    _rrdbnet('RealESRNet_x4plus', 'v0.1.1'),
-    _rrdbnet('RealESRGAN_x4plus_anime_6B', 'v0.2.2.4', num_block=6, size=17_938_799, ncnn=NcnnSource(
-        'REALESRGAN_X4PLUSANIME_UP4X', 'fe01c269cfd10cdef8e018ab66ebe750cf79c7af4d1f9c16c737e1295229bacc')),
-    _rrdbnet('RealESRGAN_x2plus', 'v0.2.1', scale=2, size=67_061_725),
-    _srvgg('realesr-animevideov3', 16, NcnnSource(
-        'REALESRGAN_ANIMAVIDEOV3_UP4X', '548a36f9c3f4ab8da56cd3b13badf23968bee207b396dad14d04b830e5f2ab2d')),
-    _srvgg('realesr-general-x4v3', 32),
-    _srvgg('realesr-general-wdn-x4v3', 32),
-    _unet('RealESRGAN_x4plus_netD', 4),
-    _unet('RealESRGAN_x2plus_netD', 2),
-)}
+KNOWN: dict[str, KnownWeights] = {
+    weights.name: weights
+    for weights in (
+        _student('sdakd_nano_x4', 32, 8),
+        _student('sdakd_small_x4', 64, 8),
+        _student('sdakd_nano_x4_real', 32, 8),
+        _student('sdakd_small_x4_real', 64, 8),
+        _rrdbnet(
+            'RealESRGAN_x4plus',
+            'v0.1.0',
+            size=67_040_989,
+            ncnn=NcnnSource(
+                'REALESRGAN_X4PLUS_UP4X', '713ee713b0353afaa27976f0563a64a5043bd70b9bd8936c2e26e25ebcdbcddf'
+            ),
+        ),
+        _rrdbnet('RealESRNet_x4plus', 'v0.1.1'),
+        _rrdbnet(
+            'RealESRGAN_x4plus_anime_6B',
+            'v0.2.2.4',
+            num_block=6,
+            size=17_938_799,
+            ncnn=NcnnSource(
+                'REALESRGAN_X4PLUSANIME_UP4X', 'fe01c269cfd10cdef8e018ab66ebe750cf79c7af4d1f9c16c737e1295229bacc'
+            ),
+        ),
+        _rrdbnet('RealESRGAN_x2plus', 'v0.2.1', scale=2, size=67_061_725),
+        _srvgg(
+            'realesr-animevideov3',
+            16,
+            NcnnSource(
+                'REALESRGAN_ANIMAVIDEOV3_UP4X', '548a36f9c3f4ab8da56cd3b13badf23968bee207b396dad14d04b830e5f2ab2d'
+            ),
+        ),
+        _srvgg('realesr-general-x4v3', 32),
+        _srvgg('realesr-general-wdn-x4v3', 32),
+        _unet('RealESRGAN_x4plus_netD', 4),
+        _unet('RealESRGAN_x2plus_netD', 2),
+    )
+}

@@ -3,6 +3,7 @@
 ``.param`` is text: the line 7767517, the line ``layers blobs``, then a layer a line: type, name, number of inputs and
 outputs, their names, ``key=value``. ``.bin`` is the layers' numbers in the same order, little-endian, without names.
 """
+
 from __future__ import annotations
 
 import os
@@ -30,8 +31,9 @@ class Layer(NamedTuple):
     bias: Tensor | None  # (out,)
 
 
-def read_ncnn(param_path: str | os.PathLike[str], bin_path: str | os.PathLike[str],
-              role: str = 'weights') -> list[Layer]:
+def read_ncnn(
+    param_path: str | os.PathLike[str], bin_path: str | os.PathLike[str], role: str = 'weights'
+) -> list[Layer]:
     """Read the layers with weights, in the order of the file.
 
     Args:
@@ -65,8 +67,12 @@ def read_ncnn(param_path: str | os.PathLike[str], bin_path: str | os.PathLike[st
     return layers
 
 
-def convert(param_path: str | os.PathLike[str], bin_path: str | os.PathLike[str], network: Mapping[str, Any],
-            role: str = 'weights') -> dict[str, Tensor]:
+def convert(
+    param_path: str | os.PathLike[str],
+    bin_path: str | os.PathLike[str],
+    network: Mapping[str, Any],
+    role: str = 'weights',
+) -> dict[str, Tensor]:
     """Read the pair as the state dict of a BasicSR network.
 
     Args:
@@ -83,7 +89,7 @@ def convert(param_path: str | os.PathLike[str], bin_path: str | os.PathLike[str]
     layers = read_ncnn(param_path, bin_path, role)
     net = _build(network)
     modules = [(name, module) for name, module in net.named_modules() if isinstance(module, nn.Conv2d | nn.PReLU)]
-    text = f"{role}: {param_path} does not fit network {network['type']}"
+    text = f'{role}: {param_path} does not fit network {network["type"]}'
     if len(layers) != len(modules):
         raise UserError(f'{text}: {len(layers)} layers with weights in the file, {len(modules)} in the network')
     state: dict[str, Tensor] = {}
@@ -138,7 +144,7 @@ def _read_layer(kind: str, name: str, options: Mapping[int, int], data: _Numbers
 
 def _options(row: list[str]) -> dict[int, int]:
     """The whole numbers among a line's ``key=value``; the others describe activations and scales, not weights."""
-    pairs = [entry.split('=') for entry in row[2 + int(row[0]) + int(row[1]):]]
+    pairs = [entry.split('=') for entry in row[2 + int(row[0]) + int(row[1]) :]]
     return {int(key): int(value) for key, value in pairs if value.lstrip('-').isdecimal()}
 
 
@@ -154,6 +160,7 @@ def _build(network: Mapping[str, Any]) -> nn.Module:
     from basicsr.archs import ARCH_REGISTRY
 
     from sdakd_plugin.utils.registries import look_up
+
     with torch.random.fork_rng(devices=[]):
         arguments = {key: value for key, value in network.items() if key != 'type'}
         return look_up(ARCH_REGISTRY, network['type'])(**arguments)

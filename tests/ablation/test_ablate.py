@@ -1,4 +1,5 @@
 """``sdakd ablate``: its arms, its statistics, and the command."""
+
 import copy
 import json
 import math
@@ -39,6 +40,7 @@ def stages(opt):
 
 # ---------------------------------------------------------------------------------------------------------------- arms
 
+
 def test_the_arms_of_a_recipe(options):
     before = copy.deepcopy(options)
     arms = built_in(options)
@@ -69,8 +71,11 @@ def test_every_arm_of_our_option_files_is_a_recipe_of_as_many_iterations(name):
 
 
 def test_terms_that_compare_with_the_teacher_go_and_those_with_both_keep_the_ground_truth(options):
-    options['train'].update(lpips_opt={'type': 'LPIPSLoss'}, other_opt={'type': 'LPIPSLoss', 'target': 'both'},
-                            gt_opt={'type': 'LPIPSLoss', 'target': 'gt'})
+    options['train'].update(
+        lpips_opt={'type': 'LPIPSLoss'},
+        other_opt={'type': 'LPIPSLoss', 'target': 'both'},
+        gt_opt={'type': 'LPIPSLoss', 'target': 'gt'},
+    )
     options['train']['stages'][2]['losses'] += ['lpips', 'other', 'gt']
     arms = built_in(options)
     assert stages(arms['stock'])['adversarial'] == (2, ['pixel', 'gan', 'other', 'gt'])
@@ -92,8 +97,11 @@ def test_what_no_loss_uses_goes_too(options):
     options['network_d_peer'] = dict(UNET)
     options['teacher'].update(network_d=dict(UNET), pretrain_network_d='net_d.pth', cache='images')
     options['path'].update(pretrain_network_d='d.pth', pretrain_network_d_peer='p.pth', param_key_d='params')
-    options['train'].update(mutual_opt={'type': 'MutualDiscriminatorLoss'}, mutual_images='real',
-                            feature_d_opt=dict(options['train']['feature_opt']))
+    options['train'].update(
+        mutual_opt={'type': 'MutualDiscriminatorLoss'},
+        mutual_images='real',
+        feature_d_opt=dict(options['train']['feature_opt']),
+    )
     options['train']['stages'][1].update(train_d=True, lr_d=1e-4)
     options['train']['stages'][2]['losses'] += ['mutual', 'feature_d']
     arms = built_in(options)
@@ -135,28 +143,45 @@ def test_the_arms_of_a_cohort():
 
 
 def test_arms_of_the_user(options):
-    arm = user_arm(options, 'x', {'from': 'student_d', 'network_d.width': 0.25, 'train:optim_g:lr': 5e-4,
-                                  'train.stages.0.lr_g': 1e-5, 'train.ema_decay': 0.5})
+    arm = user_arm(
+        options,
+        'x',
+        {
+            'from': 'student_d',
+            'network_d.width': 0.25,
+            'train:optim_g:lr': 5e-4,
+            'train.stages.0.lr_g': 1e-5,
+            'train.ema_decay': 0.5,
+        },
+    )
     assert arm['network_d'] == {**options['network_d'], 'width': 0.25} and 'teacher' not in arm
     assert arm['train']['optim_g']['lr'] == 5e-4 and arm['train']['stages'][0]['lr_g'] == 1e-5
     arm = user_arm(options, 'x', {'without': 'feature'})
     assert stages(arm) == stages(built_in(options)['student_d']) and 'teacher' not in arm
-    assert user_arm(options, 'x', {'from': 'stock', 'without': ['feature', 'gan']})['train']['stages'][2]['losses'] \
-        == ['pixel']
+    assert user_arm(options, 'x', {'from': 'stock', 'without': ['feature', 'gan']})['train']['stages'][2]['losses'] == [
+        'pixel'
+    ]
     assert read_arm('x', 'train:optim_g:lr=!!float 1e-4', 'without=[a, b]', 'path:pretrain_network_g=~') == (
-        'x', {'train:optim_g:lr': 1e-4, 'without': ['a', 'b'], 'path:pretrain_network_g': None})
+        'x',
+        {'train:optim_g:lr': 1e-4, 'without': ['a', 'b'], 'path:pretrain_network_g': None},
+    )
 
 
-@pytest.mark.parametrize(('changes', 'expected'), [
-    ({'from': 'stok'}, "ablate.arms.x.from: there is no built-in arm 'stok'; did you mean 'stock'?"),
-    ({'without': 'feture'}, "ablate.arms.x.without: there is no loss 'feture'; did you mean 'feature'?"),
-    ({'without': ['pixel', 'feature', 'gan']}, 'ablate: without feature, gan, pixel no loss is left'),
-    ({'network_e.width': 1}, "'network_e.width': there is no block 'network_e' in the option file; did you mean "
-                             "'network_"),
-    ({'train.stages.7.lr_g': 1}, "'train.stages.7.lr_g': there is no block '7'"),
-    ({'train.stages.7': {}}, "'train.stages.7': the list has 3 entries, numbered from 0"),
-    ({'train.total_iter': 7}, 'ablate.arms.x: trains for 7 iterations, the others for 6'),
-])
+@pytest.mark.parametrize(
+    ('changes', 'expected'),
+    [
+        ({'from': 'stok'}, "ablate.arms.x.from: there is no built-in arm 'stok'; did you mean 'stock'?"),
+        ({'without': 'feture'}, "ablate.arms.x.without: there is no loss 'feture'; did you mean 'feature'?"),
+        ({'without': ['pixel', 'feature', 'gan']}, 'ablate: without feature, gan, pixel no loss is left'),
+        (
+            {'network_e.width': 1},
+            "'network_e.width': there is no block 'network_e' in the option file; did you mean 'network_",
+        ),
+        ({'train.stages.7.lr_g': 1}, "'train.stages.7.lr_g': there is no block '7'"),
+        ({'train.stages.7': {}}, "'train.stages.7': the list has 3 entries, numbered from 0"),
+        ({'train.total_iter': 7}, 'ablate.arms.x: trains for 7 iterations, the others for 6'),
+    ],
+)
 def test_arms_that_make_no_sense(options, changes, expected):
     with pytest.raises(UserError, match=re.escape(expected)):
         all_arms(options, AblateOptions(arms={'x': changes}))
@@ -183,11 +208,13 @@ def test_training_takes_no_notice_of_the_block(options):
 
 # ------------------------------------------------------------------------------------------------------------- pairing
 
+
 def test_runs_of_one_seed_start_alike(options):
     """The student has the same weights, and what is drawn in training is the same, whatever else is built."""
     runs = {run.name: run.opt for run in make_runs(Path('x'), all_arms(options, None), 2)}
-    assert list(runs) == [f'{arm}_seed{seed}' for seed in (0, 1)
-                          for arm in ('stock', 'student_d', 'teacher_images', 'sdakd')]
+    assert list(runs) == [
+        f'{arm}_seed{seed}' for seed in (0, 1) for arm in ('stock', 'student_d', 'teacher_images', 'sdakd')
+    ]
     for seed in (0, 1):
         weights, drawn = [], []
         for opt in (opt for name, opt in runs.items() if name.endswith(str(seed))):
@@ -219,6 +246,7 @@ def test_members_of_a_cohort_have_weights_that_no_other_seed_has():
 
 # ---------------------------------------------------------------------------------------------------------- statistics
 
+
 def test_a_paired_difference_by_hand():
     found = difference([(11, 10), (22, 20), (33, 30)])  # 1, 2, 3: standard deviation 1
     assert (found.count, found.mean) == (3, 2)
@@ -233,12 +261,20 @@ def test_a_paired_difference_is_that_of_scipy():
     assert (found.low, found.high) == pytest.approx((interval.low, interval.high))
 
 
-@pytest.mark.parametrize(('low', 'high', 'better', 'expected'), [
-    (0.0, 0.4, 'higher', SAME), (-0.4, 0.0, 'higher', SAME), (-0.1, 0.3, 'lower', SAME), (0.0, 0.0, 'higher', SAME),
-    (1e-9, 0.4, 'higher', 'better'), (1e-9, 0.4, 'lower', 'worse'),
-    (-0.4, -1e-9, 'higher', 'worse'), (-0.4, -1e-9, 'lower', 'better'),
-    (-math.inf, math.inf, 'higher', SAME),
-])
+@pytest.mark.parametrize(
+    ('low', 'high', 'better', 'expected'),
+    [
+        (0.0, 0.4, 'higher', SAME),
+        (-0.4, 0.0, 'higher', SAME),
+        (-0.1, 0.3, 'lower', SAME),
+        (0.0, 0.0, 'higher', SAME),
+        (1e-9, 0.4, 'higher', 'better'),
+        (1e-9, 0.4, 'lower', 'worse'),
+        (-0.4, -1e-9, 'higher', 'worse'),
+        (-0.4, -1e-9, 'lower', 'better'),
+        (-math.inf, math.inf, 'higher', SAME),
+    ],
+)
 def test_the_verdict_at_its_boundaries(low, high, better, expected):
     middle = 0.2 if math.isinf(low) else (low + high) / 2
     assert Difference(3, middle, low, high).verdict(better) == expected
@@ -249,13 +285,17 @@ def test_the_verdict_in_words():
         return report.sentence('sdakd', 'stock', 'lpips on Set5', difference(pairs), better)
 
     assert say([(0.3, 0.4), (0.31, 0.42), (0.29, 0.38)], 'lower') == (
-        'sdakd, lpips on Set5: better than stock by 0.1000 [0.0752, 0.1248] (3 seeds).')
+        'sdakd, lpips on Set5: better than stock by 0.1000 [0.0752, 0.1248] (3 seeds).'
+    )
     assert say([(0.4, 0.3), (0.42, 0.31), (0.38, 0.29)], 'lower') == (
-        'sdakd, lpips on Set5: worse than stock by 0.1000 [0.0752, 0.1248] (3 seeds).')
+        'sdakd, lpips on Set5: worse than stock by 0.1000 [0.0752, 0.1248] (3 seeds).'
+    )
     assert say([(0.4, 0.3), (0.3, 0.4)], 'lower').startswith(
-        'sdakd, lpips on Set5: not distinguishable from stock (+0.0000 [')
+        'sdakd, lpips on Set5: not distinguishable from stock (+0.0000 ['
+    )
     assert say([(0.4, 0.3)], 'lower') == (
-        'sdakd, lpips on Set5: not distinguishable from stock by a single seed (+0.1000).')
+        'sdakd, lpips on Set5: not distinguishable from stock by a single seed (+0.1000).'
+    )
 
 
 def test_time_to_quality():
@@ -265,16 +305,26 @@ def test_time_to_quality():
 
 
 def curve(values, seconds, dataset='Set5'):
-    return [{'iter': 10 * index, 'stage': 'x', 'dataset': dataset, 'metrics': {'psnr': value},
-             'elapsed': seconds * index / (len(values) - 1)} for index, value in enumerate(values)]
+    return [
+        {
+            'iter': 10 * index,
+            'stage': 'x',
+            'dataset': dataset,
+            'metrics': {'psnr': value},
+            'elapsed': seconds * index / (len(values) - 1),
+        }
+        for index, value in enumerate(values)
+    ]
 
 
 def outcomes():
-    return [Outcome('fast', 0, 'f', 'a CPU', curve([20, 26, 27], 40)), Outcome('stock', 0, 'f', 'a CPU',
-                                                                          curve([20, 24, 25], 100)),
-            Outcome('fast', 1, 'f', 'a CPU', curve([21, 25, 27.4], 50)), Outcome('stock', 1, 'f', 'a CPU',
-                                                                            curve([21, 25, 25.5], 100)),
-            Outcome('slow', 1, 'f', 'a CPU', curve([21, None, 22], 300))]
+    return [
+        Outcome('fast', 0, 'f', 'a CPU', curve([20, 26, 27], 40)),
+        Outcome('stock', 0, 'f', 'a CPU', curve([20, 24, 25], 100)),
+        Outcome('fast', 1, 'f', 'a CPU', curve([21, 25, 27.4], 50)),
+        Outcome('stock', 1, 'f', 'a CPU', curve([21, 25, 25.5], 100)),
+        Outcome('slow', 1, 'f', 'a CPU', curve([21, None, 22], 300)),
+    ]
 
 
 def test_the_report(tmp_path):
@@ -286,9 +336,14 @@ def test_the_report(tmp_path):
     assert (tmp_path / 'ablation.md').read_text() == page
     assert 'fast, psnr on Set5: better than stock by 1.9500 [1.3147, 2.5853] (2 seeds).' in page
     assert 'slow, psnr on Set5: not distinguishable from stock by a single seed (-3.5000).' in page
-    rows = {cells[0]: cells[1:] for cells in
-            ([cell.strip() for cell in line.strip('|').split('|')] for line in page.split('## Time')[1].splitlines()
-             if line.startswith('| '))}
+    rows = {
+        cells[0]: cells[1:]
+        for cells in (
+            [cell.strip() for cell in line.strip('|').split('|')]
+            for line in page.split('## Time')[1].splitlines()
+            if line.startswith('| ')
+        )
+    }
     assert rows['fast'] == ['45.00 ± 7.0711', '0.45 (0.40 to 0.50)', '0.35 (0.20 to 0.50)']
     assert rows['slow'] == ['300.00', '3.00', 'not by 1 of 1']
     picture = (tmp_path / 'ablation.svg').read_text()
@@ -304,21 +359,32 @@ def test_a_cohort_counts_as_the_mean_of_its_members():
 
 
 def test_directions_of_metrics():
-    assert directions({'a': {'type': 'calculate_psnr'}, 'b': {'type': 'calculate_lpips'},
-                       'c': {'type': 'mine', 'better': 'lower'}}) == {'a': 'higher', 'b': 'lower', 'c': 'lower'}
+    assert directions(
+        {'a': {'type': 'calculate_psnr'}, 'b': {'type': 'calculate_lpips'}, 'c': {'type': 'mine', 'better': 'lower'}}
+    ) == {'a': 'higher', 'b': 'lower', 'c': 'lower'}
 
 
 # ------------------------------------------------------------------------------------------------------------- command
+
 
 @pytest.fixture
 def recipe(options, tmp_path, monkeypatch):
     """An option file of embedded images, in a folder of its own; a function writes it."""
     monkeypatch.chdir(tmp_path)
     options['datasets'] = {
-        'train': {'name': 'embedded', 'type': 'SampleImageDataset', 'images': ['chelsea'], 'gt_size': 64,
-                  'use_hflip': True, 'use_rot': True, 'num_worker_per_gpu': 0, 'batch_size_per_gpu': 2,
-                  'dataset_enlarge_ratio': 8},
-        'val': {'name': 'astronaut', 'type': 'SampleImageDataset', 'images': ['astronaut'], 'center_crop': 64}}
+        'train': {
+            'name': 'embedded',
+            'type': 'SampleImageDataset',
+            'images': ['chelsea'],
+            'gt_size': 64,
+            'use_hflip': True,
+            'use_rot': True,
+            'num_worker_per_gpu': 0,
+            'batch_size_per_gpu': 2,
+            'dataset_enlarge_ratio': 8,
+        },
+        'val': {'name': 'astronaut', 'type': 'SampleImageDataset', 'images': ['astronaut'], 'center_crop': 64},
+    }
 
     def write():
         Path('recipe.yml').write_text(yaml.safe_dump(options, sort_keys=False))
@@ -355,8 +421,9 @@ def faked(recipe, monkeypatch):
         started.append(run.name)
         run.log.parent.mkdir(parents=True, exist_ok=True)
         with run.log.open('ab') as log:
-            return subprocess.Popen([sys.executable, '-S', '-c', FAKE, run.arm, str(run.seed), str(run.experiment)],
-                                    stdout=log, stderr=log)
+            return subprocess.Popen(
+                [sys.executable, '-S', '-c', FAKE, run.arm, str(run.seed), str(run.experiment)], stdout=log, stderr=log
+            )
 
     monkeypatch.setattr(processes, 'start', start)
     monkeypatch.setattr('sdakd_plugin.commands.ablate.check', lambda opt: None)
@@ -371,7 +438,7 @@ def test_a_run_that_fails_is_named_and_the_others_go_on(faked, capsys):
     assert main([*COMMAND, '--jobs', '2']) == 1
     out = capsys.readouterr().out
     assert sorted(faked) == ['sdakd_seed0', 'sdakd_seed1', 'stock_seed0', 'stock_seed1']
-    line, = re.findall(r'sdakd_seed1 failed.*', out)
+    (line,) = re.findall(r'sdakd_seed1 failed.*', out)
     assert 'exit code 1' in line and f'{OUT}/logs/sdakd_seed1.log ends: RuntimeError: no more memory' in line
     assert re.search(r'stock_seed0: astronaut psnr 26, astronaut ssim 0.5, 6 s of training; \d to go, about', out)
     assert 'sdakd, psnr on astronaut: not distinguishable from stock by a single seed (+2.0000)' in out
@@ -400,9 +467,13 @@ def test_an_ablation_is_not_resumed_with_other_options(faked, capsys):
     assert faked == []
     assert capsys.readouterr().err.strip() == (
         f'error: {OUT}/options/sdakd_seed0.yml: this run was begun with other options: network_d.width was 0.5 and is '
-        '0.25 now; choose another folder by --out, or another name for the arm')
-    Path('recipe.yml').write_text(text.replace('total_iter: 6', 'total_iter: 8').replace('iters: 2', 'iters: 3', 1)
-                                  .replace('iters: 2', 'iters: 3', 1))
+        '0.25 now; choose another folder by --out, or another name for the arm'
+    )
+    Path('recipe.yml').write_text(
+        text.replace('total_iter: 6', 'total_iter: 8')
+        .replace('iters: 2', 'iters: 3', 1)
+        .replace('iters: 2', 'iters: 3', 1)
+    )
     assert main(COMMAND) == 1
     assert 'the runs there train for 6 iterations, those of the option file for 8' in capsys.readouterr().err
 
@@ -428,16 +499,19 @@ def test_the_folder_is_locked_until_the_last_run_has_ended(tmp_path):
         pass
 
 
-@pytest.mark.parametrize(('arguments', 'expected'), [
-    (['--arms', 'stok'], "--arms: there is no arm 'stok'; valid: stock, student_d, teacher_images, sdakd"),
-    (['--control', 'x'], "--control: there is no arm 'x' among those that are chosen or trained; valid: stock, st"),
-    (['--seeds', '0'], '--seeds: expected 1 or more, not 0'),
-    (['--arm', 'x', 'width'], "--arm x: expected KEY:KEY=VALUE, not 'width'"),
-    (['--arm', 'x'], '--arm x: expected NAME KEY:KEY=VALUE ...'),
-    (['--arm', 'x', 'network_d:width=0.3'], 'arm x: network_d: width: 0.3 of 16 channels'),
-    (['--arm', 'x', 'network_d:widht=0.5'], "arm x: network_d: unknown key 'widht'"),
-    (['--report', 'nowhere'], '--report: nowhere holds no ablation.json'),
-])
+@pytest.mark.parametrize(
+    ('arguments', 'expected'),
+    [
+        (['--arms', 'stok'], "--arms: there is no arm 'stok'; valid: stock, student_d, teacher_images, sdakd"),
+        (['--control', 'x'], "--control: there is no arm 'x' among those that are chosen or trained; valid: stock, st"),
+        (['--seeds', '0'], '--seeds: expected 1 or more, not 0'),
+        (['--arm', 'x', 'width'], "--arm x: expected KEY:KEY=VALUE, not 'width'"),
+        (['--arm', 'x'], '--arm x: expected NAME KEY:KEY=VALUE ...'),
+        (['--arm', 'x', 'network_d:width=0.3'], 'arm x: network_d: width: 0.3 of 16 channels'),
+        (['--arm', 'x', 'network_d:widht=0.5'], "arm x: network_d: unknown key 'widht'"),
+        (['--report', 'nowhere'], '--report: nowhere holds no ablation.json'),
+    ],
+)
 def test_mistakes_on_the_command_line(recipe, capsys, arguments, expected):
     del recipe['write']
     assert main(['ablate', '-opt', 'recipe.yml', *arguments]) == 1
@@ -446,15 +520,20 @@ def test_mistakes_on_the_command_line(recipe, capsys, arguments, expected):
     assert os.listdir() == ['recipe.yml']
 
 
-@pytest.mark.parametrize(('change', 'expected'), [
-    (lambda opt: opt['val']['metrics'].update(
-        lpips={'type': 'calculate_lpips', 'backbone_path': 'absent.pth'}), 'absent.pth'),
-    (lambda opt: opt['val'].pop('metrics'), 'val.metrics: recipe.yml measures nothing'),
-    (lambda opt: opt['datasets'].pop('val'), 'val.metrics: recipe.yml measures nothing'),
-    (lambda opt: opt.update(ablate={'arm': {}}), "ablate: unknown key 'arm'; did you mean 'arms'?"),
-    (lambda opt: opt.update(ablate={'seeds': 0}), 'ablate.seeds: input should be greater than 0'),
-    (lambda opt: opt['train'].update(gan_opt={'type': 'GANLos'}), "train.gan_opt.type: there is no 'GANLos'"),
-])
+@pytest.mark.parametrize(
+    ('change', 'expected'),
+    [
+        (
+            lambda opt: opt['val']['metrics'].update(lpips={'type': 'calculate_lpips', 'backbone_path': 'absent.pth'}),
+            'absent.pth',
+        ),
+        (lambda opt: opt['val'].pop('metrics'), 'val.metrics: recipe.yml measures nothing'),
+        (lambda opt: opt['datasets'].pop('val'), 'val.metrics: recipe.yml measures nothing'),
+        (lambda opt: opt.update(ablate={'arm': {}}), "ablate: unknown key 'arm'; did you mean 'arms'?"),
+        (lambda opt: opt.update(ablate={'seeds': 0}), 'ablate.seeds: input should be greater than 0'),
+        (lambda opt: opt['train'].update(gan_opt={'type': 'GANLos'}), "train.gan_opt.type: there is no 'GANLos'"),
+    ],
+)
 def test_mistakes_in_the_option_file(recipe, capsys, change, expected):
     write = recipe.pop('write')
     change(recipe)
@@ -475,8 +554,20 @@ def test_two_arms_and_two_seeds_stopped_and_resumed(recipe):
     recipe['val']['val_freq'] = recipe['logger']['save_checkpoint_freq'] = 50
     recipe['ablate'] = {'arms': {'narrow': {'network_d.width': 0.25}}, 'control': 'stock'}
     write()
-    command = [sys.executable, '-m', 'sdakd_plugin.cli', 'ablate', '-opt', 'recipe.yml', '--arms', 'stock,narrow',
-               '--seeds', '2', '--out', 'out']
+    command = [
+        sys.executable,
+        '-m',
+        'sdakd_plugin.cli',
+        'ablate',
+        '-opt',
+        'recipe.yml',
+        '--arms',
+        'stock,narrow',
+        '--seeds',
+        '2',
+        '--out',
+        'out',
+    ]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     log, end = Path('out/logs/narrow_seed0.log'), time.monotonic() + 600
     while not (log.exists() and 'iter:       5' in log.read_text()) and time.monotonic() < end:
@@ -493,8 +584,12 @@ def test_two_arms_and_two_seeds_stopped_and_resumed(recipe):
     assert 'Resuming training from epoch' in log.read_text()
     assert all(path.stat().st_mtime == before for path, before in finished.items())
     results = Results.read(Path('out'))
-    assert {(run.arm, run.seed) for run in results.outcomes} == {('stock', 0), ('stock', 1), ('narrow', 0),
-                                                                 ('narrow', 1)}
+    assert {(run.arm, run.seed) for run in results.outcomes} == {
+        ('stock', 0),
+        ('stock', 1),
+        ('narrow', 0),
+        ('narrow', 1),
+    }
     for run in results.outcomes:
         assert [entry['iter'] for entry in run.curve] == [0, 50, 100, 150]
         seconds = [entry['elapsed'] for entry in run.curve]

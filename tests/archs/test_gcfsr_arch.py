@@ -1,4 +1,5 @@
 """The GCFSR networks are the authors', at every width, without a compiled extension; bad input is named."""
+
 import copy
 import hashlib
 import json
@@ -94,9 +95,15 @@ def recipe(net):
     return net
 
 
-@pytest.mark.parametrize(('name', 'network', 'size'), [
-    ('gcfsr_64', GCFSR, 64), ('gcfsr_128', GCFSR, 128), ('gcfsr_blind_64', GCFSRBlind, 64),
-    ('discriminator_64', GCFSRDiscriminator, 64)])
+@pytest.mark.parametrize(
+    ('name', 'network', 'size'),
+    [
+        ('gcfsr_64', GCFSR, 64),
+        ('gcfsr_128', GCFSR, 128),
+        ('gcfsr_blind_64', GCFSRBlind, 64),
+        ('discriminator_64', GCFSRDiscriminator, 64),
+    ],
+)
 def test_outputs_are_those_of_the_original_networks(name, network, size):
     net = recipe(network(size))
     condition = [torch.tensor([[0.25], [0.5]])] if network is GCFSR else []
@@ -109,6 +116,7 @@ def test_outputs_are_those_of_the_original_networks(name, network, size):
 
 
 # ---- sizes and widths
+
 
 @pytest.mark.parametrize('size', SIZES)
 def test_every_size(size):
@@ -149,12 +157,14 @@ def test_a_student_discriminator_narrows_it(width):
         student, plain = StudentDiscriminator(teacher, width), GCFSRDiscriminator(1024, narrow=width)
     assert type(student) is GCFSRDiscriminator
     assert [(key, value.shape) for key, value in student.state_dict().items()] == [
-        (key, value.shape) for key, value in plain.state_dict().items()]
+        (key, value.shape) for key, value in plain.state_dict().items()
+    ]
     student = StudentDiscriminator({**teacher, 'out_size': 64}, width)
     assert student(faces(64, dtype=torch.float32)).shape == (2, 1)
 
 
 # ---- condition, noise, latents, features
+
 
 def test_the_condition_of_an_image_changes_that_image_alone(generator):
     x = faces(32, dtype=torch.float32)
@@ -218,8 +228,16 @@ def test_noise_can_be_given(generator):
 
 
 def test_features_can_be_tapped_by_name(generator):
-    sizes = {'conv_body_first': 32, 'conv_body_down.0': 16, 'final_conv': 16, 'style_conv1': 16, 'to_rgb1': 16,
-             'style_convs.0': 32, 'style_convs.1': 32, 'to_rgbs.0': 32}
+    sizes = {
+        'conv_body_first': 32,
+        'conv_body_down.0': 16,
+        'final_conv': 16,
+        'style_conv1': 16,
+        'to_rgb1': 16,
+        'style_convs.0': 32,
+        'style_convs.1': 32,
+        'to_rgbs.0': 32,
+    }
     x = faces(32, dtype=torch.float32)
     with torch.no_grad(), Taps(generator, sizes) as taps:
         image = image_of(generator, x)
@@ -230,6 +248,7 @@ def test_features_can_be_tapped_by_name(generator):
 
 
 # ---- gradients and precision
+
 
 @pytest.mark.parametrize('network', NETWORKS)
 def test_every_parameter_learns(network):
@@ -277,10 +296,15 @@ def test_double_precision(network):
 
 # ---- no compiled extension
 
+
 @pytest.mark.parametrize('kernel', [(1, 3, 3, 1), (1, 2, 4), (1, 2), (1, 2, 3, 4, 5)])
 def test_filters_are_those_of_basicsr(kernel):
-    layers = [UpFirDnSmooth(kernel, upsample_factor=2, kernel_size=3), UpFirDnSmooth(kernel, downsample_factor=2,
-              kernel_size=3), UpFirDnSmooth(kernel, downsample_factor=2), UpFirDnUpsample(kernel)]
+    layers = [
+        UpFirDnSmooth(kernel, upsample_factor=2, kernel_size=3),
+        UpFirDnSmooth(kernel, downsample_factor=2, kernel_size=3),
+        UpFirDnSmooth(kernel, downsample_factor=2),
+        UpFirDnUpsample(kernel),
+    ]
     x = faces(9)[..., :7]
     for layer, native in zip(layers, to_native(nn.Sequential(*layers)), strict=True):
         factor = getattr(layer, 'factor', 1)
@@ -319,25 +343,29 @@ def test_gpu_and_cpu_agree(network):
 
 # ---- bad input
 
+
 @pytest.mark.parametrize('network', NETWORKS)
-@pytest.mark.parametrize(('options', 'message'), [
-    ({'out_size': 100}, 'out_size must be one of 32, 64, 128, 256, 512, 1024, not 100'),
-    ({'out_size': 16}, 'not 16'),
-    ({'out_size': 2048}, 'not 2048'),
-    ({'out_size': '512'}, "not '512'"),
-    ({'out_size': None}, 'not None'),
-    ({'narrow': 0}, 'narrow must be a number above 0, not 0'),
-    ({'narrow': -1}, 'narrow must be'),
-    ({'narrow': '1/2'}, "narrow must be a number above 0, not '1/2'"),
-    ({'narrow': float('nan')}, 'not nan'),
-    ({'narrow': float('inf')}, 'not inf'),
-    ({'narrow': 0.003}, 'narrow 0.003 is too small: it leaves 1 of the channels at 4x4, and 2 are the least'),
-    ({'out_size': 1024, 'narrow': 0.05}, 'narrow 0.05 is too small: it leaves 1 of the channels at 1024x1024'),
-    ({'channel_multiplier': 0}, 'channel_multiplier must be a number above 0'),
-    ({'resample_kernel': 1}, 'resample_kernel must be a list of numbers with a sum above 0, not 1'),
-    ({'resample_kernel': []}, 'not []'),
-    ({'resample_kernel': ['1', 3]}, "not ['1', 3]"),
-])
+@pytest.mark.parametrize(
+    ('options', 'message'),
+    [
+        ({'out_size': 100}, 'out_size must be one of 32, 64, 128, 256, 512, 1024, not 100'),
+        ({'out_size': 16}, 'not 16'),
+        ({'out_size': 2048}, 'not 2048'),
+        ({'out_size': '512'}, "not '512'"),
+        ({'out_size': None}, 'not None'),
+        ({'narrow': 0}, 'narrow must be a number above 0, not 0'),
+        ({'narrow': -1}, 'narrow must be'),
+        ({'narrow': '1/2'}, "narrow must be a number above 0, not '1/2'"),
+        ({'narrow': float('nan')}, 'not nan'),
+        ({'narrow': float('inf')}, 'not inf'),
+        ({'narrow': 0.003}, 'narrow 0.003 is too small: it leaves 1 of the channels at 4x4, and 2 are the least'),
+        ({'out_size': 1024, 'narrow': 0.05}, 'narrow 0.05 is too small: it leaves 1 of the channels at 1024x1024'),
+        ({'channel_multiplier': 0}, 'channel_multiplier must be a number above 0'),
+        ({'resample_kernel': 1}, 'resample_kernel must be a list of numbers with a sum above 0, not 1'),
+        ({'resample_kernel': []}, 'not []'),
+        ({'resample_kernel': ['1', 3]}, "not ['1', 3]"),
+    ],
+)
 def test_bad_option(network, options, message):
     with pytest.raises(UserError) as caught:
         network(**{'out_size': 32, **options})
@@ -356,8 +384,10 @@ def test_images_of_another_size(network, shape):
         net, x = network(32), torch.empty(shape)
         with pytest.raises(UserError) as caught:
             net(x, *arguments(net, x))
-    assert str(caught.value) == (f'{network.__name__}: expected images of shape (b, 3, 32, 32), but got {shape}; '
-                                 'resize them bicubically to out_size first')
+    assert str(caught.value) == (
+        f'{network.__name__}: expected images of shape (b, 3, 32, 32), but got {shape}; '
+        'resize them bicubically to out_size first'
+    )
 
 
 def test_missing_wrong_and_needless_condition(generator):
@@ -378,16 +408,21 @@ def test_too_little_noise(generator):
 
 # ---- weights tell their network
 
-@pytest.mark.parametrize('network', [
-    {'type': 'GCFSR', 'out_size': 1024, 'num_style_feat': 512, 'channel_multiplier': 2, 'narrow': 1},
-    {'type': 'GCFSR', 'out_size': 512, 'num_style_feat': 512, 'channel_multiplier': 2, 'narrow': 0.125},
-    {'type': 'GCFSR', 'out_size': 64, 'num_style_feat': 128, 'channel_multiplier': 1, 'narrow': 0.3},
-    {'type': 'GCFSR', 'out_size': 32, 'num_style_feat': 512, 'narrow': 0.25},
-    {'type': 'GCFSRBlind', 'out_size': 512, 'num_style_feat': 512, 'channel_multiplier': 2, 'narrow': 1},
-    {'type': 'GCFSRBlind', 'out_size': 256, 'num_style_feat': 512, 'channel_multiplier': 2, 'narrow': 0.5},
-    {'type': 'GCFSRDiscriminator', 'out_size': 1024, 'channel_multiplier': 2, 'narrow': 1},
-    {'type': 'GCFSRDiscriminator', 'out_size': 32, 'narrow': 0.125},
-], ids=str)
+
+@pytest.mark.parametrize(
+    'network',
+    [
+        {'type': 'GCFSR', 'out_size': 1024, 'num_style_feat': 512, 'channel_multiplier': 2, 'narrow': 1},
+        {'type': 'GCFSR', 'out_size': 512, 'num_style_feat': 512, 'channel_multiplier': 2, 'narrow': 0.125},
+        {'type': 'GCFSR', 'out_size': 64, 'num_style_feat': 128, 'channel_multiplier': 1, 'narrow': 0.3},
+        {'type': 'GCFSR', 'out_size': 32, 'num_style_feat': 512, 'narrow': 0.25},
+        {'type': 'GCFSRBlind', 'out_size': 512, 'num_style_feat': 512, 'channel_multiplier': 2, 'narrow': 1},
+        {'type': 'GCFSRBlind', 'out_size': 256, 'num_style_feat': 512, 'channel_multiplier': 2, 'narrow': 0.5},
+        {'type': 'GCFSRDiscriminator', 'out_size': 1024, 'channel_multiplier': 2, 'narrow': 1},
+        {'type': 'GCFSRDiscriminator', 'out_size': 32, 'narrow': 0.125},
+    ],
+    ids=str,
+)
 def test_weights_tell_their_network(network):
     with torch.device('meta'):
         state = build_network(network).state_dict()
@@ -399,12 +434,21 @@ def test_weights_tell_their_network(network):
     assert identify(lacking) is None
 
 
-@pytest.mark.parametrize(('state', 'message'), [
-    (lambda: GCFSR(32, narrow=1 / 8), 'face.pth holds GCFSR(out_size=32, narrow=0.125), which does not fit network '
-                                       'GCFSR(out_size=64, channel_multiplier=2, narrow=0.125)'),
-    (lambda: GCFSRBlind(64, narrow=1 / 8), 'face.pth holds GCFSRBlind(out_size=64'),
-    (lambda: GCFSRDiscriminator(64, narrow=1 / 8), 'face.pth holds a discriminator, GCFSRDiscriminator(out_size=64'),
-])
+@pytest.mark.parametrize(
+    ('state', 'message'),
+    [
+        (
+            lambda: GCFSR(32, narrow=1 / 8),
+            'face.pth holds GCFSR(out_size=32, narrow=0.125), which does not fit network '
+            'GCFSR(out_size=64, channel_multiplier=2, narrow=0.125)',
+        ),
+        (lambda: GCFSRBlind(64, narrow=1 / 8), 'face.pth holds GCFSRBlind(out_size=64'),
+        (
+            lambda: GCFSRDiscriminator(64, narrow=1 / 8),
+            'face.pth holds a discriminator, GCFSRDiscriminator(out_size=64',
+        ),
+    ],
+)
 def test_weights_of_another_network_are_named(state, message):
     with pytest.raises(UserError) as caught:
         load_into(GCFSR(64, narrow=1 / 8), state().state_dict(), 'face.pth', 'path.pretrain_network_g')

@@ -1,4 +1,5 @@
 """SRGAN's networks: the paper's layout, real trained weights, every scale and crop size, clear errors."""
+
 from typing import Any
 
 import cv2
@@ -70,7 +71,7 @@ def test_real_weights_load_strictly_and_reach_their_psnr_on_set5():
     for file in sorted((SHARED / 'data' / 'Set5' / 'HR').glob('*.png')):
         lq, gt = (cv2.imread(str(path)) for path in (file.parents[1] / 'LR_bicubic_x4' / file.name, file))
         with torch.inference_mode():
-            sr = tensor2img(generator(img2tensor(lq / 255., float32=True).unsqueeze(0)))
+            sr = tensor2img(generator(img2tensor(lq / 255.0, float32=True).unsqueeze(0)))
         psnr.append(calculate_psnr(sr, gt, crop_border=4, test_y_channel=True))
     assert len(psnr) == 5
     assert np.mean(psnr) == pytest.approx(30.66, abs=0.01)
@@ -96,7 +97,15 @@ def test_discriminator_has_the_papers_layout():
     discriminator = SRGANDiscriminator()
     convolutions = [layer for layer in discriminator.features.modules() if isinstance(layer, nn.Conv2d)]
     assert [(conv.out_channels, conv.stride[0]) for conv in convolutions] == [
-        (64, 1), (64, 2), (128, 1), (128, 2), (256, 1), (256, 2), (512, 1), (512, 2)]
+        (64, 1),
+        (64, 2),
+        (128, 1),
+        (128, 2),
+        (256, 1),
+        (256, 2),
+        (512, 1),
+        (512, 2),
+    ]
     assert [len(block) for block in discriminator.features] == [2] + 7 * [3]  # BatchNorm except in the first
     assert [layer.out_features for layer in discriminator.classifier if isinstance(layer, nn.Linear)] == [1024, 1]
 
@@ -110,7 +119,7 @@ def test_a_narrower_discriminator_is_narrower_everywhere():
 
 def test_discriminator_gives_logits():
     discriminator = SRGANDiscriminator(num_feat=4, input_size=16)
-    discriminator.classifier[-1].bias.data.fill_(5.)
+    discriminator.classifier[-1].bias.data.fill_(5.0)
     assert (discriminator(torch.rand(2, 3, 16, 16)) > 1).all()
 
 
@@ -127,23 +136,29 @@ def test_discriminator_refuses_another_size_by_name():
         SRGANDiscriminator(num_feat=4)(torch.rand(1, 3, 64, 128))
 
 
-@pytest.mark.parametrize(('options', 'message'), [
-    ({'upscale': 5}, "no upscale 5; valid: 2, 3, 4, 8"),
-    ({'fusion': 'batchnorm'}, "no fusion 'batchnorm'; valid: bn, prelu"),
-    ({'output': 'tahn'}, "did you mean 'tanh'"),
-    ({'num_feat': 0}, 'num_feat must be a whole number of at least 1'),
-    ({'num_block': 2.5}, 'num_block must be a whole number'),
-])
+@pytest.mark.parametrize(
+    ('options', 'message'),
+    [
+        ({'upscale': 5}, 'no upscale 5; valid: 2, 3, 4, 8'),
+        ({'fusion': 'batchnorm'}, "no fusion 'batchnorm'; valid: bn, prelu"),
+        ({'output': 'tahn'}, "did you mean 'tanh'"),
+        ({'num_feat': 0}, 'num_feat must be a whole number of at least 1'),
+        ({'num_block': 2.5}, 'num_block must be a whole number'),
+    ],
+)
 def test_generator_names_a_bad_option(options, message):
     with pytest.raises(UserError, match=message):
         SRGANGenerator(**options)
 
 
-@pytest.mark.parametrize(('options', 'message'), [
-    ({'input_size': 15}, 'input_size must be a whole number of at least 16, not 15'),
-    ({'input_size': '96'}, "not '96'"),
-    ({'num_feat': -1}, 'num_feat must be'),
-])
+@pytest.mark.parametrize(
+    ('options', 'message'),
+    [
+        ({'input_size': 15}, 'input_size must be a whole number of at least 16, not 15'),
+        ({'input_size': '96'}, "not '96'"),
+        ({'num_feat': -1}, 'num_feat must be'),
+    ],
+)
 def test_discriminator_names_a_bad_option(options, message):
     with pytest.raises(UserError, match=message):
         SRGANDiscriminator(**options)

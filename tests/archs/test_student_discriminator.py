@@ -1,4 +1,5 @@
 """A student discriminator is an ordinary network of the teacher's family, narrower by whole channels."""
+
 import copy
 import re
 from pathlib import Path
@@ -25,7 +26,8 @@ def parameters(net):
 @pytest.fixture
 def stylegan2_on_cpu(monkeypatch):
     """BasicSR's fused activation exists for CUDA only; this is what it computes."""
-    def fused_leaky_relu(x, bias, negative_slope=0.2, scale=2 ** 0.5):
+
+    def fused_leaky_relu(x, bias, negative_slope=0.2, scale=2**0.5):
         return torch.nn.functional.leaky_relu(x + bias.view(1, -1, *[1] * (x.dim() - 2)), negative_slope) * scale
 
     monkeypatch.setattr('basicsr.ops.fused_act.fused_act.fused_leaky_relu', fused_leaky_relu)
@@ -86,30 +88,51 @@ def test_every_supported_family_is_built():
         assert parameters(student) < 0.6 * parameters(teacher)
 
 
-@pytest.mark.parametrize('teacher, width, message', [
-    (UNET, 1 / 3, 'width: 0.3333333333333333 of 64 channels is 21.3333, no whole number; nearest that work: '
-                  '0.328125 (21 of 64) and 0.34375 (22 of 64)'),
-    (UNET, 0.001, 'nearest that work: 0.015625 (1 of 64)'),
-    ({**STYLEGAN2, 'out_size': 256}, 1 / 3, 'of 32 channels is 10.6667, no whole number; nearest that work: '
-                                              '0.3125 (10 of 32) and 0.375 (12 of 32)'),
-    (UNET, 0, 'width: 0 is not greater than 0 and at most 1'),
-    (UNET, 1.5, 'width: 1.5 is not greater than 0'),
-    (UNET, float('nan'), 'width: nan is not greater than 0'),
-    (UNET, '0.5', "width: '0.5' is no number"),
-    (UNET, None, 'width: None is no number'),
-    ({**UNET, 'type': 'UNetDiscriminator'}, 0.5, "teacher.type: there is no 'UNetDiscriminator'; did you mean "
-                                                 "'UNetDiscriminatorSN'"),
-    ({**UNET, 'num_fat': 64}, 0.5, "teacher: unknown key 'num_fat' for UNetDiscriminatorSN; did you mean 'num_feat'"),
-    ({'type': 'VGGStyleDiscriminator', 'num_in_ch': 3}, 0.5, "VGGStyleDiscriminator needs the key 'num_feat'"),
-    ({**UNET, 'num_feat': 'wide'}, 0.5, "teacher.num_feat: 'wide' is no number"),
-    ({**UNET, 'num_feat': 0}, 0.5, 'nearest that work: none'),
-    ({**STYLEGAN2, 'narrow': '1'}, 0.5, "teacher.narrow: '1' is no number"),
-    ({**STYLEGAN2, 'out_size': 100}, 0.5, 'teacher.out_size: 100 is none of 4, 8, 16, 32, 64, 128, 256, 512, 1024'),
-    ({'type': 'SpyNet'}, 0.5, 'teacher.type: SpyNet has no num_feat or narrow that would make it narrower; valid: '),
-    ({'type': 'StudentDiscriminator', 'teacher': UNET, 'width': 0.5}, 0.5, 'has no num_feat or narrow'),
-    ({'num_in_ch': 3}, 0.5, 'teacher: expected a network block with the key type'),
-    (None, 0.5, 'teacher: expected a network block with the key type'),
-])
+@pytest.mark.parametrize(
+    'teacher, width, message',
+    [
+        (
+            UNET,
+            1 / 3,
+            'width: 0.3333333333333333 of 64 channels is 21.3333, no whole number; nearest that work: '
+            '0.328125 (21 of 64) and 0.34375 (22 of 64)',
+        ),
+        (UNET, 0.001, 'nearest that work: 0.015625 (1 of 64)'),
+        (
+            {**STYLEGAN2, 'out_size': 256},
+            1 / 3,
+            'of 32 channels is 10.6667, no whole number; nearest that work: 0.3125 (10 of 32) and 0.375 (12 of 32)',
+        ),
+        (UNET, 0, 'width: 0 is not greater than 0 and at most 1'),
+        (UNET, 1.5, 'width: 1.5 is not greater than 0'),
+        (UNET, float('nan'), 'width: nan is not greater than 0'),
+        (UNET, '0.5', "width: '0.5' is no number"),
+        (UNET, None, 'width: None is no number'),
+        (
+            {**UNET, 'type': 'UNetDiscriminator'},
+            0.5,
+            "teacher.type: there is no 'UNetDiscriminator'; did you mean 'UNetDiscriminatorSN'",
+        ),
+        (
+            {**UNET, 'num_fat': 64},
+            0.5,
+            "teacher: unknown key 'num_fat' for UNetDiscriminatorSN; did you mean 'num_feat'",
+        ),
+        ({'type': 'VGGStyleDiscriminator', 'num_in_ch': 3}, 0.5, "VGGStyleDiscriminator needs the key 'num_feat'"),
+        ({**UNET, 'num_feat': 'wide'}, 0.5, "teacher.num_feat: 'wide' is no number"),
+        ({**UNET, 'num_feat': 0}, 0.5, 'nearest that work: none'),
+        ({**STYLEGAN2, 'narrow': '1'}, 0.5, "teacher.narrow: '1' is no number"),
+        ({**STYLEGAN2, 'out_size': 100}, 0.5, 'teacher.out_size: 100 is none of 4, 8, 16, 32, 64, 128, 256, 512, 1024'),
+        (
+            {'type': 'SpyNet'},
+            0.5,
+            'teacher.type: SpyNet has no num_feat or narrow that would make it narrower; valid: ',
+        ),
+        ({'type': 'StudentDiscriminator', 'teacher': UNET, 'width': 0.5}, 0.5, 'has no num_feat or narrow'),
+        ({'num_in_ch': 3}, 0.5, 'teacher: expected a network block with the key type'),
+        (None, 0.5, 'teacher: expected a network block with the key type'),
+    ],
+)
 def test_bad_option(teacher, width, message):
     with pytest.raises(UserError) as caught:
         StudentDiscriminator(teacher, width)

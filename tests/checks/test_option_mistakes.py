@@ -1,4 +1,5 @@
 """A user's mistake costs one line that names the key, before anything is written."""
+
 import logging
 import random
 import re
@@ -22,75 +23,124 @@ def test_the_options_of_these_tests_are_fine(options):
     check(options)
 
 
-@pytest.mark.parametrize('path, value, expected', [
-    # keys
-    ('teachr', {}, "unknown key 'teachr'; did you mean 'teacher'?"),
-    ('train/pixle', {}, "train: unknown key 'pixle'"),
-    ('train/stages/0/loses', ['pixel'], "train.stages.0: unknown key 'loses'; did you mean 'losses'"),
-    ('train/stages/1/optimizer', 'rest', "train.stages.1.optimizer: input should be 'keep' or 'reset', not 'rest'"),
-    ('train/stages/1/iters', -2, 'train.stages.1.iters: input should be greater than 0, not -2'),
-    ('train/stages/1/iters', 'many', "train.stages.1.iters: input should be a valid integer"),
-    ('train/stages', [], 'train.stages: list should have at least 1 item'),
-    ('teacher/pretrain_networkg', 'x', "teacher: unknown key 'pretrain_networkg'; did you mean 'pretrain_network_g'"),
-    ('teacher/pretrain_network_g', ..., 'teacher.pretrain_network_g: this key is missing'),
-    ('train/feature_opt/layer', ['body.0'], "train.feature_opt: unknown key 'layer' for FeatureAlignmentLoss; did you "
-                                            "mean 'layers'"),
-    ('network_d/widht', 0.5, "network_d: unknown key 'widht' for StudentDiscriminator; did you mean 'width'"),
-    ('network_g/type', 'RRDBNett', "network_g.type: there is no 'RRDBNett'; did you mean 'RRDBNet'"),
-    ('train/pixel_opt/type', 'L1', "train.pixel_opt.type: there is no 'L1'"),
-    ('train/optim_g/type', 'Adamm', "train.optim_g.type: there is no optimizer 'Adamm'; did you mean 'Adam'"),
-    ('train/optim_g/lr', '2e-4', "train.optim_g.lr: '2e-4' is text for YAML; write 2.0e-04"),
-    ('train/feature_opt/layers', ['0'], "train.feature_opt.layers: RRDBNet has no layer '0'"),
-    ('train/optim_g/betas', [2.0, 0.9], 'train.optim_g: Invalid beta parameter'),
-    ('train/scheduler/type', 'Cosine', 'train.scheduler: Scheduler Cosine is not implemented'),
-    ('train/scheduler', {'type': 'CosineAnnealingRestartLR', 'periods': [2, 2], 'restart_weights': [1, 1]},
-     'train.scheduler.periods: make 4 iterations, but train.total_iter is 6; lengthen the last period, or add one'),
-    ('train/ema_decay', 1.5, 'train.ema_decay: input should be less than 1, not 1.5'),
-    ('val/metrics/psnr/type', 'calculate_pnsr', "val.metrics.psnr.type: there is no 'calculate_pnsr'; did you mean "
-                                                "'calculate_psnr'"),
-    ('val/save_img', ..., 'val.save_img: this key is missing'),
-    ('logger/print_freq', ..., 'logger.print_freq: this key is missing'),
-    ('path/teacher_weights', 'x.pth', "path: unknown key 'teacher_weights', for which BasicSR would make a folder"),
-    ('datasets/train/batch_size_per_gpu', ..., 'datasets.train.batch_size_per_gpu: this key is missing'),
-    ('num_gpu', 2, 'num_gpu: 2'),
-    # stages and terms
-    ('train/total_iter', 7, 'train.total_iter: is 7, but the stages make 2 + 2 + 2 = 6'),
-    ('train/stages/0/losses', ['pixel', 'percptual'], "names the loss 'percptual', but train.percptual_opt is not"),
-    ('train/lpips_opt', {'type': 'L1Loss'}, "train.lpips_opt: no stage names 'lpips'"),
-    ('train/gan_opt', ..., "names the loss 'gan', but train.gan_opt is not defined"),
-    ('network_d', ..., 'network_d: this key is missing; a stage trains the discriminator'),
-    ('train/optim_d', ..., 'train.optim_d: this key is missing'),
-    ('teacher', ..., 'train.feature_opt: compares with the teacher, but the block teacher is missing'),
-    ('train/stages/0/losses', ['pixel', 'feature_d'], 'train.feature_d_opt is not defined'),
-    # layers
-    ('train/feature_opt/layers', ['body.7'], "train.feature_opt.layers: RRDBNet has no layer 'body.7'; its last one is "
-                                             "'body.1'; layers: 4 takes four depths"),
-    ('train/feature_opt/layers', ['lrelu'], "train.feature_opt.layers: layer 'lrelu' of RRDBNet runs several times"),
-    ('train/feature_opt/layers', {'body.0': 'conv_hr'}, "train.feature_opt.layers: 'body.0' of the student is 16x16, "
-                                                        "'conv_hr' of the teacher 64x64"),
-    # networks
-    ('network_d/width', 0.3, 'network_d: width'),
-    ('network_d', {'type': 'VGGStyleDiscriminator', 'num_in_ch': 3, 'num_feat': 8, 'input_size': 128},
-     'network_d: refuses an input of 3x64x64 (the training crop)'),
-    ('network_g', {'type': 'RRDBNet', 'num_in_ch': 3, 'num_out_ch': 3, 'num_feat': 8, 'num_block': 2, 'num_grow_ch': 4,
-                   'scale': 2}, 'scale: is 4, but network_g turns 16 pixels into 32'),
-    ('teacher/network_g/scale', 2, 'teacher'),
-    # weights
-    ('teacher/pretrain_network_g', 'nowhere.pth', 'teacher.pretrain_network_g'),
-    ('teacher/pretrain_network_g', 'RealESRGAN_x4pluss', "did you mean 'RealESRGAN_x4plus'"),
-    ('teacher/network_g/num_feat', 12, 'teacher.pretrain_network_g'),
-    ('teacher/network_g/num_block', 3, 'teacher.pretrain_network_g'),
-    ('path/pretrain_network_g', 'nowhere.pth', 'path.pretrain_network_g'),
-    # data
-    ('datasets/train/type', 'PairedDataset', "datasets.train.type: there is no 'PairedDataset'; did you mean"),
-    ('datasets/train/dataroot_gt', 'nowhere', 'nowhere'),
-    ('datasets/train/dataroot_gt', ..., 'datasets.train.dataroot_gt: this key is missing'),
-    ('datasets/train/gt_size', 500, 'datasets.train.gt_size'),
-    ('datasets/train/batch_size_per_gpu', 9, 'datasets.train: 4 images per process are less than a batch of 9; set '
-                                             'dataset_enlarge_ratio: 3 or more'),
-    ('scale', 2, 'times scale 2 is not'),
-    ('high_order_degradation', True, 'high_order_degradation: is true, but PairedImageDataset brings no blur kernels'),
-])
+@pytest.mark.parametrize(
+    'path, value, expected',
+    [
+        # keys
+        ('teachr', {}, "unknown key 'teachr'; did you mean 'teacher'?"),
+        ('train/pixle', {}, "train: unknown key 'pixle'"),
+        ('train/stages/0/loses', ['pixel'], "train.stages.0: unknown key 'loses'; did you mean 'losses'"),
+        ('train/stages/1/optimizer', 'rest', "train.stages.1.optimizer: input should be 'keep' or 'reset', not 'rest'"),
+        ('train/stages/1/iters', -2, 'train.stages.1.iters: input should be greater than 0, not -2'),
+        ('train/stages/1/iters', 'many', 'train.stages.1.iters: input should be a valid integer'),
+        ('train/stages', [], 'train.stages: list should have at least 1 item'),
+        (
+            'teacher/pretrain_networkg',
+            'x',
+            "teacher: unknown key 'pretrain_networkg'; did you mean 'pretrain_network_g'",
+        ),
+        ('teacher/pretrain_network_g', ..., 'teacher.pretrain_network_g: this key is missing'),
+        (
+            'train/feature_opt/layer',
+            ['body.0'],
+            "train.feature_opt: unknown key 'layer' for FeatureAlignmentLoss; did you mean 'layers'",
+        ),
+        ('network_d/widht', 0.5, "network_d: unknown key 'widht' for StudentDiscriminator; did you mean 'width'"),
+        ('network_g/type', 'RRDBNett', "network_g.type: there is no 'RRDBNett'; did you mean 'RRDBNet'"),
+        ('train/pixel_opt/type', 'L1', "train.pixel_opt.type: there is no 'L1'"),
+        ('train/optim_g/type', 'Adamm', "train.optim_g.type: there is no optimizer 'Adamm'; did you mean 'Adam'"),
+        ('train/optim_g/lr', '2e-4', "train.optim_g.lr: '2e-4' is text for YAML; write 2.0e-04"),
+        ('train/feature_opt/layers', ['0'], "train.feature_opt.layers: RRDBNet has no layer '0'"),
+        ('train/optim_g/betas', [2.0, 0.9], 'train.optim_g: Invalid beta parameter'),
+        ('train/scheduler/type', 'Cosine', 'train.scheduler: Scheduler Cosine is not implemented'),
+        (
+            'train/scheduler',
+            {'type': 'CosineAnnealingRestartLR', 'periods': [2, 2], 'restart_weights': [1, 1]},
+            'train.scheduler.periods: make 4 iterations, but train.total_iter is 6; lengthen the last period, or '
+            'add one',
+        ),
+        ('train/ema_decay', 1.5, 'train.ema_decay: input should be less than 1, not 1.5'),
+        (
+            'val/metrics/psnr/type',
+            'calculate_pnsr',
+            "val.metrics.psnr.type: there is no 'calculate_pnsr'; did you mean 'calculate_psnr'",
+        ),
+        ('val/save_img', ..., 'val.save_img: this key is missing'),
+        ('logger/print_freq', ..., 'logger.print_freq: this key is missing'),
+        ('path/teacher_weights', 'x.pth', "path: unknown key 'teacher_weights', for which BasicSR would make a folder"),
+        ('datasets/train/batch_size_per_gpu', ..., 'datasets.train.batch_size_per_gpu: this key is missing'),
+        ('num_gpu', 2, 'num_gpu: 2'),
+        # stages and terms
+        ('train/total_iter', 7, 'train.total_iter: is 7, but the stages make 2 + 2 + 2 = 6'),
+        ('train/stages/0/losses', ['pixel', 'percptual'], "names the loss 'percptual', but train.percptual_opt is not"),
+        ('train/lpips_opt', {'type': 'L1Loss'}, "train.lpips_opt: no stage names 'lpips'"),
+        ('train/gan_opt', ..., "names the loss 'gan', but train.gan_opt is not defined"),
+        ('network_d', ..., 'network_d: this key is missing; a stage trains the discriminator'),
+        ('train/optim_d', ..., 'train.optim_d: this key is missing'),
+        ('teacher', ..., 'train.feature_opt: compares with the teacher, but the block teacher is missing'),
+        ('train/stages/0/losses', ['pixel', 'feature_d'], 'train.feature_d_opt is not defined'),
+        # layers
+        (
+            'train/feature_opt/layers',
+            ['body.7'],
+            "train.feature_opt.layers: RRDBNet has no layer 'body.7'; its last one is "
+            "'body.1'; layers: 4 takes four depths",
+        ),
+        (
+            'train/feature_opt/layers',
+            ['lrelu'],
+            "train.feature_opt.layers: layer 'lrelu' of RRDBNet runs several times",
+        ),
+        (
+            'train/feature_opt/layers',
+            {'body.0': 'conv_hr'},
+            "train.feature_opt.layers: 'body.0' of the student is 16x16, 'conv_hr' of the teacher 64x64",
+        ),
+        # networks
+        ('network_d/width', 0.3, 'network_d: width'),
+        (
+            'network_d',
+            {'type': 'VGGStyleDiscriminator', 'num_in_ch': 3, 'num_feat': 8, 'input_size': 128},
+            'network_d: refuses an input of 3x64x64 (the training crop)',
+        ),
+        (
+            'network_g',
+            {
+                'type': 'RRDBNet',
+                'num_in_ch': 3,
+                'num_out_ch': 3,
+                'num_feat': 8,
+                'num_block': 2,
+                'num_grow_ch': 4,
+                'scale': 2,
+            },
+            'scale: is 4, but network_g turns 16 pixels into 32',
+        ),
+        ('teacher/network_g/scale', 2, 'teacher'),
+        # weights
+        ('teacher/pretrain_network_g', 'nowhere.pth', 'teacher.pretrain_network_g'),
+        ('teacher/pretrain_network_g', 'RealESRGAN_x4pluss', "did you mean 'RealESRGAN_x4plus'"),
+        ('teacher/network_g/num_feat', 12, 'teacher.pretrain_network_g'),
+        ('teacher/network_g/num_block', 3, 'teacher.pretrain_network_g'),
+        ('path/pretrain_network_g', 'nowhere.pth', 'path.pretrain_network_g'),
+        # data
+        ('datasets/train/type', 'PairedDataset', "datasets.train.type: there is no 'PairedDataset'; did you mean"),
+        ('datasets/train/dataroot_gt', 'nowhere', 'nowhere'),
+        ('datasets/train/dataroot_gt', ..., 'datasets.train.dataroot_gt: this key is missing'),
+        ('datasets/train/gt_size', 500, 'datasets.train.gt_size'),
+        (
+            'datasets/train/batch_size_per_gpu',
+            9,
+            'datasets.train: 4 images per process are less than a batch of 9; set dataset_enlarge_ratio: 3 or more',
+        ),
+        ('scale', 2, 'times scale 2 is not'),
+        (
+            'high_order_degradation',
+            True,
+            'high_order_degradation: is true, but PairedImageDataset brings no blur kernels',
+        ),
+    ],
+)
 def test_one_clear_line(options, path, value, expected):
     assert expected in complaint(change(options, path, value))
 
@@ -131,6 +181,7 @@ def test_a_pair_that_does_not_fit_the_scale(options, photos, tmp_path):
 
 def test_a_pool_that_does_not_fit_the_batch(options, photos):
     from tests.helpers.degradation import degradation_options
+
     options = degradation_options(options, photos)
     options['queue_size'] = 5
     assert complaint(options) == 'queue_size: 5 is not a multiple of the batch size 2; use 6'
@@ -138,28 +189,37 @@ def test_a_pool_that_does_not_fit_the_batch(options, photos):
     assert complaint(options).startswith('jpeg_range: this key is missing')
 
 
-@pytest.mark.parametrize('text, expected', [
-    ('name: [', 'is not valid YAML'),
-    ('name: x\ntrain:\n\ttotal_iter: 6\n', 'is not valid YAML: line 3 holds a tab; write spaces instead'),
-    ('path:\n  x: "C:\\Users\\me"\n', 'line 2: in double quotes a backslash starts an escape sequence; use '
-                                    'single quotes, or / instead of the backslash'),
-    ('path: {x: "D:\\data"}', 'line 1: in double quotes a backslash starts an escape sequence'),
-    ('', 'holds no options'),
-    ('name: x', 'model_type: this key is missing'),
-    ('model_type: SDAKDModle', "model_type: there is no 'SDAKDModle'; did you mean 'SDAKDModel'"),
-])
+@pytest.mark.parametrize(
+    'text, expected',
+    [
+        ('name: [', 'is not valid YAML'),
+        ('name: x\ntrain:\n\ttotal_iter: 6\n', 'is not valid YAML: line 3 holds a tab; write spaces instead'),
+        (
+            'path:\n  x: "C:\\Users\\me"\n',
+            'line 2: in double quotes a backslash starts an escape sequence; use '
+            'single quotes, or / instead of the backslash',
+        ),
+        ('path: {x: "D:\\data"}', 'line 1: in double quotes a backslash starts an escape sequence'),
+        ('', 'holds no options'),
+        ('name: x', 'model_type: this key is missing'),
+        ('model_type: SDAKDModle', "model_type: there is no 'SDAKDModle'; did you mean 'SDAKDModel'"),
+    ],
+)
 def test_a_broken_option_file(tmp_path, text, expected):
     (tmp_path / 'opt.yml').write_text(text)
     with pytest.raises(UserError, match=re.escape(expected)):
         read_yaml(str(tmp_path / 'opt.yml'))
 
 
-@pytest.mark.parametrize('entry, expected', [
-    ('train:total_iter', "not 'train:total_iter', which has no ="),
-    ('name=a=b', "not 'name=a=b', which has 2 ="),
-    ('trian:total_iter=3', "not 'trian:total_iter=3': 'trian' is not a block of it"),
-    ('train:stages:0=3', "not 'train:stages:0=3': 'stages' is not a block of it"),
-])
+@pytest.mark.parametrize(
+    'entry, expected',
+    [
+        ('train:total_iter', "not 'train:total_iter', which has no ="),
+        ('name=a=b', "not 'name=a=b', which has 2 ="),
+        ('trian:total_iter=3', "not 'trian:total_iter=3': 'trian' is not a block of it"),
+        ('train:stages:0=3', "not 'train:stages:0=3': 'stages' is not a block of it"),
+    ],
+)
 def test_a_forced_option_that_has_no_place(options, entry, expected):
     check_forced(['name=x', 'train:total_iter=6', ' train:optim_g:lr =1'], options, 'opt.yml')
     with pytest.raises(UserError) as caught:
@@ -168,11 +228,14 @@ def test_a_forced_option_that_has_no_place(options, entry, expected):
 
 
 @pytest.mark.parametrize('command', ['sdakd train', 'basicsr/train.py'])
-@pytest.mark.parametrize('path, value, expected', [
-    ('train/stages/2/iters', 3, 'error: train.total_iter: is 6, but the stages make 2 + 2 + 3 = 7'),
-    ('datasets/train/dataroot_gt', 'EMPTY', 'EMPTY'),
-    ('datasets', ..., 'error: datasets: this key is missing'),
-])
+@pytest.mark.parametrize(
+    'path, value, expected',
+    [
+        ('train/stages/2/iters', 3, 'error: train.total_iter: is 6, but the stages make 2 + 2 + 3 = 7'),
+        ('datasets/train/dataroot_gt', 'EMPTY', 'EMPTY'),
+        ('datasets', ..., 'error: datasets: this key is missing'),
+    ],
+)
 def test_as_a_program_it_exits_at_once_and_leaves_nothing_behind(stock, options, command, path, value, expected):
     done = stock.run(command, change(options, path, value))
     assert done.returncode != 0
@@ -198,6 +261,7 @@ def test_an_image_that_is_bad_only_when_it_is_read_is_named(options, photos, tmp
     from basicsr.data import build_dataset
 
     from sdakd_plugin.stock.named_errors import with_image_names
+
     shutil.copytree(photos, tmp_path / 'photos')
     bad = tmp_path / 'photos/HR/coffee.png'
     bad.write_bytes(bad.read_bytes()[:3000])
@@ -212,15 +276,19 @@ def test_an_image_that_is_bad_only_when_it_is_read_is_named(options, photos, tmp
         assert 'Traceback' not in str(caught.value)
 
 
-@pytest.mark.parametrize('called, block, wrong', [
-    ('SwinIR', {'img_size': [64, 64], 'depths': [2, 2], 'qkv_bias': True, 'mlp_ratio': 2}, {'upsampler': 3}),
-    ('Adam', {'lr': 1, 'betas': [0.9, 0.99], 'eps': 1e-8, 'foreach': None}, {'betas': [0.9, 0.99, 0.999]}),
-    ('Adafactor', {'eps': [None, 1e-3]}, {'lr': [0.1]}),
-    ('MultiStepRestartLR', {'milestones': [5], 'restarts': [0, 2]}, {'gamma': {'at': 2}}),
-])
+@pytest.mark.parametrize(
+    'called, block, wrong',
+    [
+        ('SwinIR', {'img_size': [64, 64], 'depths': [2, 2], 'qkv_bias': True, 'mlp_ratio': 2}, {'upsampler': 3}),
+        ('Adam', {'lr': 1, 'betas': [0.9, 0.99], 'eps': 1e-8, 'foreach': None}, {'betas': [0.9, 0.99, 0.999]}),
+        ('Adafactor', {'eps': [None, 1e-3]}, {'lr': [0.1]}),
+        ('MultiStepRestartLR', {'milestones': [5], 'restarts': [0, 2]}, {'gamma': {'at': 2}}),
+    ],
+)
 def test_values_are_compared_with_the_defaults_of_what_they_are_passed_to(called, block, wrong):
     from basicsr.archs.swinir_arch import SwinIR
     from basicsr.models.lr_scheduler import MultiStepRestartLR
+
     found = {'SwinIR': SwinIR, 'MultiStepRestartLR': MultiStepRestartLR}.get(called) or getattr(torch.optim, called)
     key = 'network_g' if called == 'SwinIR' else 'train.optim_g'
     check_types(found, block, key)
@@ -232,6 +300,7 @@ def test_values_are_compared_with_the_defaults_of_what_they_are_passed_to(called
 @pytest.mark.parametrize('kind', ['16 bits', 'grey', 'alpha', 'palette', 'black and white'])
 def test_images_of_all_kinds_that_basicsr_reads_are_fine(options, photos, tmp_path, kind):
     import cv2
+
     shutil.copytree(photos, tmp_path / 'photos')
     for path in (tmp_path / 'photos/HR/coffee.png', tmp_path / 'photos/LR/coffee.png'):
         image = Image.open(path)
@@ -259,6 +328,7 @@ def test_of_many_images_some_of_everywhere_are_looked_at_in_time():
 
 def test_photographs_that_a_folder_replaces_are_named_in_the_log(photos, caplog):
     from sdakd_plugin.data.whole_image_dataset import WholeImageDataset
+
     block = {'phase': 'val', 'name': 'x', 'type': 'WholeImageDataset', 'gt_size': 64, 'images': ['astronaut']}
     logger = logging.getLogger('basicsr')
     logger.addHandler(caplog.handler)

@@ -1,4 +1,5 @@
 """Whatever stands in an option file, it is accepted or refused with one line, and never changed."""
+
 from __future__ import annotations
 
 import copy
@@ -14,13 +15,28 @@ from sdakd_plugin.errors import UserError
 from sdakd_plugin.options import parse
 from tests.helpers.paths import ROOT
 
-FILES = [ROOT / 'options' / name for name in ('sdakd_x4.yml', 'sdakd_mutual_lpips_x4.yml', 'mutual_srgan_x2.yml',
-                                              'sdakd_gcfsr_512.yml', 'test/sdakd_x4.yml')]
+FILES = [
+    ROOT / 'options' / name
+    for name in (
+        'sdakd_x4.yml',
+        'sdakd_mutual_lpips_x4.yml',
+        'mutual_srgan_x2.yml',
+        'sdakd_gcfsr_512.yml',
+        'test/sdakd_x4.yml',
+    )
+]
 VALUES = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.just(10**400) | st.just(-1) | st.floats() | st.text(max_size=20)
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.just(10**400)
+    | st.just(-1)
+    | st.floats()
+    | st.text(max_size=20)
     | st.sampled_from(['2e-4', '~', 'RRDBNet', 'Adam', '../..', '\0', 'ü' * 300, 'nan', '1' * 5000]),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8) | st.integers(), inner, max_size=3),
-    max_leaves=5)
+    max_leaves=5,
+)
 
 
 def places(value, parents=()):
@@ -61,8 +77,7 @@ def test_options_are_accepted_or_refused_with_one_line(path):
     original = read_yaml(str(path))
     is_train = 'train' in original
 
-    @settings(max_examples=150, derandomize=True, deadline=None, database=None,
-              suppress_health_check=list(HealthCheck))
+    @settings(max_examples=150, derandomize=True, deadline=None, database=None, suppress_health_check=list(HealthCheck))
     @given(mutated(original))
     def accepted_or_refused(opt):
         before = copy.deepcopy(opt)

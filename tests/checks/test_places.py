@@ -1,4 +1,5 @@
 """Images that are not where the option file says: the key, the file and the remedy, in one line."""
+
 import shutil
 from pathlib import Path
 
@@ -52,6 +53,7 @@ def test_a_file_for_a_folder(options, data):
 
 def test_a_missing_folder_of_a_class_that_does_not_read_it_is_fine(options, data, photos):
     from tests.helpers.degradation import degradation_options
+
     options = degradation_options(options, photos)
     options['datasets']['train']['dataroot_lq'] = 'nowhere'
     check_datasets(options)
@@ -61,6 +63,7 @@ def test_a_missing_folder_of_a_class_that_does_not_read_it_is_fine(options, data
 def test_a_missing_list(options, photos, key):
     if key == 'meta_info':
         from tests.helpers.degradation import degradation_options
+
         options = degradation_options(options, photos)
     options['datasets']['train'][key] = 'nowhere.txt'
     assert complaint(options) == f'datasets.train.{key}: nowhere.txt does not exist'
@@ -71,16 +74,20 @@ def test_a_list_that_names_what_is_not_there(options, data):
     options['datasets']['train']['meta_info_file'] = str(data / 'meta.txt')
     message = complaint(options)
     assert message.startswith(f'datasets.train: {data}/') and message.endswith(
-        '/tea.png is in the list of images, but does not exist')
+        '/tea.png is in the list of images, but does not exist'
+    )
 
 
 def test_a_folder_for_an_lmdb(options, data):
     (data / 'HR').rename(data / 'HR.lmdb')
     (data / 'LR').rename(data / 'LR.lmdb')
-    options['datasets']['train'].update(dataroot_gt=str(data / 'HR.lmdb'), dataroot_lq=str(data / 'LR.lmdb'),
-                                        io_backend={'type': 'lmdb'})
-    assert complaint(options) == (f'datasets.train.dataroot_gt: {data}/HR.lmdb is not an LMDB of BasicSR: it '
-                                  'has no meta_info.txt; for a folder of images use io_backend: {type: disk}')
+    options['datasets']['train'].update(
+        dataroot_gt=str(data / 'HR.lmdb'), dataroot_lq=str(data / 'LR.lmdb'), io_backend={'type': 'lmdb'}
+    )
+    assert complaint(options) == (
+        f'datasets.train.dataroot_gt: {data}/HR.lmdb is not an LMDB of BasicSR: it '
+        'has no meta_info.txt; for a folder of images use io_backend: {type: disk}'
+    )
 
 
 @pytest.mark.parametrize('pattern', ['{}x4', 'LR_{}', 'a_{}_b'])
@@ -88,8 +95,10 @@ def test_lq_images_with_names_of_their_own(options, data, pattern):
     for path in (data / 'LR').iterdir():
         path.rename(path.with_stem(pattern.format(path.stem)))
     message = complaint(options)
-    assert message == (f"datasets.train.filename_tmpl: '{{}}' makes astronaut.png the LQ image of astronaut.png, and "
-                       f"{data}/LR has no such file; '{pattern}' fits all")
+    assert message == (
+        f"datasets.train.filename_tmpl: '{{}}' makes astronaut.png the LQ image of astronaut.png, and "
+        f"{data}/LR has no such file; '{pattern}' fits all"
+    )
     for block in options['datasets'].values():
         block['filename_tmpl'] = pattern
     check_datasets(options)
@@ -110,10 +119,13 @@ def test_other_endings(options, data):
     assert 'makes the name of an LQ image from that of the GT image, whose suffix it keeps' in complaint(options)
 
 
-@pytest.mark.parametrize('folder, expected', [
-    ('LR', '{data}/LR/notes.txt has no GT image; every image needs its partner'),
-    ('HR', '{data}/HR/notes.txt has no LQ image {data}/LR/notes.txt; every image needs its partner; filename_tmpl'),
-])
+@pytest.mark.parametrize(
+    'folder, expected',
+    [
+        ('LR', '{data}/LR/notes.txt has no GT image; every image needs its partner'),
+        ('HR', '{data}/HR/notes.txt has no LQ image {data}/LR/notes.txt; every image needs its partner; filename_tmpl'),
+    ],
+)
 def test_a_stray_file_is_named(options, data, folder, expected):
     (data / folder / 'notes.txt').write_text('x')
     message = complaint(options)

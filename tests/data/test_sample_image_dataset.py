@@ -1,4 +1,5 @@
 """SampleImageDataset serves what PairedImageDataset would, and its LR equals the files in use for Set5 and Set14."""
+
 import random
 import sys
 
@@ -42,8 +43,15 @@ def test_is_paired_image_dataset(tmp_path, opt):
         (tmp_path / folder).mkdir()
         for name, pair in zip(dataset.names, dataset.pairs, strict=True):
             cv2.imwrite(str(tmp_path / folder / f'{name}.png'), pair[column][:, :, ::-1])
-    files = build_dataset({**opt, 'type': 'PairedImageDataset', 'io_backend': {'type': 'disk'},
-                           'dataroot_gt': str(tmp_path / 'gt'), 'dataroot_lq': str(tmp_path / 'lq')})
+    files = build_dataset(
+        {
+            **opt,
+            'type': 'PairedImageDataset',
+            'io_backend': {'type': 'disk'},
+            'dataroot_gt': str(tmp_path / 'gt'),
+            'dataroot_lq': str(tmp_path / 'lq'),
+        }
+    )
     files.paths.sort(key=lambda path: path['gt_path'])  # BasicSR takes a folder in no particular order
     items = []
     for source in (dataset, files):
@@ -78,19 +86,25 @@ def test_center_crop_and_scale(scale):
     assert torch.equal((item['gt'] * 255).round().byte(), torch.from_numpy(photo).permute(2, 0, 1))
 
 
-@pytest.mark.parametrize('block, message', [
-    ({'images': ['astronout']}, "images: scikit-image has no photograph 'astronout' here; did you mean 'astronaut'?"),
-    ({'images': ['cat', 'rocket']}, "no photograph 'cat' here; valid: astronaut, chelsea, coffee, rocket"),
-    ({'images': 'rocket'}, 'images: expected a list of names; valid: astronaut, chelsea, coffee, rocket'),
-    ({'images': []}, 'images: expected a list of names'),
-    ({'use_hfilp': True}, "use_hfilp: unknown key for SampleImageDataset; did you mean 'use_hflip'"),
-    ({'center_crop': 130}, 'center_crop: 130 is no multiple of scale 4 up to 300, the most that the images allow'),
-    ({'center_crop': 304}, 'center_crop: 304 is no multiple of scale 4 up to 300'),
-    ({'gt_size': 66}, 'gt_size: 66 is no multiple of scale 4 up to 128'),
-    ({'gt_size': 132}, 'gt_size: 132 is no multiple of scale 4 up to 128'),
-    ({'gt_size': 0}, 'gt_size: 0 is no multiple'),
-    ({'gt_size': None}, 'gt_size: None is no multiple'),
-])
+@pytest.mark.parametrize(
+    'block, message',
+    [
+        (
+            {'images': ['astronout']},
+            "images: scikit-image has no photograph 'astronout' here; did you mean 'astronaut'?",
+        ),
+        ({'images': ['cat', 'rocket']}, "no photograph 'cat' here; valid: astronaut, chelsea, coffee, rocket"),
+        ({'images': 'rocket'}, 'images: expected a list of names; valid: astronaut, chelsea, coffee, rocket'),
+        ({'images': []}, 'images: expected a list of names'),
+        ({'use_hfilp': True}, "use_hfilp: unknown key for SampleImageDataset; did you mean 'use_hflip'"),
+        ({'center_crop': 130}, 'center_crop: 130 is no multiple of scale 4 up to 300, the most that the images allow'),
+        ({'center_crop': 304}, 'center_crop: 304 is no multiple of scale 4 up to 300'),
+        ({'gt_size': 66}, 'gt_size: 66 is no multiple of scale 4 up to 128'),
+        ({'gt_size': 132}, 'gt_size: 132 is no multiple of scale 4 up to 128'),
+        ({'gt_size': 0}, 'gt_size: 0 is no multiple'),
+        ({'gt_size': None}, 'gt_size: None is no multiple'),
+    ],
+)
 def test_bad_option(block, message):
     with pytest.raises(UserError) as caught:
         SampleImageDataset({**TRAIN, **block})
@@ -116,7 +130,7 @@ def test_lr_equals_the_files_in_use(shared, dataset):
     assert paths
     for path in paths:
         hr, lr = (cv2.imread(str(file)) for file in (path, folder / 'LR_bicubic_x4' / path.name))
-        hr = hr[:lr.shape[0] * 4, :lr.shape[1] * 4]
+        hr = hr[: lr.shape[0] * 4, : lr.shape[1] * 4]
         assert np.array_equal(bicubic_reduction(hr, 4), lr), path
 
 

@@ -1,4 +1,5 @@
 """Validation sets in a database, and several of them: each is opened once at a time, and none is left out."""
+
 import json
 import re
 
@@ -11,6 +12,7 @@ RUN = 'experiments/run'
 def databases(photos, tmp_path_factory):
     """The photographs as ``HR.lmdb`` and ``LR.lmdb``, as BasicSR makes them."""
     import lmdb
+
     folder = tmp_path_factory.mktemp('databases')
     for role in ('HR', 'LR'):
         lines = []
@@ -27,8 +29,10 @@ def in_databases(block, folder):
 
 
 def validations(stock, name='validations.json'):
-    return [(entry['iter'], entry['dataset'], entry['metrics']['psnr'])
-            for entry in json.loads((stock.folder / RUN / name).read_text())]
+    return [
+        (entry['iter'], entry['dataset'], entry['metrics']['psnr'])
+        for entry in json.loads((stock.folder / RUN / name).read_text())
+    ]
 
 
 @pytest.mark.parametrize('command', ['sdakd train', pytest.param('basicsr/train.py', marks=pytest.mark.long)])
@@ -61,7 +65,7 @@ def test_a_cohort_validates_on_one_database(stock, cohort, databases):
     cohort['val']['val_freq'] = 2
     stock.ok('sdakd train', cohort)
     for member in cohort['cohort']:
-        found = validations(stock, f"validations_{member['name']}.json")
+        found = validations(stock, f'validations_{member["name"]}.json')
         assert [iteration for iteration, _, _ in found][:2] == [0, 2]
 
 
@@ -74,10 +78,11 @@ def test_a_stop_between_two_validation_sets(stock, options):
     assert len(whole) == 2 * 4
     path = stock.folder / RUN / 'validations.json'
     entries = json.loads(path.read_text())
-    path.write_text(json.dumps([entry for entry in entries if entry['iter'] < 4
-                                or (entry['iter'], entry['dataset']) == (4, 'val')]))
+    path.write_text(
+        json.dumps([entry for entry in entries if entry['iter'] < 4 or (entry['iter'], entry['dataset']) == (4, 'val')])
+    )
     (stock.folder / RUN / 'training_states/6.state').unlink()
     log = stock.ok('sdakd train', options, '--auto_resume')
     assert validations(stock) == whole
-    made_up = log[:log.index('Start training')].splitlines()
+    made_up = log[: log.index('Start training')].splitlines()
     assert [name for line in made_up for name in re.findall(r'Validation (\w+)', line)] == ['second']

@@ -1,4 +1,5 @@
 """Layers that are given as a number of depths."""
+
 import pytest
 from basicsr.archs.discriminator_arch import UNetDiscriminatorSN, VGGStyleDiscriminator
 from basicsr.archs.rrdbnet_arch import RRDBNet
@@ -35,7 +36,11 @@ def test_four_of_23_blocks_are_those_of_the_option_file():
 
 def test_a_student_of_fewer_blocks_takes_its_own():
     assert named(4, rrdbnet(6), rrdbnet()) == {
-        'body.1': 'body.5', 'body.2': 'body.11', 'body.4': 'body.17', 'body.5': 'body.22'}
+        'body.1': 'body.5',
+        'body.2': 'body.11',
+        'body.4': 'body.17',
+        'body.5': 'body.22',
+    }
 
 
 @pytest.mark.parametrize('act_type', ['prelu', 'relu', 'leakyrelu'])
@@ -44,12 +49,26 @@ def test_a_compact_student_is_tapped_behind_its_activations(act_type):
     assert all(not isinstance(net.get_submodule(name), type(net.body[0])) for name in blocks(net))
     assert len(blocks(net)) == 9  # the first convolution and eight more; the last makes the image
     assert named(4, net, rrdbnet()) == {
-        'body.5': 'body.5', 'body.9': 'body.11', 'body.13': 'body.17', 'body.17': 'body.22'}
+        'body.5': 'body.5',
+        'body.9': 'body.11',
+        'body.13': 'body.17',
+        'body.17': 'body.22',
+    }
 
 
-@pytest.mark.parametrize('net', [
-    rrdbnet(3), compact(), MSRResNet(3, 3, 4, 3), SRGANGenerator(num_feat=4, num_block=3), UNetDiscriminatorSN(3, 4),
-    SRGANDiscriminator(num_feat=4, input_size=32), GCFSR(32, narrow=0.0625)], ids=lambda net: type(net).__name__)
+@pytest.mark.parametrize(
+    'net',
+    [
+        rrdbnet(3),
+        compact(),
+        MSRResNet(3, 3, 4, 3),
+        SRGANGenerator(num_feat=4, num_block=3),
+        UNetDiscriminatorSN(3, 4),
+        SRGANDiscriminator(num_feat=4, input_size=32),
+        GCFSR(32, narrow=0.0625),
+    ],
+    ids=lambda net: type(net).__name__,
+)
 def test_blocks_are_layers_of_the_network(net):
     check_layers(net, blocks(net))
     assert blocks(net)

@@ -1,4 +1,5 @@
 """The schedule is a function of the iteration alone."""
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -13,13 +14,15 @@ ADAM = {'type': 'Adam', 'lr': 1e-4}
 def train(stages, total=None, **losses):
     blocks = {f'{name}_opt': {'type': 'L1Loss'} for name in losses or ('pixel', 'gan')}
     total = sum(stage['iters'] for stage in stages or ()) if total is None else total
-    return TrainOptions.model_validate(dict(total_iter=total, optim_g=ADAM, scheduler={'type': 'MultiStepLR'},
-                                            stages=stages, **blocks))
+    return TrainOptions.model_validate(
+        dict(total_iter=total, optim_g=ADAM, scheduler={'type': 'MultiStepLR'}, stages=stages, **blocks)
+    )
 
 
 def test_every_iteration_has_its_stage():
-    schedule = Schedule.from_train(train([{'name': 'a', 'iters': 3, 'losses': ['pixel']},
-                                          {'name': 'b', 'iters': 2, 'losses': ['pixel', 'gan']}]))
+    schedule = Schedule.from_train(
+        train([{'name': 'a', 'iters': 3, 'losses': ['pixel']}, {'name': 'b', 'iters': 2, 'losses': ['pixel', 'gan']}])
+    )
     assert [schedule.at(i).name for i in range(1, 7)] == ['a', 'a', 'a', 'b', 'b', 'b']  # one past the end: the last
     assert (schedule.stages[1].first, schedule.stages[1].last) == (4, 5)
     assert [stage.trains_d for stage in schedule.stages] == [False, True]
@@ -44,10 +47,14 @@ def test_warming_up_the_discriminator_trains_it_without_a_gan_term():
 
 
 def test_where_the_generator_steps():
-    schedule = Schedule.of([StageOptions(name='a', iters=3, losses=['pixel']),
-                            StageOptions(name='b', iters=4, losses=['pixel', 'gan']),
-                            StageOptions(name='c', iters=2, losses=['pixel']),
-                            StageOptions(name='d', iters=3, losses=['pixel', 'gan'])])
+    schedule = Schedule.of(
+        [
+            StageOptions(name='a', iters=3, losses=['pixel']),
+            StageOptions(name='b', iters=4, losses=['pixel', 'gan']),
+            StageOptions(name='c', iters=2, losses=['pixel']),
+            StageOptions(name='d', iters=3, losses=['pixel', 'gan']),
+        ]
+    )
 
     def stepped(**more):
         options = train(None, total=12).model_copy(update=more)
@@ -61,17 +68,37 @@ def test_where_the_generator_steps():
 
 def test_a_loss_that_is_named_twice_is_refused():
     with pytest.raises(UserError, match=r"train\.stages\.0\.losses: 'pixel' is named twice"):
-        parse({'name': 'run', 'model_type': 'SDAKDModel', 'num_gpu': 0, 'datasets': {'val': {}}, 'network_g': {},
-               'path': {}, 'train': {'total_iter': 3, 'optim_g': ADAM, 'scheduler': {'type': 'MultiStepLR'},
-                                     'stages': [{'name': 'a', 'iters': 3, 'losses': ['pixel', 'gan', 'pixel']}]}})
+        parse(
+            {
+                'name': 'run',
+                'model_type': 'SDAKDModel',
+                'num_gpu': 0,
+                'datasets': {'val': {}},
+                'network_g': {},
+                'path': {},
+                'train': {
+                    'total_iter': 3,
+                    'optim_g': ADAM,
+                    'scheduler': {'type': 'MultiStepLR'},
+                    'stages': [{'name': 'a', 'iters': 3, 'losses': ['pixel', 'gan', 'pixel']}],
+                },
+            }
+        )
 
 
-@pytest.mark.parametrize('stages, total, message', [
-    ([{'name': 'a', 'iters': 3, 'losses': ['pixel', 'gan']}], 4, 'train.total_iter: is 4, but the stages make 3 = 3'),
-    ([{'name': 'a', 'iters': 3, 'losses': ['pixel', 'gan']}] * 2, 6, "two stages are named 'a'"),
-    ([{'name': 'a', 'iters': 3, 'losses': ['pixle', 'gan']}], 3, "did you mean 'pixel'"),
-    ([{'name': 'a', 'iters': 3, 'losses': ['pixel']}], 3, "train.gan_opt: no stage names 'gan'"),
-])
+@pytest.mark.parametrize(
+    'stages, total, message',
+    [
+        (
+            [{'name': 'a', 'iters': 3, 'losses': ['pixel', 'gan']}],
+            4,
+            'train.total_iter: is 4, but the stages make 3 = 3',
+        ),
+        ([{'name': 'a', 'iters': 3, 'losses': ['pixel', 'gan']}] * 2, 6, "two stages are named 'a'"),
+        ([{'name': 'a', 'iters': 3, 'losses': ['pixle', 'gan']}], 3, "did you mean 'pixel'"),
+        ([{'name': 'a', 'iters': 3, 'losses': ['pixel']}], 3, "train.gan_opt: no stage names 'gan'"),
+    ],
+)
 def test_a_schedule_that_contradicts_itself_is_refused(stages, total, message):
     with pytest.raises(UserError, match='(?s).*' + message.replace('(', r'\(')):
         Schedule.from_train(train(stages, total))

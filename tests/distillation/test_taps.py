@@ -1,4 +1,5 @@
 """Named features of any network."""
+
 import pytest
 import torch
 from basicsr.archs.discriminator_arch import UNetDiscriminatorSN
@@ -51,8 +52,9 @@ def test_without_layers_nothing_is_stopped(net):
     assert out.shape[1] == 6 and taps.features == {}
 
 
-@pytest.mark.parametrize('layers', [
-    ['conv_hr'], ['body.0.rdb1.conv4'], ['conv_first', 'body.0.rdb1.conv2', 'conv_up2']])
+@pytest.mark.parametrize(
+    'layers', [['conv_hr'], ['body.0.rdb1.conv4'], ['conv_first', 'body.0.rdb1.conv2', 'conv_up2']]
+)
 def test_both_sides_mean_the_same_tensor_of_a_generator(layers):
     check_both_sides(RRDBNet(3, 3, num_feat=8, num_block=1, num_grow_ch=4), layers)
 

@@ -1,4 +1,5 @@
 """A step whose loss or gradient is not finite is skipped and said; a balance that has collapsed is said once."""
+
 import copy
 import re
 
@@ -27,8 +28,10 @@ class SteepLoss(nn.Module):
 def state(model):
     """Weights and statistics, without the number of batches."""
     nets = {'net_g': model.net_g, 'net_g_ema': model.trainee.net_g_ema}
-    return {name: [value.clone() for value in net.state_dict().values() if value.is_floating_point()]
-            for name, net in nets.items()}
+    return {
+        name: [value.clone() for value in net.state_dict().values() if value.is_floating_point()]
+        for name, net in nets.items()
+    }
 
 
 def moments(optimizer):
@@ -55,6 +58,7 @@ def warnings(caplog):
 @pytest.fixture
 def logged(caplog, monkeypatch):
     import logging
+
     monkeypatch.setattr(logging.getLogger('basicsr'), 'propagate', True)
     return caplog
 
@@ -75,8 +79,10 @@ def test_a_nan_in_the_input_changes_nothing(options, logged, fused):
     assert same(model.trainee.net_d.parameters(), discriminator)
     assert all(same(old, moments(optimizer)) for old, optimizer in zip(adam, model.optimizers, strict=True))
     first, second = warnings(logged)
-    assert first == ("Iteration 6, stage 'adversarial': l_g_pix, l_g_feature, l_g_gan not finite; the step is skipped "
-                     '(1 in a row, the limit is 20).')
+    assert first == (
+        "Iteration 6, stage 'adversarial': l_g_pix, l_g_feature, l_g_gan not finite; the step is skipped "
+        '(1 in a row, the limit is 20).'
+    )
     assert "stage 'adversarial': l_d_fake not finite" in second
     model.feed_data(batch())
     model.optimize_parameters(6)
@@ -101,8 +107,9 @@ def test_a_gradient_that_is_not_finite(options, logged):
     before = state(model)
     steps(model, 1, 1)
     assert same(before['net_g'], state(model)['net_g'])
-    assert warnings(logged) == ["Iteration 1, stage 'supervised': gradient not finite; the step is skipped (1 in a "
-                                'row, the limit is 20).']
+    assert warnings(logged) == [
+        "Iteration 1, stage 'supervised': gradient not finite; the step is skipped (1 in a row, the limit is 20)."
+    ]
 
 
 def test_training_stops_after_the_limit_in_a_row(options, logged):
@@ -128,8 +135,11 @@ def test_the_count_survives_a_resume(options):
 
 def test_members_of_a_cohort_are_named(options, logged):
     del options['teacher'], options['train']['stages'], options['train']['feature_opt']
-    options.update(model_type='MutualSRGANModel', network_d=dict(UNET),
-                   cohort=[{'name': 'a', 'manual_seed': 1}, {'name': 'b', 'manual_seed': 2}])
+    options.update(
+        model_type='MutualSRGANModel',
+        network_d=dict(UNET),
+        cohort=[{'name': 'a', 'manual_seed': 1}, {'name': 'b', 'manual_seed': 2}],
+    )
     options['train'].update(total_iter=3, mutual_opt={'type': 'MutualDiscriminatorLoss'})
     model = build(options)
     before = [copy.deepcopy(member.net_d.state_dict()) for member in model.trainees]
@@ -195,6 +205,7 @@ def test_float16_and_an_iteration_without_a_step():
 
 # --------------------------------------------------------------------------------------------- whose losses they are
 
+
 @pytest.fixture
 def regularised(options):
     """One adversarial stage with R1 in every fourth iteration; the discriminator steps first."""
@@ -205,16 +216,19 @@ def regularised(options):
 
 def spoil_r1(monkeypatch, finite_gradient):
     """Let R1 be NaN; its gradient with it, or not."""
+
     def penalty(scores, images):
         value = r1_penalty(scores, images)
         return value * 0 + float('nan') if finite_gradient else value * float('nan')
+
     monkeypatch.setattr('sdakd_plugin.distillation.r1.r1_penalty', penalty)
 
 
 @pytest.mark.parametrize('d_first', [True, False])
 @pytest.mark.parametrize('finite_gradient', [True, False])
 def test_r1_that_is_not_finite_skips_the_discriminators_step_of_its_iteration_alone(
-        regularised, logged, monkeypatch, finite_gradient, d_first):
+    regularised, logged, monkeypatch, finite_gradient, d_first
+):
     regularised['train']['d_first'] = d_first
     model = build(regularised)
     steps(model, 1, 3)
@@ -222,8 +236,9 @@ def test_r1_that_is_not_finite_skips_the_discriminators_step_of_its_iteration_al
         spoil_r1(context, finite_gradient)
         moved = moving(model, 4)
     assert moved == {'net_g'}
-    assert warnings(logged) == ["Iteration 4, stage 'all': l_d_r1 not finite; the step is skipped (1 in a row, the "
-                                'limit is 20).']
+    assert warnings(logged) == [
+        "Iteration 4, stage 'all': l_d_r1 not finite; the step is skipped (1 in a row, the limit is 20)."
+    ]
     assert moving(model, 5) == moving(model, 6) == {'net_g', 'net_d'}
     resumed = build(regularised)
     resumed.trainee.load_state(model.trainee.state(), resumed.device)
@@ -234,13 +249,16 @@ def test_r1_that_is_not_finite_skips_the_discriminators_step_of_its_iteration_al
 
 def moving(model, iteration):
     """The networks that an iteration changes."""
-    before = {name: [parameter.detach().clone() for parameter in getattr(model.trainee, name).parameters()]
-              for name in ('net_g', 'net_d')}
+    before = {
+        name: [parameter.detach().clone() for parameter in getattr(model.trainee, name).parameters()]
+        for name in ('net_g', 'net_d')
+    }
     steps(model, iteration, iteration)
     return {name for name, old in before.items() if not same(old, getattr(model.trainee, name).parameters())}
 
 
 # ----------------------------------------------------------------------------------------- states of other machines
+
 
 @pytest.mark.parametrize('fused', [True, False])
 @pytest.mark.parametrize('kind', ['Adam', 'AdamW'])
@@ -275,13 +293,16 @@ def test_what_is_fused_on_a_gpu(options):
     model = build(options)
     networks = model.students[0].networks
     networks.device = torch.device('cuda')  # only asked for
-    kinds = {kind: networks.optimizer('optim_g', [model.net_g]).defaults.get('fused')
-             for kind in ('Adam', 'AdamW', 'SGD')
-             if not model.opt['train'].update(optim_g={'type': kind, 'lr': 1e-3})}
+    kinds = {
+        kind: networks.optimizer('optim_g', [model.net_g]).defaults.get('fused')
+        for kind in ('Adam', 'AdamW', 'SGD')
+        if not model.opt['train'].update(optim_g={'type': kind, 'lr': 1e-3})
+    }
     assert kinds == {'Adam': True, 'AdamW': True, 'SGD': None}
 
 
 # ------------------------------------------------------------------------------------------------------ the balance
+
 
 @pytest.mark.parametrize('kind, chance', [('vanilla', 1.3863), ('lsgan', 0.5), ('hinge', 2), ('wgan_softplus', 1.3863)])
 def test_the_loss_of_who_cannot_tell(kind, chance):

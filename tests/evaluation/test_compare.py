@@ -1,4 +1,5 @@
 """Methods side by side: the field's metrics, a picture whatever the images are, and `sdakd compare`."""
+
 import json
 import shutil
 import sys
@@ -30,8 +31,9 @@ COMPACT = {'type': 'SRVGGNetCompact', 'num_in_ch': 3, 'num_out_ch': 3, 'num_feat
 
 @pytest.fixture
 def dataset():
-    return SampleImageDataset({'name': 'x', 'type': 'SampleImageDataset', 'phase': 'val', 'scale': 4,
-                               'center_crop': 128})
+    return SampleImageDataset(
+        {'name': 'x', 'type': 'SampleImageDataset', 'phase': 'val', 'scale': 4, 'center_crop': 128}
+    )
 
 
 def test_metrics_are_basicsrs_means_over_the_images(dataset):
@@ -45,8 +47,16 @@ def test_metrics_are_basicsrs_means_over_the_images(dataset):
 
 def test_bicubic_is_the_benchmarks_baseline(shared):
     from basicsr.data import build_dataset
-    block = {'name': 'Set5', 'type': 'PairedImageDataset', 'phase': 'val', 'scale': 4, 'io_backend': {'type': 'disk'},
-             'dataroot_gt': str(shared / 'data/Set5/HR'), 'dataroot_lq': str(shared / 'data/Set5/LR_bicubic_x4')}
+
+    block = {
+        'name': 'Set5',
+        'type': 'PairedImageDataset',
+        'phase': 'val',
+        'scale': 4,
+        'io_backend': {'type': 'disk'},
+        'dataroot_gt': str(shared / 'data/Set5/HR'),
+        'dataroot_lq': str(shared / 'data/Set5/LR_bicubic_x4'),
+    }
     result = dataset_comparison.compare({'bicubic': quality.bicubic}, build_dataset(block), quality.default_metrics(4))
     assert result['bicubic'].metrics['psnr'] == pytest.approx(28.43, abs=0.01)
 
@@ -77,6 +87,7 @@ def test_grey_images_are_shown_too():
 def test_costs_are_those_of_the_reference():
     """mmengine's analysis of RRDBNet at 64x64: 16.698 M parameters and 73.4 G multiply-adds."""
     from basicsr.archs.rrdbnet_arch import RRDBNet
+
     found = cost.count(RRDBNet(3, 3), (3, 64, 64))
     assert found.parameters == 16_697_987
     assert found.multiply_adds / 1e9 == pytest.approx(73.4, abs=0.1)
@@ -146,7 +157,7 @@ def test_compare_writes_what_basicsr_measures(pair, models, capsys):
     rocket = found['images']['rocket.png'][str(a)]['psnr']
     assert found['mean'][str(a)]['psnr'] == pytest.approx((values['psnr'] + rocket) / 2)
     assert found['methods'][str(a)]['parameters'] == sum(p.numel() for p in net.parameters())
-    assert f"{found['mean']['bicubic']['psnr']:.2f}" in (pair / 'out/compare.md').read_text()
+    assert f'{found["mean"]["bicubic"]["psnr"]:.2f}' in (pair / 'out/compare.md').read_text()
     assert '2 of 2 images compared' in capsys.readouterr().out
 
 
@@ -159,12 +170,18 @@ def test_images_are_measured_and_shown_as_the_methods_make_them(pair, models):
         def method(lq, size):
             seen.append((lq, enlarge(lq, size)))
             return seen[-1][1]
+
         return method
 
     methods = {name: noting(method) for name, method in methods_of({'a': model}, cpu).items()}
     found = Comparison(4, quality.default_metrics(4), {name: {} for name in methods}, {}, 'a CPU')
-    compare([Pair('coffee.png', pair / 'HR/coffee.png', pair / 'LR/coffee.png')], methods, found,
-            lambda _name, pictures: shown.update(pictures), pytest.fail)
+    compare(
+        [Pair('coffee.png', pair / 'HR/coffee.png', pair / 'LR/coffee.png')],
+        methods,
+        found,
+        lambda _name, pictures: shown.update(pictures),
+        pytest.fail,
+    )
     assert all(lq is shown['LQ'] and lq.dtype == sr.dtype == np.uint8 for lq, sr in seen)
     assert [shown['bicubic'] is seen[0][1], shown['a'] is seen[1][1]] == [True, True]
     assert np.array_equal(shown['a'], Upscaler(model, cpu).enlarge(shown['LQ']))
@@ -176,8 +193,19 @@ def test_lq_is_made_where_there_is_none(pair, models):
     """The LR files were made otherwise, by BasicSR's imresize, which is hardly different."""
     values = []
     for more in ((), ('--lq', pair / 'LR')):
-        assert run('--gt', pair / 'HR/coffee.png', *more, '--model', models / 'a/net_g_latest.pth', '--overwrite',
-                   '--out', pair / 'out') == 0
+        assert (
+            run(
+                '--gt',
+                pair / 'HR/coffee.png',
+                *more,
+                '--model',
+                models / 'a/net_g_latest.pth',
+                '--overwrite',
+                '--out',
+                pair / 'out',
+            )
+            == 0
+        )
         values.append(json.loads((pair / 'out/compare.json').read_text())['mean']['bicubic']['psnr'])
     assert values[0] == pytest.approx(values[1], abs=0.1)
 
@@ -202,17 +230,22 @@ def test_a_bad_image_costs_a_line_and_the_others_are_compared(pair, models, caps
     assert set(found['failed']) == {'broken.png', 'cut.png', 'lonely.png'}
 
 
-@pytest.mark.parametrize('mistake, message', [
-    (('--model', '{models}/a/net_g_latest.pth', '--model', '{models}/x2/net_g_latest.pth'), 'must have one scale'),
-    (('--model', '{models}/a/net_g_latest.pth') * 2, 'given twice'),
-    (('--model', '{models}/a/net_g_latest.pth', '--scale', '2'), 'the models have scale 4'),
-    (('--model', '{models}/a/net_g_latest.pth', '--lpips', '{models}/none.pth'), '--lpips: no such file'),
-    (('--model', '{models}/a/net_g_latest.pth', '--dists', '{models}/none.pth'),
-     'vgg16 (https://download.pytorch.org/models/vgg16-397923af.pth)'),
-    (('--model', '{models}/a/net_g_latest.pth', '--iqa', 'musiq,,niqe'), "--iqa: a name is empty: 'musiq,,niqe'"),
-    (('--model', '{models}/a/net_g_latest.pth', '--gt', '{models}'), 'no image in this folder'),
-    (('--model', 'RealESRGAN_x4'), 'did you mean'),
-])
+@pytest.mark.parametrize(
+    'mistake, message',
+    [
+        (('--model', '{models}/a/net_g_latest.pth', '--model', '{models}/x2/net_g_latest.pth'), 'must have one scale'),
+        (('--model', '{models}/a/net_g_latest.pth') * 2, 'given twice'),
+        (('--model', '{models}/a/net_g_latest.pth', '--scale', '2'), 'the models have scale 4'),
+        (('--model', '{models}/a/net_g_latest.pth', '--lpips', '{models}/none.pth'), '--lpips: no such file'),
+        (
+            ('--model', '{models}/a/net_g_latest.pth', '--dists', '{models}/none.pth'),
+            'vgg16 (https://download.pytorch.org/models/vgg16-397923af.pth)',
+        ),
+        (('--model', '{models}/a/net_g_latest.pth', '--iqa', 'musiq,,niqe'), "--iqa: a name is empty: 'musiq,,niqe'"),
+        (('--model', '{models}/a/net_g_latest.pth', '--gt', '{models}'), 'no image in this folder'),
+        (('--model', 'RealESRGAN_x4'), 'did you mean'),
+    ],
+)
 def test_a_mistake_costs_one_line(pair, models, capsys, mistake, message):
     assert run('--gt', pair / 'HR', '--out', pair / 'out', *(part.format(models=models) for part in mistake)) == 1
     error = capsys.readouterr().err
@@ -229,8 +262,21 @@ def test_an_earlier_comparison_is_kept(pair, models, capsys):
 
 def test_lpips_of_bicubic_is_the_literatures(shared, tmp_path, models):
     set5, backbone = shared / 'data/Set5', shared / 'weights/alexnet-features.pth'
-    assert run('--gt', set5 / 'HR', '--lq', set5 / 'LR_bicubic_x4', '--model', models / 'a/net_g_latest.pth',
-               '--lpips', backbone, '--out', tmp_path) == 0
+    assert (
+        run(
+            '--gt',
+            set5 / 'HR',
+            '--lq',
+            set5 / 'LR_bicubic_x4',
+            '--model',
+            models / 'a/net_g_latest.pth',
+            '--lpips',
+            backbone,
+            '--out',
+            tmp_path,
+        )
+        == 0
+    )
     mean = json.loads((tmp_path / 'compare.json').read_text())['mean']['bicubic']
     assert mean['psnr'] == pytest.approx(28.43, abs=0.01)
     assert mean['lpips'] == pytest.approx(0.340, abs=0.001)
@@ -257,7 +303,8 @@ def test_dists_has_a_column(pair, models, vgg16, capsys):
     gt, lq = (cv2.imread(str(pair / kind / 'coffee.png')) for kind in ('HR', 'LR'))
     enlarged = tensor2img([quality.bicubic(img2tensor(lq / np.float32(255)).unsqueeze(0), (192, 192))])
     assert found['images']['coffee.png']['bicubic']['dists'] == pytest.approx(
-        dists_metric.calculate_dists(enlarged, gt, backbone_path=str(vgg16)), abs=1e-5)
+        dists_metric.calculate_dists(enlarged, gt, backbone_path=str(vgg16)), abs=1e-5
+    )
 
 
 def test_without_a_backbone_one_line_says_where_it_belongs(pair, models, capsys, monkeypatch, tmp_path):
@@ -284,17 +331,24 @@ def test_pyiqas_metrics_have_columns(pair, models, pyiqa, capsys):
     assert run('--gt', pair / 'HR/coffee.png', '--model', a, '--iqa', 'musiq, niqe', '--out', pair / 'out') == 0
     found = json.loads((pair / 'out/compare.json').read_text())
     assert {name: block['better'] for name, block in found['metrics'].items()} == {
-        'psnr': 'higher', 'ssim': 'higher', 'niqe': 'lower', 'musiq': 'higher'}
+        'psnr': 'higher',
+        'ssim': 'higher',
+        'niqe': 'lower',
+        'musiq': 'higher',
+    }
     assert found['metrics']['niqe']['type'] == 'calculate_iqa'  # pyiqa's, as it was asked for
     values = found['images']['coffee.png']['bicubic']
     assert values['musiq'] == values['niqe'] > 0
     assert [metric.name for metric in pyiqa.made] == ['musiq', 'niqe']
 
 
-@pytest.mark.parametrize('names, message', [
-    ('musik', "--iqa: pyiqa has no metric 'musik' without a reference; did you mean 'musiq'?"),
-    ('musiq,musiq', '--iqa: musiq is given twice'),
-])
+@pytest.mark.parametrize(
+    'names, message',
+    [
+        ('musik', "--iqa: pyiqa has no metric 'musik' without a reference; did you mean 'musiq'?"),
+        ('musiq,musiq', '--iqa: musiq is given twice'),
+    ],
+)
 def test_a_wrong_metric_of_pyiqas_costs_one_line(pair, models, pyiqa, capsys, names, message):
     assert run('--gt', pair / 'HR', '--model', models / 'a/net_g_latest.pth', '--iqa', names, '--out', pair / 'o') == 1
     error = capsys.readouterr().err
@@ -309,23 +363,26 @@ def test_a_metric_whose_weights_cannot_be_had_is_named(pair, models, pyiqa, caps
     assert error.startswith('error: --iqa: maniqa: pyiqa cannot load it (no route to host)') and error.count('\n') == 1
 
 
-PARTS = {'lpips': 0.25, 'dists': 0.125, 'clipiqa': 0.5, 'maniqa': 0.375, 'musiq': 50., 'niqe': 5.}
+PARTS = {'lpips': 0.25, 'dists': 0.125, 'clipiqa': 0.5, 'maniqa': 0.375, 'musiq': 50.0, 'niqe': 5.0}
 
 
-@pytest.mark.parametrize('changes, speedup, expected', [
-    ({}, 1., 2 ** 3.5),                      # 0.75 + 0.875 + 0.5 + 0.375 + 0.5 + 0.5
-    ({}, 32., 2 ** 3.5 * 2),                 # the fifth root of 32
-    ({'niqe': 12.}, 1., 8.),                 # no less than nothing for a high NIQE: 2 ** 3
-    ({'musiq': 100.}, 1 / 32, 2 ** 4 / 2),   # slower than the reference
-])
+@pytest.mark.parametrize(
+    'changes, speedup, expected',
+    [
+        ({}, 1.0, 2**3.5),  # 0.75 + 0.875 + 0.5 + 0.375 + 0.5 + 0.5
+        ({}, 32.0, 2**3.5 * 2),  # the fifth root of 32
+        ({'niqe': 12.0}, 1.0, 8.0),  # no less than nothing for a high NIQE: 2 ** 3
+        ({'musiq': 100.0}, 1 / 32, 2**4 / 2),  # slower than the reference
+    ],
+)
 def test_the_challenges_score_by_hand(changes, speedup, expected):
-    assert challenge_score({**PARTS, 'psnr': 30., **changes}, speedup) == pytest.approx(expected, rel=1e-12)
+    assert challenge_score({**PARTS, 'psnr': 30.0, **changes}, speedup) == pytest.approx(expected, rel=1e-12)
 
 
 @pytest.mark.parametrize('missing', PARTS)
 def test_without_a_part_there_is_no_score(missing):
-    assert challenge_score({key: value for key, value in PARTS.items() if key != missing}, 1.) is None
-    assert challenge_score({**PARTS, missing: float('nan')}, 1.) is None
+    assert challenge_score({key: value for key, value in PARTS.items() if key != missing}, 1.0) is None
+    assert challenge_score({**PARTS, missing: float('nan')}, 1.0) is None
     assert challenge_score(PARTS, None) is None
 
 
@@ -333,10 +390,10 @@ def test_the_table_has_the_score_relative_to_the_first_model():
     """Bicubic has no time, so no score; the second model takes a 32nd of the first one's time."""
     costs = {'bicubic': {}, 'a': {'seconds': 3.2}, 'b': {'seconds': 0.1}}
     found = Comparison(4, {name: {} for name in PARTS}, costs, {}, 'a CPU', {'x.png': dict.fromkeys(costs, PARTS)})
-    assert [row.get('score') for row in found.rows()] == [None, pytest.approx(2 ** 3.5), pytest.approx(2 ** 4.5)]
+    assert [row.get('score') for row in found.rows()] == [None, pytest.approx(2**3.5), pytest.approx(2**4.5)]
     content = found.as_json()
     assert content['metrics']['score'] == {'better': 'higher', 'reference': 'a'}
-    assert content['mean']['b']['score'] == pytest.approx(2 ** 4.5) and 'score' not in content['images']['x.png']['b']
+    assert content['mean']['b']['score'] == pytest.approx(2**4.5) and 'score' not in content['images']['x.png']['b']
     assert 'speed-up that over a here' in found.notes()
     del found.metrics['dists']
     assert not any('score' in row for row in found.rows()) and 'score' not in found.as_json()['metrics']

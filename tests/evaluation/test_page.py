@@ -1,4 +1,5 @@
 """The page of `sdakd compare` in a real browser: it renders, its controls work, and nothing leaves it."""
+
 import base64
 import json
 import re
@@ -36,12 +37,23 @@ class Browser:
                 break
             except requests.ConnectionError:
                 time.sleep(0.1)
-        options = {'args': ['--headless=new', '--no-sandbox', '--disable-gpu', '--disable-dev-shm-usage',
-                            '--window-size=1400,1300', f'--user-data-dir={profile}']}
-        wanted = {'browserName': 'chrome', 'goog:chromeOptions': options,
-                  'goog:loggingPrefs': {'performance': 'ALL', 'browser': 'ALL'}}
+        options = {
+            'args': [
+                '--headless=new',
+                '--no-sandbox',
+                '--disable-gpu',
+                '--disable-dev-shm-usage',
+                '--window-size=1400,1300',
+                f'--user-data-dir={profile}',
+            ]
+        }
+        wanted = {
+            'browserName': 'chrome',
+            'goog:chromeOptions': options,
+            'goog:loggingPrefs': {'performance': 'ALL', 'browser': 'ALL'},
+        }
         session = self.http.post(f'{self.base}/session', json={'capabilities': {'alwaysMatch': wanted}}, timeout=60)
-        self.base += f"/session/{session.json()['value']['sessionId']}"
+        self.base += f'/session/{session.json()["value"]["sessionId"]}'
 
     def post(self, path, **body):
         answer = self.http.post(f'{self.base}/{path}', json=body, timeout=60).json()['value']
@@ -65,8 +77,9 @@ class Browser:
         return cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)
 
     def log(self, kind):
-        return [json.loads(entry['message']) if kind == 'performance' else entry
-                for entry in self.post('se/log', type=kind)]
+        return [
+            json.loads(entry['message']) if kind == 'performance' else entry for entry in self.post('se/log', type=kind)
+        ]
 
     def close(self):
         self.http.delete(self.base, timeout=30)
@@ -89,15 +102,30 @@ def flat(color):
 
 BLUE, RED, GREEN = (200, 0, 0), (0, 0, 200), (0, 200, 0)  # BGR
 CONTENT = {
-    'scale': 4, 'cost_size': 64, 'machine': 'a CPU', 'failed': {'broken.png': 'broken.png is <b>damaged</b>'},
+    'scale': 4,
+    'cost_size': 64,
+    'machine': 'a CPU',
+    'failed': {'broken.png': 'broken.png is <b>damaged</b>'},
     'metrics': {'psnr': {'better': 'higher'}, 'lpips': {'better': 'lower'}},
-    'methods': {'bicubic': {}, 'large': {'network': 'RRDBNet()', 'parameters': 16e6, 'multiply_adds': 7e10,
-                                         'seconds': 0.7},
-                'small': {'network': 'SRVGGNetCompact()', 'parameters': 6e5, 'multiply_adds': 2e9, 'seconds': 0.05}},
-    'mean': {'bicubic': {'psnr': 28.5, 'lpips': 0.34}, 'large': {'psnr': 26.5, 'lpips': 0.17},
-             'small': {'psnr': 27.5, 'lpips': None}},
-    'images': {name: {'bicubic': {'psnr': 28.5, 'lpips': 0.34}, 'large': {'psnr': 26.5, 'lpips': 0.17},
-                      'small': {'psnr': 27.5, 'lpips': None}} for name in ('a.png', NAME)}}
+    'methods': {
+        'bicubic': {},
+        'large': {'network': 'RRDBNet()', 'parameters': 16e6, 'multiply_adds': 7e10, 'seconds': 0.7},
+        'small': {'network': 'SRVGGNetCompact()', 'parameters': 6e5, 'multiply_adds': 2e9, 'seconds': 0.05},
+    },
+    'mean': {
+        'bicubic': {'psnr': 28.5, 'lpips': 0.34},
+        'large': {'psnr': 26.5, 'lpips': 0.17},
+        'small': {'psnr': 27.5, 'lpips': None},
+    },
+    'images': {
+        name: {
+            'bicubic': {'psnr': 28.5, 'lpips': 0.34},
+            'large': {'psnr': 26.5, 'lpips': 0.17},
+            'small': {'psnr': 27.5, 'lpips': None},
+        }
+        for name in ('a.png', NAME)
+    },
+}
 
 
 @pytest.fixture
@@ -105,8 +133,10 @@ def opened(browser, tmp_path):
     """A page of two images on whose pictures the methods are plain colours."""
     gallery = page.Gallery(6)
     for name in CONTENT['images']:
-        gallery.add(name, {'LQ': flat(0)[::4, ::4], 'bicubic': flat(BLUE), 'large': flat(RED), 'small': flat(GREEN),
-                           'GT': flat(255)})
+        gallery.add(
+            name,
+            {'LQ': flat(0)[::4, ::4], 'bicubic': flat(BLUE), 'large': flat(RED), 'small': flat(GREEN), 'GT': flat(255)},
+        )
     path = tmp_path / 'page.html'
     path.write_text(page.render(CONTENT, gallery), encoding='utf-8')
     browser.log('performance'), browser.log('browser')
@@ -119,13 +149,17 @@ def column(browser, number):
 
 
 def test_every_picture_is_shown_and_nothing_is_requested_or_complained_of(opened):
-    shown = opened.js("[...document.querySelectorAll('#panes figure')].map(f => [f.querySelector('b').textContent, "
-                      "f.querySelector('img').naturalWidth])")
+    shown = opened.js(
+        "[...document.querySelectorAll('#panes figure')].map(f => [f.querySelector('b').textContent, "
+        "f.querySelector('img').naturalWidth])"
+    )
     assert shown == [[name, SIDE] for name in ('LQ', 'bicubic', 'large', 'small', 'GT')]
     messages = [entry['message'] for entry in opened.log('performance')]
-    requested = [message['params']['request']['url'] for message in messages
-                 if message['method'] == 'Network.requestWillBeSent'
-                 and message['params']['documentURL'].startswith('file:')]  # not the browser's own start page
+    requested = [
+        message['params']['request']['url']
+        for message in messages
+        if message['method'] == 'Network.requestWillBeSent' and message['params']['documentURL'].startswith('file:')
+    ]  # not the browser's own start page
     assert {url.split(':')[0] for url in requested} <= {'file', 'data'}
     assert sum(url.startswith('file:') for url in requested) == 1
     assert opened.log('browser') == []  # neither an error of the script nor a request that the page's policy refused
@@ -148,7 +182,7 @@ def test_the_table_sorts_best_first_and_then_the_other_way(opened):
     head = "#head th[data-column='lpips'] button"
     opened.click(head)
     assert column(opened, 1) == ['large', 'bicubic', 'small']  # lower is better, unknown last
-    assert opened.js("document.querySelector(\"#head th[data-column='lpips']\").ariaSort") == 'ascending'
+    assert opened.js('document.querySelector("#head th[data-column=\'lpips\']").ariaSort') == 'ascending'
     opened.keys(head, '\ue007')  # Enter: the head is a button
     assert column(opened, 1) == ['bicubic', 'large', 'small']
     opened.click("#head th[data-column='parameters'] button")
@@ -164,14 +198,18 @@ def test_the_table_shows_each_image(opened):
 
 def test_the_slider_parts_two_models(opened):
     """Looked at in the browser's own picture: left of the knife is one model, right of it the other."""
-    opened.js("($('left').value = 'large', $('right').value = 'small', $('left').dispatchEvent(new Event('change')), "
-              "document.querySelector('#slider .pane').scrollIntoView())")
+    opened.js(
+        "($('left').value = 'large', $('right').value = 'small', $('left').dispatchEvent(new Event('change')), "
+        "document.querySelector('#slider .pane').scrollIntoView())"
+    )
 
     def share_of_red():
         time.sleep(0.2)
-        box = opened.js("(b => [b.left, b.top, b.width, b.height].map(Math.round))"
-                        "(document.querySelector('#slider .pane').getBoundingClientRect())")
-        row = opened.screenshot()[box[1] + box[3] // 2, box[0] + 4:box[0] + box[2] - 4].astype(int)
+        box = opened.js(
+            '(b => [b.left, b.top, b.width, b.height].map(Math.round))'
+            "(document.querySelector('#slider .pane').getBoundingClientRect())"
+        )
+        row = opened.screenshot()[box[1] + box[3] // 2, box[0] + 4 : box[0] + box[2] - 4].astype(int)
         red, green = (abs(row - color).sum(1) < 30 for color in (RED, GREEN))
         assert red.mean() + green.mean() > 0.97
         return red.mean()
@@ -186,9 +224,13 @@ def test_the_slider_parts_two_models(opened):
 def test_pictures_zoom_and_move_together(opened):
     def seen():
         """Zoom, and the part of the picture left of and above what shows, which are the same for all."""
-        found = np.array(opened.js("[...document.querySelectorAll('.pane img')].map(image => "
-                                   "(m => [m.a, -m.e / image.clientWidth / m.a, -m.f / image.clientHeight / m.a])"
-                                   "(new DOMMatrix(getComputedStyle(image).transform)))"))
+        found = np.array(
+            opened.js(
+                "[...document.querySelectorAll('.pane img')].map(image => "
+                '(m => [m.a, -m.e / image.clientWidth / m.a, -m.f / image.clientHeight / m.a])'
+                '(new DOMMatrix(getComputedStyle(image).transform)))'
+            )
+        )
         assert len(found) == 7 and np.ptp(found, axis=0).max() < 1e-3
         return pytest.approx(found[0], abs=1e-3)
 
@@ -203,9 +245,11 @@ def test_pictures_zoom_and_move_together(opened):
 
 
 def test_plots_have_a_point_for_each_model(opened):
-    labels = opened.js("[...document.querySelectorAll('#plots svg')].map(svg => "
-                       "[...svg.querySelectorAll('circle')].map(dot => [+dot.getAttribute('cx'), "
-                       "+dot.getAttribute('cy'), dot.textContent]))")
+    labels = opened.js(
+        "[...document.querySelectorAll('#plots svg')].map(svg => "
+        "[...svg.querySelectorAll('circle')].map(dot => [+dot.getAttribute('cx'), "
+        "+dot.getAttribute('cy'), dot.textContent]))"
+    )
     assert len(labels) == 3
     for large, small in (sorted(found, key=lambda point: point[2]) for found in labels):
         assert large[2].startswith('large: 26.50') and small[2].startswith('small: 27.50')
@@ -221,8 +265,9 @@ def test_a_page_bounds_its_pictures():
     left, top, width, height = gallery.shown[0]['box']
     assert (width, height) == (page.SIDE, page.SIDE)
     content = base64.b64decode(re.sub('^data:image/png;base64,', '', gallery.shown[0]['sources']['GT']))
-    np.testing.assert_array_equal(cv2.imdecode(np.frombuffer(content, np.uint8), 1),
-                                  noise[top:top + height, left:left + width])
+    np.testing.assert_array_equal(
+        cv2.imdecode(np.frombuffer(content, np.uint8), 1), noise[top : top + height, left : left + width]
+    )
     assert len(page.render(CONTENT, gallery)) < 3_000_000 + Path(page.TEMPLATE).stat().st_size + 10_000
     small = page.Gallery(2, limit=100)
     small.add('a', {'LQ': noise, 'GT': noise})

@@ -1,4 +1,5 @@
 """`sdakd report`: costs that agree with what is known of the networks, measured side by side."""
+
 import json
 import os
 import subprocess
@@ -35,9 +36,13 @@ def run(*arguments):
 def macs(net, size):
     """Multiply-adds of the convolutions, by hand: each weight once for each pixel of its output."""
     total = []
-    handles = [module.register_forward_hook(lambda module, _, output: total.append(
-        module.weight.numel() * output.shape[-1] * output.shape[-2]))
-        for module in net.modules() if isinstance(module, torch.nn.Conv2d)]
+    handles = [
+        module.register_forward_hook(
+            lambda module, _, output: total.append(module.weight.numel() * output.shape[-1] * output.shape[-2])
+        )
+        for module in net.modules()
+        if isinstance(module, torch.nn.Conv2d)
+    ]
     with torch.no_grad():
         net(torch.rand(1, 3, size, size))
     for handle in handles:
@@ -46,8 +51,24 @@ def macs(net, size):
 
 
 def test_files_are_compared(files, tmp_path, capsys):
-    assert run('--teacher', files / 'large.pth', '--student', files / 'small.pth', '--size', 32, 16, '--repeat', 3,
-               '--json', tmp_path / 'r.json', '--markdown', tmp_path / 'r.md') == 0
+    assert (
+        run(
+            '--teacher',
+            files / 'large.pth',
+            '--student',
+            files / 'small.pth',
+            '--size',
+            32,
+            16,
+            '--repeat',
+            3,
+            '--json',
+            tmp_path / 'r.json',
+            '--markdown',
+            tmp_path / 'r.md',
+        )
+        == 0
+    )
     text = capsys.readouterr().out
     found = json.loads((tmp_path / 'r.json').read_text())
     assert 'limit' not in text and 'budget' not in found  # it was not asked for
@@ -65,14 +86,14 @@ def test_files_are_compared(files, tmp_path, capsys):
     assert ratio['parameters'] == networks['teacher']['parameters'] / networks['student']['parameters']
     assert ratio['time, 32x32'] > 2  # forty times the work
     lines = (tmp_path / 'r.md').read_text().splitlines()
-    assert f"{ratio['parameters']:.2f}x" in next(line for line in lines if line.startswith('| parameters'))
+    assert f'{ratio["parameters"]:.2f}x' in next(line for line in lines if line.startswith('| parameters'))
     assert len({len(line) for line in lines if line.startswith('|')}) == 1  # aligned
     assert 'multiply-adds, 16x16' in text and 'median of 3 passes' in text
 
 
 def test_memory_grows_by_what_the_features_take():
     """From 64 to 128 pixels RRDBNet's largest pair of features alone grows by 3 * 2 * 64 * 256 * 256 floats."""
-    (small, large), = peak_memory([LARGE], [64, 128], torch.device('cpu'))
+    ((small, large),) = peak_memory([LARGE], [64, 128], torch.device('cpu'))
     weights = sum(p.numel() for p in build_network(LARGE).parameters()) * 4
     assert small > weights
     features = 3 * 2 * 64 * 256 * 256 * 4
@@ -81,12 +102,14 @@ def test_memory_grows_by_what_the_features_take():
 
 def test_without_fork_a_process_is_started_anew():
     """As on Windows, where the start method fork does not exist."""
-    code = ('import multiprocessing.context as context, os\n'
-            'from sdakd_plugin.evaluation import peak_memory\n'
-            'if __name__ == "__main__":\n'
-            '    del os.fork, context._concrete_contexts["fork"]\n'
-            f'    (found,), = peak_memory.main([{SMALL}], [16], "cpu", 1)\n'
-            '    assert found > 0\n')
+    code = (
+        'import multiprocessing.context as context, os\n'
+        'from sdakd_plugin.evaluation import peak_memory\n'
+        'if __name__ == "__main__":\n'
+        '    del os.fork, context._concrete_contexts["fork"]\n'
+        f'    (found,), = peak_memory.main([{SMALL}], [16], "cpu", 1)\n'
+        '    assert found > 0\n'
+    )
     done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
 
@@ -124,14 +147,20 @@ def test_students_are_those_that_were_saved_last(options, tmp_path):
     """Of each member of a cohort, and of no other member whose name begins alike."""
     models = tmp_path / 'run/models'
     models.mkdir(parents=True)
-    options |= {'model_type': 'MutualSRGANModel', 'teacher': None, 'network_d': None, 'cohort': [
-        {'name': 'A', 'manual_seed': 1}, {'name': 'A-2', 'manual_seed': 2}]}
+    options |= {
+        'model_type': 'MutualSRGANModel',
+        'teacher': None,
+        'network_d': None,
+        'cohort': [{'name': 'A', 'manual_seed': 1}, {'name': 'A-2', 'manual_seed': 2}],
+    }
     for number, name in enumerate(('net_g_A_500.pth', 'net_g_A_latest.pth', 'net_g_A_1000.pth', 'net_g_A-2_5.pth')):
         torch.save({'params': build_network(options['network_g']).state_dict()}, models / name)
         os.utime(models / name, (number, number))
     found = report_networks.from_options(options, tmp_path)
     assert {name: subject.weights.name for name, subject in found.items()} == {
-        'A': 'net_g_A_1000.pth', 'A-2': 'net_g_A-2_5.pth'}
+        'A': 'net_g_A_1000.pth',
+        'A-2': 'net_g_A-2_5.pth',
+    }
     saved = torch.load(models / 'net_g_A_1000.pth', weights_only=True)['params']
     assert all(torch.equal(value, saved[key]) for key, value in found['A'].net.state_dict().items())
 
@@ -144,14 +173,17 @@ def test_a_network_that_cannot_take_a_size_costs_one_line(tmp_path, files, capsy
     assert error.startswith('error: --size 33: ') and error.count('\n') == 1
 
 
-@pytest.mark.parametrize('arguments, message', [
-    ((), 'give either -opt FILE, or --teacher'),
-    (('--teacher', 'x.pth'), 'give either -opt FILE, or --teacher'),
-    (('-opt', 'none.yml'), "cannot read 'none.yml'"),
-    (('--teacher', 'none.pth', '--student', 'none.pth'), '--teacher: neither a file nor a known name: none.pth'),
-    (('-opt', 'x.yml', '--size', 0), '--size: expected 8 or more'),
-    (('-opt', 'x.yml', '--json', 'nowhere/x.json'), '--json: nowhere/x.json is a folder, or in a folder that'),
-])
+@pytest.mark.parametrize(
+    'arguments, message',
+    [
+        ((), 'give either -opt FILE, or --teacher'),
+        (('--teacher', 'x.pth'), 'give either -opt FILE, or --teacher'),
+        (('-opt', 'none.yml'), "cannot read 'none.yml'"),
+        (('--teacher', 'none.pth', '--student', 'none.pth'), '--teacher: neither a file nor a known name: none.pth'),
+        (('-opt', 'x.yml', '--size', 0), '--size: expected 8 or more'),
+        (('-opt', 'x.yml', '--json', 'nowhere/x.json'), '--json: nowhere/x.json is a folder, or in a folder that'),
+    ],
+)
 def test_a_mistake_costs_one_line(arguments, message, capsys):
     assert run(*arguments) == 1
     error = capsys.readouterr().err
@@ -163,29 +195,48 @@ def test_the_budget_of_efficiency(files, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(cost_report, 'peak_memory', lambda networks, sizes, device: [[None]] * 3)  # takes seconds
     four = {**LARGE, 'num_block': 4}
     torch.save({'params': build_network(four).state_dict()}, tmp_path / 'four.pth')
-    assert run('--teacher', files / 'large.pth', '--student', files / 'small.pth', '--student', tmp_path / 'four.pth',
-               '--size', 16, '--repeat', 1, '--budget', 'efficiency', '--json', tmp_path / 'r.json',
-               '--markdown', tmp_path / 'r.md') == 0
+    assert (
+        run(
+            '--teacher',
+            files / 'large.pth',
+            '--student',
+            files / 'small.pth',
+            '--student',
+            tmp_path / 'four.pth',
+            '--size',
+            16,
+            '--repeat',
+            1,
+            '--budget',
+            'efficiency',
+            '--json',
+            tmp_path / 'r.json',
+            '--markdown',
+            tmp_path / 'r.md',
+        )
+        == 0
+    )
     output = capsys.readouterr().out
     lines = [line for line in output.splitlines() if ', limit ' in line]
     small, large = (sum(p.numel() for p in build_network(block).parameters()) / 1e6 for block in (SMALL, four))
     assert lines[0] == f'small: {small:.3f} M parameters, limit 5.000 M: yes'
     assert lines[2] == f'four: {large:.3f} M parameters, limit 5.000 M: yes'
-    work = {name: macs(build_network(block), 36) / 36 ** 2 * 960 * 540 / 1e9
-            for name, block in (('small', SMALL), ('four', four))}
+    work = {
+        name: macs(build_network(block), 36) / 36**2 * 960 * 540 / 1e9
+        for name, block in (('small', SMALL), ('four', four))
+    }
     assert work['small'] < 2000 < work['four']
     at = 'G multiply-adds for an LQ image of 960x540, limit 2,000 G'
-    assert lines[1] == f"small: {work['small']:,.1f} {at}: yes" and lines[3] == f"four: {work['four']:,.1f} {at}: no"
+    assert lines[1] == f'small: {work["small"]:,.1f} {at}: yes' and lines[3] == f'four: {work["four"]:,.1f} {at}: no'
     assert len(lines) == 4 and lines[3] in (tmp_path / 'r.md').read_text()
     found = json.loads((tmp_path / 'r.json').read_text())['budget']
     assert found['networks']['four']['multiply_adds']['kept'] is False
-    assert found['networks']['small']['parameters'] == {
-        'value': round(small * 1e6), 'limit': 5_000_000, 'kept': True}
+    assert found['networks']['small']['parameters'] == {'value': round(small * 1e6), 'limit': 5_000_000, 'kept': True}
 
 
 def test_what_the_budget_counts_is_what_the_report_counts():
     """torch's counter halved, and mmengine's analysis."""
-    net, at = build_network(LARGE), budget.Budget(5_000_000, 2 * 10 ** 12, 48, 32)
+    net, at = build_network(LARGE), budget.Budget(5_000_000, 2 * 10**12, 48, 32)
     usage = budget.count_usage(net, at)
     assert usage.multiply_adds == pytest.approx(cost.count(net, (3, 32, 48)).multiply_adds, rel=1e-3)
     assert next(net.parameters()).device.type == 'cpu'  # the network itself stays where it is
@@ -200,7 +251,7 @@ def test_real_esrgan_does_not_keep_the_budget():
 
 
 def test_a_limit_itself_is_kept():
-    usage = budget.Usage(5_000_000, 2 * 10 ** 12)
+    usage = budget.Usage(5_000_000, 2 * 10**12)
     assert all(line.endswith(': yes') for line in usage.lines('net', budget.BUDGETS['efficiency']))
 
 

@@ -1,4 +1,5 @@
 """What is exported gives, in another program, what PyTorch gives; and what cannot be exported costs one line."""
+
 import json
 import sys
 
@@ -17,11 +18,24 @@ FAMILIES = {
     'rrdb_x4': {**RRDB, 'scale': 4},
     'rrdb_x2': {**RRDB, 'scale': 2},
     'rrdb_x1': {**RRDB, 'scale': 1},
-    'compact': {'type': 'SRVGGNetCompact', 'num_in_ch': 3, 'num_out_ch': 3, 'num_feat': 8, 'num_conv': 2, 'upscale': 4,
-                'act_type': 'prelu'},
+    'compact': {
+        'type': 'SRVGGNetCompact',
+        'num_in_ch': 3,
+        'num_out_ch': 3,
+        'num_feat': 8,
+        'num_conv': 2,
+        'upscale': 4,
+        'act_type': 'prelu',
+    },
     'srgan_x2': {'type': 'SRGANGenerator', 'num_feat': 8, 'num_block': 1, 'upscale': 2},
-    'leftthomas': {'type': 'SRGANGenerator', 'num_feat': 8, 'num_block': 1, 'upscale': 4, 'fusion': 'prelu',
-                   'output': 'tanh'},
+    'leftthomas': {
+        'type': 'SRGANGenerator',
+        'num_feat': 8,
+        'num_block': 1,
+        'upscale': 4,
+        'fusion': 'prelu',
+        'output': 'tanh',
+    },
     'msrresnet_x3': {'type': 'MSRResNet', 'num_feat': 8, 'num_block': 1, 'upscale': 3},
 }
 GCFSR = {'type': 'GCFSR', 'out_size': 32, 'narrow': 0.0625, 'num_style_feat': 16}
@@ -183,9 +197,13 @@ def test_an_rrdbnet_of_little_growth_reaches_spandrel(name, grow):
         assert json.loads(opened.metadata()['network']) == {**network, 'num_grow_ch': 32}
 
 
-@pytest.mark.parametrize('family, arguments, message', [
-    ('compact', ['--format', 'safetensors'], '--spandrel: is for RRDBNet, not SRVGGNetCompact'),
-    ('rrdb_x4', ['--format', 'onnx'], '--spandrel: is for --format safetensors, not onnx')])
+@pytest.mark.parametrize(
+    'family, arguments, message',
+    [
+        ('compact', ['--format', 'safetensors'], '--spandrel: is for RRDBNet, not SRVGGNetCompact'),
+        ('rrdb_x4', ['--format', 'onnx'], '--spandrel: is for --format safetensors, not onnx'),
+    ],
+)
 def test_filling_up_is_for_rrdbnet_as_safetensors(family, arguments, message, capsys):
     assert export(save(FAMILIES[family]), *arguments, '--spandrel') == 1
     assert message in capsys.readouterr().err
@@ -193,8 +211,10 @@ def test_filling_up_is_for_rrdbnet_as_safetensors(family, arguments, message, ca
 
 def test_safetensors_in_half_precision_holds_the_moving_average():
     net = build_network(dict(FAMILIES['srgan_x2']))
-    torch.save({'params': {key: value * 0 for key, value in net.state_dict().items()}, 'params_ema': net.state_dict()},
-               'net.pth')
+    torch.save(
+        {'params': {key: value * 0 for key, value in net.state_dict().items()}, 'params_ema': net.state_dict()},
+        'net.pth',
+    )
     assert export('net.pth', '--format', 'safetensors', '--fp16') == 0
     state = weights.load_state_dict('net.safetensors')
     assert state.keys() == net.state_dict().keys()
@@ -208,6 +228,7 @@ def test_a_file_that_does_not_agree_is_not_kept(tmp_path, monkeypatch, capsys):
     model = load_model(file, 'test')
     model.net.body[0].bias.data += 0.1  # the program is traced from a network that is not the one it is checked with
     from sdakd_plugin.export import onnx
+
     monkeypatch.setattr(onnx, 'exportable', lambda net: model.net)
     assert export(file, '--format', 'onnx') == 1
     assert 'nothing is written: the exported network differs' in capsys.readouterr().err
@@ -240,7 +261,8 @@ def test_an_existing_file_is_kept_without_overwrite(tmp_path, capsys):
     before = target.read_bytes()
     assert len(before) > 4
     assert 'is the file that is exported' in refused(
-        capsys, 'net.safetensors', '--format', 'safetensors', '--fp16', '--overwrite')
+        capsys, 'net.safetensors', '--format', 'safetensors', '--fp16', '--overwrite'
+    )
     assert target.read_bytes() == before
 
 

@@ -1,4 +1,5 @@
 """How networks are called that want more than an image for an image."""
+
 import pytest
 import torch
 from basicsr.archs import build_network
@@ -7,9 +8,19 @@ from basicsr.models.swinir_model import SwinIRModel
 from sdakd_plugin.families.calling import super_resolve
 from tests.helpers.training import build
 
-SWINIR = {'type': 'SwinIR', 'upscale': 4, 'img_size': 16, 'window_size': 8, 'embed_dim': 8, 'depths': [2],
-          'num_heads': [2], 'mlp_ratio': 2, 'upsampler': 'pixelshuffledirect', 'resi_connection': '1conv',
-          'img_range': 1.0}
+SWINIR = {
+    'type': 'SwinIR',
+    'upscale': 4,
+    'img_size': 16,
+    'window_size': 8,
+    'embed_dim': 8,
+    'depths': [2],
+    'num_heads': [2],
+    'mlp_ratio': 2,
+    'upsampler': 'pixelshuffledirect',
+    'resi_connection': '1conv',
+    'img_range': 1.0,
+}
 
 
 def stock(net, lq):

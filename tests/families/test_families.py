@@ -1,4 +1,5 @@
 """One file makes a family of networks known: here a toy is recognised, slimmed, called, tapped and exported."""
+
 import cv2
 import numpy as np
 import pytest
@@ -61,9 +62,14 @@ def wire(net):
     return {'head': Layer('trunk', ('lq',))} | trunk | chain('trunk', 'tail')
 
 
-TOY = Family(names=('Toy',), recognise=recognise, wire=wire, call=lambda net, lq, lq_scale: (net(lq * 2 - 1) + 1) / 2,
-             blocks=lambda net: [f'layers.{index}' for index in range(len(net.layers))],
-             export=Export(multiple_of=lambda net: 2))
+TOY = Family(
+    names=('Toy',),
+    recognise=recognise,
+    wire=wire,
+    call=lambda net, lq, lq_scale: (net(lq * 2 - 1) + 1) / 2,
+    blocks=lambda net: [f'layers.{index}' for index in range(len(net.layers))],
+    export=Export(multiple_of=lambda net: 2),
+)
 
 # ---- what works with it -------------------------------------------------------------------------------------------
 
@@ -168,22 +174,47 @@ def test_a_name_has_one_family(toy):
 
 # ---- spandrel, an implementation of its own -----------------------------------------------------------------------
 
-RRDB = {'type': 'RRDBNet', 'num_in_ch': 3, 'num_out_ch': 3, 'scale': 4, 'num_feat': 16, 'num_block': 2,
-        'num_grow_ch': 32}
-COMPACT = {'type': 'SRVGGNetCompact', 'num_in_ch': 3, 'num_out_ch': 3, 'num_feat': 24, 'num_conv': 4, 'upscale': 4,
-           'act_type': 'prelu'}
+RRDB = {
+    'type': 'RRDBNet',
+    'num_in_ch': 3,
+    'num_out_ch': 3,
+    'scale': 4,
+    'num_feat': 16,
+    'num_block': 2,
+    'num_grow_ch': 32,
+}
+COMPACT = {
+    'type': 'SRVGGNetCompact',
+    'num_in_ch': 3,
+    'num_out_ch': 3,
+    'num_feat': 24,
+    'num_conv': 4,
+    'upscale': 4,
+    'act_type': 'prelu',
+}
 
 
-@pytest.mark.parametrize('network', [
-    RRDB, {**RRDB, 'scale': 2}, {**RRDB, 'scale': 1, 'num_block': 1}, COMPACT,
-    {**COMPACT, 'upscale': 2, 'num_feat': 8, 'num_conv': 11}], ids=str)
+@pytest.mark.parametrize(
+    'network',
+    [
+        RRDB,
+        {**RRDB, 'scale': 2},
+        {**RRDB, 'scale': 1, 'num_block': 1},
+        COMPACT,
+        {**COMPACT, 'upscale': 2, 'num_feat': 8, 'num_conv': 11},
+    ],
+    ids=str,
+)
 def test_hyper_parameters_are_those_that_spandrel_reads(network):
     spandrel = pytest.importorskip('spandrel')
     state = build_network(dict(network)).state_dict()
     theirs, ours = spandrel.ModelLoader().load_from_state_dict(dict(state)), identify(state)
     options = ours.network
     assert (theirs.scale, theirs.input_channels, theirs.output_channels) == (
-        ours.scale, options['num_in_ch'], options['num_out_ch'])
+        ours.scale,
+        options['num_in_ch'],
+        options['num_out_ch'],
+    )
     sizes = {'nf': 'num_feat', 'nb': 'num_block', 'nc': 'num_conv'}  # spandrel's tags, such as '64nf'
     tags = {tag[-2:]: int(tag[:-2]) for tag in theirs.tags if tag[-2:] in sizes}
     assert tags == {tag: options[key] for tag, key in sizes.items() if key in options}

@@ -1,4 +1,5 @@
 """Every network of a known family is told from its weights alone, and nothing else is."""
+
 from __future__ import annotations
 
 import pytest
@@ -20,16 +21,30 @@ GENERATORS = [
     {'type': 'SRVGGNetCompact', **CHANNELS, 'num_feat': 24, 'num_conv': 4, 'upscale': 4, 'act_type': 'prelu'},
     {'type': 'SRVGGNetCompact', **CHANNELS, 'num_feat': 3, 'num_conv': 1, 'upscale': 1, 'act_type': 'prelu'},
     {'type': 'SRVGGNetCompact', **CHANNELS, 'num_feat': 8, 'num_conv': 12, 'upscale': 3, 'act_type': 'relu'},
-    {'type': 'SRVGGNetCompact', 'num_in_ch': 1, 'num_out_ch': 1, 'num_feat': 8, 'num_conv': 2, 'upscale': 2,
-     'act_type': 'prelu'},
+    {
+        'type': 'SRVGGNetCompact',
+        'num_in_ch': 1,
+        'num_out_ch': 1,
+        'num_feat': 8,
+        'num_conv': 2,
+        'upscale': 2,
+        'act_type': 'prelu',
+    },
     {'type': 'MSRResNet', **CHANNELS, 'num_feat': 8, 'num_block': 2, 'upscale': 2},
     {'type': 'MSRResNet', **CHANNELS, 'num_feat': 16, 'num_block': 1, 'upscale': 3},
     {'type': 'MSRResNet', 'num_in_ch': 1, 'num_out_ch': 3, 'num_feat': 8, 'num_block': 11, 'upscale': 4},
     {'type': 'SRGANGenerator', **CHANNELS, 'num_feat': 8, 'num_block': 2, 'upscale': 4},
     {'type': 'SRGANGenerator', **CHANNELS, 'num_feat': 4, 'num_block': 11, 'upscale': 8},
     {'type': 'SRGANGenerator', **CHANNELS, 'num_feat': 4, 'num_block': 1, 'upscale': 3},
-    {'type': 'SRGANGenerator', **CHANNELS, 'num_feat': 8, 'num_block': 5, 'upscale': 2, 'fusion': 'prelu',
-     'output': 'tanh'},
+    {
+        'type': 'SRGANGenerator',
+        **CHANNELS,
+        'num_feat': 8,
+        'num_block': 5,
+        'upscale': 2,
+        'fusion': 'prelu',
+        'output': 'tanh',
+    },
 ]
 DISCRIMINATORS = [
     {'type': 'UNetDiscriminatorSN', 'num_in_ch': 3, 'num_feat': 8},
@@ -122,6 +137,7 @@ STATES = [weights_of(network) for network in GENERATORS[:2] + GENERATORS[5:6] + 
 
 
 def loads(found: Identity, state: dict[str, Tensor]) -> bool:
-    shapes = {key: value.shape for key, value in weights_of(found.network).items()
-              if not key.endswith('num_batches_tracked')}
+    shapes = {
+        key: value.shape for key, value in weights_of(found.network).items() if not key.endswith('num_batches_tracked')
+    }
     return shapes == {key: value.shape for key, value in state.items() if 'num_batches_tracked' not in key}

@@ -1,4 +1,5 @@
 """The teacher's cached images, made and read in this process."""
+
 import random
 
 import pytest

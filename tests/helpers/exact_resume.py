@@ -1,4 +1,5 @@
 """Whether a run that was stopped and resumed equals one that was not, bit for bit."""
+
 import re
 
 import torch
@@ -17,12 +18,16 @@ def equal(first, second):
 
 def losses(log):
     """The logged losses by iteration; times and learning rates left out."""
-    return {int(iteration): re.sub(r'\(data\): [^]]*\] ', '', rest).strip()
-            for iteration, rest in re.findall(r'iter: +(\d+), lr.*?(l_.*)', log)}
+    return {
+        int(iteration): re.sub(r'\(data\): [^]]*\] ', '', rest).strip()
+        for iteration, rest in re.findall(r'iter: +(\d+), lr.*?(l_.*)', log)
+    }
 
 
 def check_exact(stock, options, stops, **more):
-    """Train at once; then, for each stop, as if the run had been stopped there, and resumed. ``more``: ``Stock.run``'s.
+    """Train at once; then, for each stop, as if the run had been stopped there, and resumed.
+
+    ``more``: arguments of ``Stock.run``.
     """
     options['logger'].update(print_freq=1, save_checkpoint_freq=1, use_tb_logger=False)
     total = options['train']['total_iter']

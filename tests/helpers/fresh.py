@@ -2,6 +2,7 @@
 
 Only the addresses are other ones than in earnest: what downloads, what it prints and where it puts the files is real.
 """
+
 import json
 import os
 from dataclasses import replace
@@ -15,6 +16,7 @@ def arrive():
     from torchvision.models import get_model_weights
 
     from sdakd_plugin.weights import KNOWN, fetch
+
     os.environ.update(HOME=str(Path('home').absolute()), TORCH_HOME=str(Path('home/torch').absolute()))
     os.environ.pop('SDAKD_CACHE', None)
     for name, url in json.loads(Path(URLS).read_text()).items():
@@ -29,4 +31,5 @@ def main(arguments):
     """``sdakd`` there."""
     arrive()
     from sdakd_plugin.cli import main
+
     return main(arguments)

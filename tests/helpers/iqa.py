@@ -1,4 +1,5 @@
 """A stand-in for the package pyiqa, whose weights would be a download."""
+
 import torch
 
 LOWER = ('niqe',)

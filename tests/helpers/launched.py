@@ -1,4 +1,5 @@
 """``sdakd`` for torchrun on a CPU: BasicSR's own ``init_dist`` insists on NCCL."""
+
 import sys
 
 import basicsr  # noqa: F401 - first

@@ -1,4 +1,5 @@
 """Options with one mistake, and what the check says of it."""
+
 import copy
 
 import pytest

@@ -1,4 +1,5 @@
 """Option blocks of small networks, and a random network whose images can be seen."""
+
 import torch
 from torch import nn
 
@@ -11,6 +12,7 @@ UNET = {'type': 'UNetDiscriminatorSN', 'num_in_ch': 3, 'num_feat': 8}
 def lively(network: dict) -> nn.Module:
     """A random network whose images are not all but black: their mean is 0.5, their deviation 0.2."""
     from basicsr.archs import build_network
+
     torch.manual_seed(0)
     net = build_network(dict(network)).eval()
     if network['type'] == 'RRDBNet':

@@ -1,4 +1,5 @@
 """Where the repository is, and the real data and weights beside it."""
+
 import os
 from pathlib import Path
 

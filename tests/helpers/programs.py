@@ -1,4 +1,5 @@
 """BasicSR and ``sdakd``, run as a user runs them, in a folder of their own."""
+
 import json
 import os
 import subprocess
@@ -17,17 +18,28 @@ class Warm:
 
     def __init__(self):
         command = [sys.executable, '-W', 'ignore', '-m', 'tests.helpers.warm']
-        self.process = subprocess.Popen(command, cwd=ROOT, text=True,
-                                        stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-                                        env={**os.environ, 'OMP_NUM_THREADS': '1'})
+        self.process = subprocess.Popen(
+            command,
+            cwd=ROOT,
+            text=True,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            env={**os.environ, 'OMP_NUM_THREADS': '1'},
+        )
 
     def start(self, folder, arguments, **more):
         """Start a command; the process number of its session. What it prints goes to two files beside the folder.
 
         ``more`` goes into the order: ``processes`` for several that train together, whose numbers are ``children``.
         """
-        order = {'folder': str(folder), 'arguments': arguments, 'stdout': f'{folder}.out', 'stderr': f'{folder}.err',
-                 'store': f'{folder}.{uuid4().hex}', **more}
+        order = {
+            'folder': str(folder),
+            'arguments': arguments,
+            'stdout': f'{folder}.out',
+            'stderr': f'{folder}.err',
+            'store': f'{folder}.{uuid4().hex}',
+            **more,
+        }
         self.process.stdin.write(json.dumps(order) + '\n')
         self.process.stdin.flush()
         self.children = [int(number) for number in self.process.stdout.readline().split()]
@@ -36,8 +48,9 @@ class Warm:
     def wait(self, folder, arguments):
         """The end of the command that was started, of the first of its processes; ``codes`` has all exit codes."""
         self.codes = [int(code) for code in self.process.stdout.readline().split()]
-        return subprocess.CompletedProcess(arguments, self.codes[0], *(Path(f'{folder}.{kind}').read_text()
-                                                                       for kind in ('out', 'err')))
+        return subprocess.CompletedProcess(
+            arguments, self.codes[0], *(Path(f'{folder}.{kind}').read_text() for kind in ('out', 'err'))
+        )
 
 
 class Stock:
@@ -63,9 +76,14 @@ class Stock:
             self.warm.start(self.folder, arguments, **more)
             return self.warm.wait(self.folder, arguments)
         program = command.split() if command.endswith('.py') else ['-m', 'sdakd_plugin.cli', *command.split()[1:]]
-        return subprocess.run([str(self.python), *program, '-opt', str(path), *arguments], cwd=self.folder, text=True,
-                              capture_output=True, timeout=300,
-                              env={**os.environ, 'OMP_NUM_THREADS': '1', **(env or {})})
+        return subprocess.run(
+            [str(self.python), *program, '-opt', str(path), *arguments],
+            cwd=self.folder,
+            text=True,
+            capture_output=True,
+            timeout=300,
+            env={**os.environ, 'OMP_NUM_THREADS': '1', **(env or {})},
+        )
 
     def ok(self, command, opt, *arguments, env=None, **more):
         done = self.run(command, opt, *arguments, env=env, **more)

@@ -1,4 +1,5 @@
 """What children of ``tests/helpers/warm.py`` run instead of ``sdakd``."""
+
 import os
 import pickle
 import sys
@@ -54,8 +55,13 @@ def snapshot(model):
     found = {}
     for name, module in modules.items():
         found.update({f'{name}.{key}': tensor.clone() for key, tensor in module.state_dict().items()})
-        found.update({f'gradient of {name}.{key}': parameter.grad.clone()
-                      for key, parameter in module.named_parameters() if parameter.grad is not None})
+        found.update(
+            {
+                f'gradient of {name}.{key}': parameter.grad.clone()
+                for key, parameter in module.named_parameters()
+                if parameter.grad is not None
+            }
+        )
     return found
 
 

@@ -1,4 +1,5 @@
 """SDAKDModel built from options and trained on random images, in this process."""
+
 import copy
 
 import torch

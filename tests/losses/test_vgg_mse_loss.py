@@ -1,4 +1,5 @@
 """SRGAN's VGG loss: equal to torchvision in float64, any layer by BasicSR's name, a frozen and unsaved network."""
+
 import warnings
 
 import pytest
@@ -28,12 +29,14 @@ def images():
     return torch.rand(2, 3, 32, 40), torch.rand(2, 3, 32, 40)
 
 
-@pytest.mark.parametrize(('layer', 'depth'), [
-    ('conv1_1', 1), ('relu1_1', 2), ('pool1', 3), ('conv5_2', 19), ('pool5', 21)])
+@pytest.mark.parametrize(
+    ('layer', 'depth'), [('conv1_1', 1), ('relu1_1', 2), ('pool1', 3), ('conv5_2', 19), ('pool5', 21)]
+)
 def test_equals_torchvision_in_float64(layer, depth, vgg11, images):
     file, features = vgg11
-    pred, reference = (features[:depth](normalize(image.double(), (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)))
-                       for image in images)
+    pred, reference = (
+        features[:depth](normalize(image.double(), (0.485, 0.456, 0.406), (0.229, 0.224, 0.225))) for image in images
+    )
     loss = VGGMSELoss(layer, 'vgg11', vgg_path=file, loss_weight=6e-3)
     assert loss(*images).item() == pytest.approx(6e-3 * (pred - reference).pow(2).mean().item(), rel=1e-4)
 
@@ -55,10 +58,12 @@ def test_real_half_precision_weights():
     torch.manual_seed(0)
     images = torch.rand(1, 3, 32, 32), torch.rand(1, 3, 32, 32)
     features = vgg.make_layers(vgg.cfgs['D'])[:29].double()
-    features.load_state_dict({key.removeprefix('features.'): value.double()
-                              for key, value in torch.load(file, weights_only=True).items()})
-    pred, reference = (features(normalize(image.double(), (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)))
-                       for image in images)
+    features.load_state_dict(
+        {key.removeprefix('features.'): value.double() for key, value in torch.load(file, weights_only=True).items()}
+    )
+    pred, reference = (
+        features(normalize(image.double(), (0.485, 0.456, 0.406), (0.229, 0.224, 0.225))) for image in images
+    )
     assert loss(*images).item() == pytest.approx((pred - reference).pow(2).mean().item(), rel=1e-4)
 
 
@@ -107,13 +112,16 @@ def test_basicsrs_own_vgg19_file_is_found(tmp_path, monkeypatch):
         VGGMSELoss()
 
 
-@pytest.mark.parametrize(('options', 'message'), [
-    ({'layer': 'conv5_5'}, "vgg19 has no layer 'conv5_5'; did you mean 'conv5_4'"),
-    ({'layer': 'conv5_4', 'vgg_type': 'vgg16'}, "vgg16 has no layer 'conv5_4'; did you mean 'conv5_3'"),
-    ({'vgg_type': 'vgg-19'}, "no vgg_type 'vgg-19'; did you mean 'vgg19'"),
-    ({'loss_weight': float('nan')}, 'loss_weight must be a number of at least 0'),
-    ({'vgg_path': '/none.pth'}, r'vgg_path: no such file: /none.pth; .*vgg19-dcbb9e9d.pth'),
-])
+@pytest.mark.parametrize(
+    ('options', 'message'),
+    [
+        ({'layer': 'conv5_5'}, "vgg19 has no layer 'conv5_5'; did you mean 'conv5_4'"),
+        ({'layer': 'conv5_4', 'vgg_type': 'vgg16'}, "vgg16 has no layer 'conv5_4'; did you mean 'conv5_3'"),
+        ({'vgg_type': 'vgg-19'}, "no vgg_type 'vgg-19'; did you mean 'vgg19'"),
+        ({'loss_weight': float('nan')}, 'loss_weight must be a number of at least 0'),
+        ({'vgg_path': '/none.pth'}, r'vgg_path: no such file: /none.pth; .*vgg19-dcbb9e9d.pth'),
+    ],
+)
 def test_a_bad_option_is_named(options, message):
     with pytest.raises(UserError, match=message):
         VGGMSELoss(**options)

@@ -1,4 +1,5 @@
 """DISTS: the package's own numbers, one backbone, clear errors, and a run that keeps its best by it."""
+
 import json
 import sys
 from pathlib import Path
@@ -72,8 +73,10 @@ def test_equals_the_package(features, backbone, images, monkeypatch):
     expected = of_the_package(features, monkeypatch)(*map(as_package_wants, images)).item()
     assert expected > 0.01
     assert calculate_dists(*images, backbone_path=backbone) == pytest.approx(expected, abs=1e-6)
-    cropped = calculate_metric({'img': images[0], 'img2': images[1]}, {
-        'type': 'calculate_dists', 'crop_border': 4, 'backbone_path': backbone, 'better': 'lower'})
+    cropped = calculate_metric(
+        {'img': images[0], 'img2': images[1]},
+        {'type': 'calculate_dists', 'crop_border': 4, 'backbone_path': backbone, 'better': 'lower'},
+    )
     inner = [as_package_wants(image[4:-4, 4:-4]) for image in images]
     assert cropped == pytest.approx(of_the_package(features, monkeypatch)(*inner).item(), abs=1e-6)
     assert cropped != pytest.approx(expected, abs=1e-4)
@@ -103,7 +106,8 @@ def test_takes_floats_grey_and_channels_first(backbone, images):
     grey = [image[..., 0] for image in images]
     colour = [np.stack(3 * [image.astype(np.float64)]) for image in grey]
     assert calculate_dists(*colour, input_order='CHW', backbone_path=backbone) == pytest.approx(
-        calculate_dists(*grey, backbone_path=backbone), rel=1e-5)
+        calculate_dists(*grey, backbone_path=backbone), rel=1e-5
+    )
 
 
 def test_whole_and_half_precision_files_are_accepted(features, backbone, images, tmp_path):
@@ -135,10 +139,13 @@ def test_building_draws_no_random_number_and_prints_nothing(backbone, capfd):
     assert capfd.readouterr() == ('', '')
 
 
-@pytest.mark.parametrize('path, message', [
-    ('/none.pth', r'backbone_path: no such file: /none.pth; .*https://\S+vgg16-397923af.pth'),
-    (__file__, f'backbone_path: {__file__} is not a weights file that loads safely'),
-])
+@pytest.mark.parametrize(
+    'path, message',
+    [
+        ('/none.pth', r'backbone_path: no such file: /none.pth; .*https://\S+vgg16-397923af.pth'),
+        (__file__, f'backbone_path: {__file__} is not a weights file that loads safely'),
+    ],
+)
 def test_a_bad_backbone_is_named(images, path, message):
     with pytest.raises(UserError, match=message):
         calculate_dists(*images, backbone_path=path)
@@ -147,6 +154,7 @@ def test_a_bad_backbone_is_named(images, path, message):
 def test_without_network_the_remedy_is_named(images, monkeypatch, tmp_path):
     def offline(*args, **kwargs):
         raise URLError('no route to host')
+
     monkeypatch.setattr(torch.hub, 'get_dir', lambda: str(tmp_path))
     monkeypatch.setattr(torch.hub, 'download_url_to_file', offline)
     with pytest.raises(UserError, match=rf'vgg16-397923af.pth.*no route to host.* put it at {tmp_path}'):
@@ -159,10 +167,13 @@ def test_without_the_package_the_extra_is_named(images, monkeypatch):
         calculate_dists(*images)
 
 
-@pytest.mark.parametrize('options, message', [
-    ({'crop_border': 30}, 'a border of 30 pixels leaves nothing'),
-    ({'img2': np.zeros((8, 8, 3), np.uint8)}, r'one shape are compared, not \(45, 51, 3\) with \(8, 8, 3\)'),
-])
+@pytest.mark.parametrize(
+    'options, message',
+    [
+        ({'crop_border': 30}, 'a border of 30 pixels leaves nothing'),
+        ({'img2': np.zeros((8, 8, 3), np.uint8)}, r'one shape are compared, not \(45, 51, 3\) with \(8, 8, 3\)'),
+    ],
+)
 def test_images_that_cannot_be_compared_cost_one_line(images, backbone, options, message):
     with pytest.raises(UserError, match=message):
         calculate_dists(**{'img': images[0], 'img2': images[1], 'backbone_path': backbone, **options})
@@ -170,18 +181,31 @@ def test_images_that_cannot_be_compared_cost_one_line(images, backbone, options,
 
 def test_the_checkpoint_of_the_lowest_dists_is_kept(tmp_path):
     """And, without ``better``, which BasicSR takes for 'higher', the one of the highest."""
+
     def kept(folder, block):
         (folder / 'models').mkdir(parents=True)
         (folder / 'training_states').mkdir()
-        opt = {'path': {'models': str(folder / 'models'), 'training_states': str(folder / 'training_states'),
-                        'experiments_root': str(folder)}, 'val': {'metrics': {'dists': block}}}
-        entries = [{'iter': iteration, 'stage': 'x', 'dataset': 'Set5', 'metrics': {'dists': value}}
-                   for iteration, value in ((1, 0.3), (2, 0.1), (3, 0.2), (4, 0.25))]
+        opt = {
+            'path': {
+                'models': str(folder / 'models'),
+                'training_states': str(folder / 'training_states'),
+                'experiments_root': str(folder),
+            },
+            'val': {'metrics': {'dists': block}},
+        }
+        entries = [
+            {'iter': iteration, 'stage': 'x', 'dataset': 'Set5', 'metrics': {'dists': value}}
+            for iteration, value in ((1, 0.3), (2, 0.1), (3, 0.2), (4, 0.25))
+        ]
         (folder / 'validations.json').write_text(json.dumps(entries))
         checkpoints = Checkpoints(opt, LoggerOptions(keep_last=1), [''])
         for iteration in range(1, 5):
-            checkpoints.write({f'models/net_g_{iteration}.pth': {'params': {'weight': torch.zeros(1)}},
-                               f'training_states/{iteration}.state': {'iter': iteration, 'epoch': 0, 'optimizers': []}})
+            checkpoints.write(
+                {
+                    f'models/net_g_{iteration}.pth': {'params': {'weight': torch.zeros(1)}},
+                    f'training_states/{iteration}.state': {'iter': iteration, 'epoch': 0, 'optimizers': []},
+                }
+            )
         return sorted(int(path.stem) for path in (folder / 'training_states').iterdir())
 
     assert kept(tmp_path / 'lower', {'type': 'calculate_dists', 'better': 'lower'}) == [2, 4]
@@ -191,8 +215,9 @@ def test_the_checkpoint_of_the_lowest_dists_is_kept(tmp_path):
 @pytest.mark.long
 def test_a_run_keeps_its_best_by_dists(stock, options, backbone):
     options['val']['val_freq'] = 1
-    options['val']['metrics'] = {'dists': {'type': 'calculate_dists', 'backbone_path': backbone, 'better': 'lower',
-                                           'crop_border': 56}}  # 80x80 pixels are left
+    options['val']['metrics'] = {
+        'dists': {'type': 'calculate_dists', 'backbone_path': backbone, 'better': 'lower', 'crop_border': 56}
+    }  # 80x80 pixels are left
     options['logger'].update(save_checkpoint_freq=1, keep_last=1)
     log = stock.ok('sdakd train', options)
     folder = stock.folder / 'experiments/run'

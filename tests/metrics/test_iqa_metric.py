@@ -1,5 +1,6 @@
 """pyiqa's metrics: called as its documentation says, and one line where it cannot be. Its weights are a download, so a
 module with its functions stands in for it; where it is installed, a metric that needs no weights runs, too."""
+
 import sys
 from importlib.util import find_spec
 from urllib.error import URLError
@@ -30,7 +31,7 @@ def test_pyiqa_sees_rgb_without_the_border_and_is_loaded_once(pyiqa, image):
     block = {'type': 'calculate_iqa', 'metric': 'topiq', 'crop_border': 4, 'better': 'higher'}
     values = [calculate_metric({'img': image, 'img2': image}, dict(block)) for _ in range(2)]
     assert values == [pytest.approx(10), pytest.approx(10)] and isinstance(values[0], float)
-    metric, = pyiqa.made
+    (metric,) = pyiqa.made
     assert metric.name == 'topiq_nr' and metric.seen[0].shape == (1, 3, 16, 16)
 
 

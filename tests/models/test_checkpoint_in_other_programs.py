@@ -1,4 +1,5 @@
 """The doors of a student's checkpoint: as SDAKDModel saves it, it opens in RealESRGANer and in spandrel."""
+
 from __future__ import annotations
 
 import re
@@ -36,19 +37,48 @@ def student(photos, small_teacher, tmp_path_factory) -> Path:
     """The checkpoint of a real run of one iteration."""
     folder = tmp_path_factory.mktemp('run')
     torch.save(lively(QUARTER).state_dict(), folder / 'start.pth')
-    folders = {'type': 'PairedImageDataset', 'dataroot_gt': str(photos / 'HR'), 'dataroot_lq': str(photos / 'LR'),
-               'io_backend': {'type': 'disk'}}
-    Stock(folder).ok('sdakd train', {
-        'name': 'run', 'model_type': 'SDAKDModel', 'scale': 4, 'num_gpu': 0, 'manual_seed': 0,
-        'network_g': dict(QUARTER), 'network_d': {'type': 'UNetDiscriminatorSN', 'num_in_ch': 3, 'num_feat': 8},
-        'datasets': {'train': {**folders, 'name': 'photos', 'gt_size': 32, 'use_hflip': True, 'use_rot': True,
-                               'num_worker_per_gpu': 0, 'batch_size_per_gpu': 1, 'dataset_enlarge_ratio': 1}},
-        'path': {'pretrain_network_g': str(folder / 'start.pth'), 'strict_load_g': True, 'resume_state': None},
-        'train': {'ema_decay': 0.5, 'optim_g': {'type': 'Adam', 'lr': 1e-3}, 'optim_d': {'type': 'Adam', 'lr': 1e-3},
-                  'scheduler': {'type': 'MultiStepLR', 'milestones': [9], 'gamma': 1}, 'total_iter': 1,
-                  'warmup_iter': -1, 'stages': [{'name': 'supervised', 'iters': 1, 'losses': ['pixel']}],
-                  'pixel_opt': {'type': 'L1Loss', 'loss_weight': 1.0, 'reduction': 'mean'}},
-        'logger': {'print_freq': 1, 'save_checkpoint_freq': 1, 'use_tb_logger': False}})
+    folders = {
+        'type': 'PairedImageDataset',
+        'dataroot_gt': str(photos / 'HR'),
+        'dataroot_lq': str(photos / 'LR'),
+        'io_backend': {'type': 'disk'},
+    }
+    Stock(folder).ok(
+        'sdakd train',
+        {
+            'name': 'run',
+            'model_type': 'SDAKDModel',
+            'scale': 4,
+            'num_gpu': 0,
+            'manual_seed': 0,
+            'network_g': dict(QUARTER),
+            'network_d': {'type': 'UNetDiscriminatorSN', 'num_in_ch': 3, 'num_feat': 8},
+            'datasets': {
+                'train': {
+                    **folders,
+                    'name': 'photos',
+                    'gt_size': 32,
+                    'use_hflip': True,
+                    'use_rot': True,
+                    'num_worker_per_gpu': 0,
+                    'batch_size_per_gpu': 1,
+                    'dataset_enlarge_ratio': 1,
+                }
+            },
+            'path': {'pretrain_network_g': str(folder / 'start.pth'), 'strict_load_g': True, 'resume_state': None},
+            'train': {
+                'ema_decay': 0.5,
+                'optim_g': {'type': 'Adam', 'lr': 1e-3},
+                'optim_d': {'type': 'Adam', 'lr': 1e-3},
+                'scheduler': {'type': 'MultiStepLR', 'milestones': [9], 'gamma': 1},
+                'total_iter': 1,
+                'warmup_iter': -1,
+                'stages': [{'name': 'supervised', 'iters': 1, 'losses': ['pixel']}],
+                'pixel_opt': {'type': 'L1Loss', 'loss_weight': 1.0, 'reduction': 'mean'},
+            },
+            'logger': {'print_freq': 1, 'save_checkpoint_freq': 1, 'use_tb_logger': False},
+        },
+    )
     return folder / 'experiments/run/models/net_g_latest.pth'
 
 
@@ -83,10 +113,17 @@ def test_a_students_checkpoint_loads_in_spandrel(student) -> None:
         torch.testing.assert_close(found(lq), average_of(student)(lq).clamp(0, 1), rtol=0, atol=1e-6)
 
 
-@pytest.mark.parametrize(('network', 'architecture', 'scale', 'width'), [
-    (HALF, 'ESRGAN', 4, 32), (QUARTER, 'ESRGAN', 4, 16),
-    ({**HALF, 'scale': 2}, 'ESRGAN', 2, 32), ({**HALF, 'scale': 1}, 'ESRGAN', 1, 32),
-    (COMPACT, 'RealESRGAN Compact', 4, 32), ({**COMPACT, 'upscale': 2, 'num_feat': 16}, 'RealESRGAN Compact', 2, 16)])
+@pytest.mark.parametrize(
+    ('network', 'architecture', 'scale', 'width'),
+    [
+        (HALF, 'ESRGAN', 4, 32),
+        (QUARTER, 'ESRGAN', 4, 16),
+        ({**HALF, 'scale': 2}, 'ESRGAN', 2, 32),
+        ({**HALF, 'scale': 1}, 'ESRGAN', 1, 32),
+        (COMPACT, 'RealESRGAN Compact', 4, 32),
+        ({**COMPACT, 'upscale': 2, 'num_feat': 16}, 'RealESRGAN Compact', 2, 16),
+    ],
+)
 def test_spandrel_recognises_architecture_scale_and_width(network, architecture, scale, width, tmp_path) -> None:
     spandrel = pytest.importorskip('spandrel')
     net = saved(network, tmp_path / 'net.pth')
@@ -98,8 +135,10 @@ def test_spandrel_recognises_architecture_scale_and_width(network, architecture,
         torch.testing.assert_close(found(lq), net(lq).clamp(0, 1), rtol=0, atol=1e-6)
 
 
-@pytest.mark.parametrize(('network', 'error'), [
-    (MSR, 'UnsupportedModelError'), (SRGAN, 'UnsupportedModelError'), ({**HALF, 'num_grow_ch': 16}, 'RuntimeError')])
+@pytest.mark.parametrize(
+    ('network', 'error'),
+    [(MSR, 'UnsupportedModelError'), (SRGAN, 'UnsupportedModelError'), ({**HALF, 'num_grow_ch': 16}, 'RuntimeError')],
+)
 def test_what_spandrel_does_not_open(network, error, tmp_path) -> None:
     """Its RRDBNet has 32 growth channels, always. If this fails, it has learned one more: correct docs/upscale.md."""
     spandrel = pytest.importorskip('spandrel')
@@ -113,8 +152,9 @@ def test_what_spandrel_does_not_open(network, error, tmp_path) -> None:
 def test_realesrgans_own_train_script_trains_a_student(stock, options, photos) -> None:
     """With its own data set on the fly; the script is the installed one, unedited, as in a checkout of Real-ESRGAN."""
     options = degradation_options(options, photos)
-    options['train'].update(total_iter=2, stages=[{'name': 'adversarial', 'iters': 2,
-                                                   'losses': ['pixel', 'feature', 'gan']}])
+    options['train'].update(
+        total_iter=2, stages=[{'name': 'adversarial', 'iters': 2, 'losses': ['pixel', 'feature', 'gan']}]
+    )
     (stock.folder / 'realesrgan').symlink_to(Path(realesrgan.__file__).parent)
     log = stock.ok('realesrgan/train.py', options)
     assert 'Dataset [RealESRGANDataset] - photos is built' in log and 'Model [SDAKDModel] is created' in log

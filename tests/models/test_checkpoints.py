@@ -1,4 +1,5 @@
 """Saving: elsewhere where it fails, and no more checkpoints than are asked for, but never without a good one."""
+
 import builtins
 import errno
 import io
@@ -20,8 +21,10 @@ from sdakd_plugin.options import LoggerOptions
 @pytest.fixture
 def checkpoints(tmp_path):
     """Checkpoints of a run that keeps the last two and the best."""
-    opt = {'path': {name: str(tmp_path / name) for name in ('models', 'training_states')}, 'val': {'metrics': {
-        'psnr': {'type': 'calculate_psnr'}, 'niqe': {'type': 'calculate_niqe', 'better': 'lower'}}}}
+    opt = {
+        'path': {name: str(tmp_path / name) for name in ('models', 'training_states')},
+        'val': {'metrics': {'psnr': {'type': 'calculate_psnr'}, 'niqe': {'type': 'calculate_niqe', 'better': 'lower'}}},
+    }
     opt['path']['experiments_root'] = str(tmp_path)
     for name in ('models', 'training_states'):
         (tmp_path / name).mkdir()
@@ -29,9 +32,11 @@ def checkpoints(tmp_path):
 
 
 def contents(iteration):
-    return {f'models/net_g_{iteration}.pth': {'params': {'weight': torch.full((2,), float(iteration))}},
-            f'models/net_d_{iteration}.pth': {'params': {'weight': torch.zeros(2)}},
-            f'training_states/{iteration}.state': {'iter': iteration, 'epoch': 0, 'optimizers': []}}
+    return {
+        f'models/net_g_{iteration}.pth': {'params': {'weight': torch.full((2,), float(iteration))}},
+        f'models/net_d_{iteration}.pth': {'params': {'weight': torch.zeros(2)}},
+        f'training_states/{iteration}.state': {'iter': iteration, 'epoch': 0, 'optimizers': []},
+    }
 
 
 def kept(folder):
@@ -39,13 +44,16 @@ def kept(folder):
     numbers = sorted(int(path.stem) for path in (folder / 'training_states').iterdir())
     for label in ('g', 'd'):
         assert {path.name for path in (folder / 'models').glob(f'net_{label}_*')} == {
-            f'net_{label}_{number}.pth' for number in numbers}
+            f'net_{label}_{number}.pth' for number in numbers
+        }
     return numbers
 
 
 def measure(folder, values):
-    entries = [{'iter': iteration, 'stage': 'x', 'dataset': 'Set5', 'metrics': {'psnr': psnr, 'niqe': niqe}}
-               for iteration, (psnr, niqe) in values.items()]
+    entries = [
+        {'iter': iteration, 'stage': 'x', 'dataset': 'Set5', 'metrics': {'psnr': psnr, 'niqe': niqe}}
+        for iteration, (psnr, niqe) in values.items()
+    ]
     (folder / 'validations.json').write_text(json.dumps(entries))
 
 
@@ -69,6 +77,7 @@ def test_none_is_removed_while_the_newest_cannot_be_read(checkpoints, tmp_path, 
     logging.getLogger('basicsr').propagate = True
     with monkeypatch.context() as patch:  # a disk that says that it wrote, and did not
         from sdakd_plugin import weights
+
         patch.setattr(weights, 'atomic_save', lambda content, path: path.write_bytes(b'half'))
         checkpoints.write(contents(3))
     assert kept(tmp_path) == [1, 2, 3]
@@ -92,7 +101,7 @@ def test_a_failed_save_goes_elsewhere(checkpoints, tmp_path, monkeypatch, capfd)
     (tmp_path / 'elsewhere').mkdir()
     checkpoints.write(contents(2))
     checkpoints.write(contents(3))
-    fallback_folder, = (tmp_path / 'elsewhere').iterdir()
+    (fallback_folder,) = (tmp_path / 'elsewhere').iterdir()
     assert kept(fallback_folder) == [2, 3]
     assert torch.load(fallback_folder / 'training_states/3.state', weights_only=True)['iter'] == 3
     assert torch.load(tmp_path / 'models/net_g_1.pth', weights_only=True)['params']['weight'].tolist() == [1, 1]
@@ -115,8 +124,10 @@ def test_a_run_that_keeps_two(stock, options):
     log = stock.ok('basicsr/train.py', options)
     folder = stock.folder / 'experiments/run'
     entries = json.loads((folder / 'validations.json').read_text())
-    best = {max((entry for entry in entries if entry['iter']), key=lambda entry: entry['metrics'][metric])['iter']
-            for metric in ('psnr', 'ssim')}
+    best = {
+        max((entry for entry in entries if entry['iter']), key=lambda entry: entry['metrics'][metric])['iter']
+        for metric in ('psnr', 'ssim')
+    }
     saved = {int(path.stem) for path in (folder / 'training_states').iterdir()}
     assert {5, 6} | best >= saved >= {5, 6} | best - {6}, log
     options['train']['total_iter'], options['train']['stages'][2]['iters'] = 7, 3
@@ -137,22 +148,27 @@ class FullDisk(io.FileIO):
 
 def with_full_disk(arguments):
     """``sdakd`` where the folder ``experiments`` takes nothing but its log and the option file."""
+
     def full(path, mode='r', *args, **kwargs):
         here = isinstance(path, (str, os.PathLike)) and 'experiments' in Path(path).absolute().parts
         if not here or mode[0] not in 'wx' or str(path).endswith(('.log', '.yml')):
             return opened(path, mode, *args, **kwargs)
         raw = io.BufferedWriter(FullDisk(path, mode.replace('b', '')))
         return raw if 'b' in mode else io.TextIOWrapper(raw)
+
     opened, builtins.open, io.open = io.open, full, full
     from sdakd_plugin.cli import main
+
     return main(arguments)
 
 
 def test_torch_does_not_hide_why_a_file_cannot_be_written(tmp_path, monkeypatch):
     from sdakd_plugin import weights
+
     monkeypatch.setattr(FullDisk, 'room', io.DEFAULT_BUFFER_SIZE)  # closing, which writes the rest, does not fail too
-    monkeypatch.setattr('sdakd_plugin.weights.files.open',
-                        lambda path, mode: io.BufferedWriter(FullDisk(path, 'x')), raising=False)
+    monkeypatch.setattr(
+        'sdakd_plugin.weights.files.open', lambda path, mode: io.BufferedWriter(FullDisk(path, 'x')), raising=False
+    )
     with pytest.raises(OSError, match='No space left on device'):
         weights.atomic_save({'weight': torch.rand(100, 100)}, tmp_path / 'x.pth')
     assert not list(tmp_path.iterdir())
@@ -183,6 +199,6 @@ def test_a_run_whose_disk_is_full(stock, options):
     fallback_folder = Path(tempfile.mkdtemp())  # the loader's workers have sockets there, whose paths must be short
     log = stock.ok('sdakd train', options, '--auto_resume', env={'TMPDIR': str(fallback_folder)})
     assert log.count('The checkpoint cannot be saved in') == 2 and 'iter:       6' in log
-    saved, = fallback_folder.glob('sdakd_checkpoints_*')
+    (saved,) = fallback_folder.glob('sdakd_checkpoints_*')
     assert {path.name for path in (saved / 'training_states').iterdir()} == {'4.state', '6.state'}
     shutil.rmtree(fallback_folder)

@@ -1,4 +1,5 @@
 """Two processes on a CPU (gloo) are one with the whole batch, in every stage; they save, resume and stop together."""
+
 import copy
 import json
 import os
@@ -23,6 +24,7 @@ RUN = 'experiments/run'
 
 
 # ------------------------------------------------------------------------------------------------------- gradients
+
 
 def trained(warm, folder, options, shares, fixed_noise=False):
     """What ``tests/helpers/together.py`` saves, for each process."""
@@ -67,11 +69,20 @@ def test_every_stage_with_every_term(warm, options, small_teacher, tmp_path):
 
 def test_a_cohort_that_exchanges_features(warm, options, tmp_path):
     del options['teacher'], options['train']['stages'], options['train']['feature_opt']
-    options.update(model_type='MutualSRGANModel', network_d=dict(UNET),
-                   cohort=[{'name': 'a', 'manual_seed': 1}, {'name': 'b', 'manual_seed': 2}])
+    options.update(
+        model_type='MutualSRGANModel',
+        network_d=dict(UNET),
+        cohort=[{'name': 'a', 'manual_seed': 1}, {'name': 'b', 'manual_seed': 2}],
+    )
     options['train'].update(total_iter=3, mutual_opt={'type': 'FeatureAlignmentLoss', 'layers': ['conv3']})
-    assert check_shares(warm, tmp_path, options) == {'mutual_0_1', 'mutual_1_0', 'net_d_a', 'net_d_b', 'net_g_a',
-                                                     'net_g_b'}
+    assert check_shares(warm, tmp_path, options) == {
+        'mutual_0_1',
+        'mutual_1_0',
+        'net_d_a',
+        'net_d_b',
+        'net_g_a',
+        'net_g_b',
+    }
 
 
 def test_iterations_of_the_discriminator_alone(warm, options, tmp_path):
@@ -102,8 +113,11 @@ def test_batchnorm_normalises_by_each_processes_part(warm, options, tmp_path):
     options['train']['total_iter'] = 1
 
     def gradients(shares):
-        return {name: tensor for name, tensor in trained(warm, tmp_path, options, shares)[0][0].items()
-                if name.startswith('gradient of ')}
+        return {
+            name: tensor
+            for name, tensor in trained(warm, tmp_path, options, shares)[0][0].items()
+            if name.startswith('gradient of ')
+        }
 
     first, second = gradients([HALVES[0]]), gradients([HALVES[1]])
     both = gradients(HALVES)
@@ -112,6 +126,7 @@ def test_batchnorm_normalises_by_each_processes_part(warm, options, tmp_path):
 
 
 # ------------------------------------------------------------------------------------------------------ whole runs
+
 
 @pytest.fixture
 def epochs(options):
@@ -125,8 +140,9 @@ def test_a_run_is_validated_and_saved_once_and_resumes_exactly(stock, epochs):
     check_exact(stock, epochs, stops=(4,), processes=2)  # in the middle of an epoch of three
     log = next((stock.folder / RUN).glob('train_*.log')).read_text()
     assert len(re.findall('Stage 3 of 3', log)) == 1
-    validated = [(entry['iter'], entry['stage']) for entry in
-                 json.loads((stock.folder / RUN / 'validations.json').read_text())]
+    validated = [
+        (entry['iter'], entry['stage']) for entry in json.loads((stock.folder / RUN / 'validations.json').read_text())
+    ]
     assert validated == [(0, 'start'), (2, 'supervised'), (4, 'alignment'), (6, 'adversarial')]
     assert 'Validation' not in Path(f'{stock.folder}.err.1').read_text()
 
@@ -179,6 +195,7 @@ def test_going_on_in_a_late_epoch_with_fewer_processes_trains_to_the_end(stock, 
 
 # --------------------------------------------------------------------------------------------------------- signals
 
+
 @pytest.fixture
 def whole(stock, epochs):
     """Options of a run in one epoch, with a worker for each process, and what an undisturbed one logs; its files are in
@@ -201,16 +218,23 @@ def check_stopped(stock, whole, log, number):
     stopped = int(re.search(number.name + r': stopped after iteration (\d+), which is saved', log)[1])
     assert [path.name for path in (stock.folder / RUN).glob('*/*.state')] == [f'{stopped}.state']
     assert losses(stock.ok('sdakd train', options, '--auto_resume', processes=2)) == {
-        iteration: line for iteration, line in logged.items() if iteration > stopped}
+        iteration: line for iteration, line in logged.items() if iteration > stopped
+    }
     for path in (stock.folder / 'undisturbed').glob('*/*12.*'):
-        assert equal(torch.load(path, weights_only=True),
-                     torch.load(next((stock.folder / RUN).glob(f'*/{path.name}')), weights_only=True)), path.name
+        assert equal(
+            torch.load(path, weights_only=True),
+            torch.load(next((stock.folder / RUN).glob(f'*/{path.name}')), weights_only=True),
+        ), path.name
 
 
 @pytest.mark.long
-@pytest.mark.parametrize(('ranks', 'number', 'send'), [
-    ([1], signal.SIGTERM, os.kill),  # a scheduler picks one
-    ([0, 1, 0, 1], signal.SIGINT, os.killpg)])  # scheduler and launcher, each to all, the loader's workers too
+@pytest.mark.parametrize(
+    ('ranks', 'number', 'send'),
+    [
+        ([1], signal.SIGTERM, os.kill),  # a scheduler picks one
+        ([0, 1, 0, 1], signal.SIGINT, os.killpg),
+    ],
+)  # scheduler and launcher, each to all, the loader's workers too
 def test_a_signal_to_any_process_stops_all_after_the_same_iteration(stock, whole, ranks, number, send):
     output = Path(f'{stock.folder}.err')
     output.unlink()
@@ -227,10 +251,28 @@ def test_a_signal_to_any_process_stops_all_after_the_same_iteration(stock, whole
 
 @pytest.mark.long
 def test_torchrun_passes_a_signal_on(stock, whole):
-    command = [sys.executable, '-u', '-m', 'torch.distributed.run', '--standalone', '--nproc_per_node=2',
-               str(ROOT / 'tests/helpers/launched.py'), 'train', '-opt', 'opt.yml', '--launcher', 'pytorch']
-    process = subprocess.Popen(command, cwd=stock.folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-                               env={**os.environ, 'OMP_NUM_THREADS': '1', 'PYTHONPATH': str(ROOT)})
+    command = [
+        sys.executable,
+        '-u',
+        '-m',
+        'torch.distributed.run',
+        '--standalone',
+        '--nproc_per_node=2',
+        str(ROOT / 'tests/helpers/launched.py'),
+        'train',
+        '-opt',
+        'opt.yml',
+        '--launcher',
+        'pytorch',
+    ]
+    process = subprocess.Popen(
+        command,
+        cwd=stock.folder,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env={**os.environ, 'OMP_NUM_THREADS': '1', 'PYTHONPATH': str(ROOT)},
+    )
     lines = []
     for line in process.stdout:
         lines.append(line)

@@ -1,4 +1,5 @@
 """Mixed precision and the order of memory change the speed, the rounding, and nothing else."""
+
 import copy
 
 import pytest
@@ -24,16 +25,23 @@ def train(options, iterations=6, **change):
 
 def relative(first, second):
     """The largest difference of the losses of two runs, relative to the loss."""
-    return max(abs(first[iteration][key] - value) / (abs(value) + 1e-3) for iteration, log in second.items()
-               for key, value in log.items() if key.startswith('l_'))
+    return max(
+        abs(first[iteration][key] - value) / (abs(value) + 1e-3)
+        for iteration, log in second.items()
+        for key, value in log.items()
+        if key.startswith('l_')
+    )
 
 
-@pytest.mark.parametrize('change, tolerance', [
-    ({'channels_last': True}, 2e-5),
-    ({'amp': {'teacher': 'bfloat16'}}, 2e-2),
-    ({'amp': {'teacher': 'bfloat16', 'student': 'bfloat16'}}, 5e-2),
-    ({'amp': {'student': 'float16'}, 'channels_last': True}, 1e-2),
-])
+@pytest.mark.parametrize(
+    'change, tolerance',
+    [
+        ({'channels_last': True}, 2e-5),
+        ({'amp': {'teacher': 'bfloat16'}}, 2e-2),
+        ({'amp': {'teacher': 'bfloat16', 'student': 'bfloat16'}}, 5e-2),
+        ({'amp': {'student': 'float16'}, 'channels_last': True}, 1e-2),
+    ],
+)
 def test_every_loss_of_every_stage_stays_what_it_was(options, change, tolerance):
     reference, _ = train(options)
     logs, model = train(options, **change)
@@ -68,8 +76,9 @@ def train_gcfsr(options, **change):
 
 
 def test_what_leaves_a_network_is_float32_but_inside_it_is_not():
-    net = build_network({'type': 'RRDBNet', 'num_in_ch': 3, 'num_out_ch': 3, 'num_feat': 8, 'num_block': 1,
-                         'num_grow_ch': 4})
+    net = build_network(
+        {'type': 'RRDBNet', 'num_in_ch': 3, 'num_out_ch': 3, 'num_feat': 8, 'num_block': 1, 'num_grow_ch': 4}
+    )
     seen = []
     net.conv_body.register_forward_hook(lambda module, inputs, output: seen.append(output.dtype))
     forward_pass = ForwardPass(CPU, 'bfloat16', channels_last=True)
@@ -113,6 +122,7 @@ def test_checkpoints_are_in_the_usual_order_of_memory(options, tmp_path):
 @pytest.mark.long
 def test_resuming_in_float16_is_exact(stock, options):
     from tests.helpers.exact_resume import check_exact
+
     del options['val']
     options['train'].update(amp={'student': 'float16', 'teacher': 'bfloat16'}, channels_last=True)
     check_exact(stock, options, stops=(3, 5))

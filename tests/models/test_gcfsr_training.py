@@ -1,4 +1,5 @@
 """SDAKD for GCFSR: the published recipe, number for number, and whole runs at 64x64 through stock BasicSR."""
+
 import copy
 import json
 import re
@@ -42,6 +43,7 @@ def run(gcfsr_run):
 def faces(tmp_path):
     """A folder, with a subfolder, of images of two sizes that are no squares."""
     from skimage import data
+
     (tmp_path / 'faces/more').mkdir(parents=True)
     Image.fromarray(data.astronaut()[:200, 150:310]).save(tmp_path / 'faces/a.png')
     Image.fromarray(data.astronaut()[:128, 160:288]).save(tmp_path / 'faces/more/b.jpg')
@@ -96,8 +98,10 @@ def test_an_iteration_is_the_published_one(run, iteration):
     model.optimize_parameters(iteration)
     torch.manual_seed(7)
     published_iteration(theirs_g, theirs_d, gt, scales, iteration)
-    for ours, theirs, optimizer in ((model.net_g, theirs_g, model.trainee.optimizer_g),
-                                    (model.trainee.net_d, theirs_d, model.trainee.d_optimizers[0])):
+    for ours, theirs, optimizer in (
+        (model.net_g, theirs_g, model.trainee.optimizer_g),
+        (model.trainee.net_d, theirs_d, model.trainee.d_optimizers[0]),
+    ):
         for (name, mine), parameter in zip(ours.named_parameters(), theirs.parameters(), strict=True):
             gradient = optimizer.state[mine]['exp_avg']  # with a first beta of 0
             assert (gradient - parameter.grad).abs().max() <= 1e-4 * parameter.grad.abs().max() + 1e-9, name
@@ -173,8 +177,9 @@ class TestCalling:
             del run[key]
         for key in ('stages', 'feature_opt', 'r1_reg_weight'):
             del run['train'][key]
-        run.update(model_type='MutualSRGANModel',
-                   cohort=[{'name': 'a', 'manual_seed': 1}, {'name': 'b', 'manual_seed': 2}])
+        run.update(
+            model_type='MutualSRGANModel', cohort=[{'name': 'a', 'manual_seed': 1}, {'name': 'b', 'manual_seed': 2}]
+        )
         model = build_model({**run, 'is_train': True, 'dist': False, 'rank': 0})
         seen = []
         for member in model.trainees:
@@ -231,8 +236,9 @@ class TestScales:
         for _ in range(50):
             draw.feed_data({'gt': gt})
             scales = draw.lq_scale.tolist()
-            assert all(torch.equal(lq, degrade(image, scale))
-                       for lq, image, scale in zip(draw.lq, gt, scales, strict=True))
+            assert all(
+                torch.equal(lq, degrade(image, scale)) for lq, image, scale in zip(draw.lq, gt, scales, strict=True)
+            )
             seen.update(scales)
             mixed += len(set(scales)) == 2
         assert set(seen) == {2, 4} and 0.69 < seen[4] / 400 < 0.81 and mixed > 35
@@ -261,15 +267,23 @@ class TestScales:
         assert torch.allclose(resize(image[:, :1, :1], target, target), image[:, :1, :1].expand(3, target, target))
 
     def test_a_network_of_one_scale_has_none_to_draw(self, run):
-        run['network_g'] = {'type': 'SRVGGNetCompact', 'num_in_ch': 3, 'num_out_ch': 3, 'num_feat': 8, 'num_conv': 1,
-                            'upscale': 4}
+        run['network_g'] = {
+            'type': 'SRVGGNetCompact',
+            'num_in_ch': 3,
+            'num_out_ch': 3,
+            'num_feat': 8,
+            'num_conv': 1,
+            'upscale': 4,
+        }
         assert complaint(run).startswith('scales: is for GCFSR, not for network_g (SRVGGNetCompact)')
 
     def test_a_validation_set_is_seen_at_each_scale(self, run):
         dataset = build_dataset({**run['datasets']['val'], 'phase': 'val'})
         views = at_scales(dataset, [4, 2, 4])
         assert [(view.opt['name'], len(view), view[1]['lq_scale']) for view in views] == [
-            ('faces_x2', 16, 2), ('faces_x4', 16, 4)]
+            ('faces_x2', 16, 2),
+            ('faces_x4', 16, 4),
+        ]
         assert torch.equal(views[1][1]['lq'], degrade(dataset[1]['gt'], 4))
         assert views[1][3]['lq_path'] == 'square_003_x4.png'
         assert at_scales(views[0], [4]) == [views[0]] and isinstance(views[0], AtScale)  # it has LQ images
@@ -282,16 +296,20 @@ def test_the_option_files_have_gcfsrs_configuration(size):
     assert (train['dataset_enlarge_ratio'], train['num_worker_per_gpu'], train['batch_size_per_gpu']) == (100, 6, 3)
     assert train['io_backend'] == {'type': 'lmdb'} and train['dataroot_gt'].endswith('.lmdb')
     assert opt['val']['val_freq'] == opt['logger']['save_checkpoint_freq'] == 5000
-    assert opt['scales'] == {512: [32] * 4 + [16] * 2 + [8] * 2 + [4],
-                             1024: [64] * 4 + [32] * 2 + [16] * 2 + [8, 4]}[size]
+    assert (
+        opt['scales'] == {512: [32] * 4 + [16] * 2 + [8] * 2 + [4], 1024: [64] * 4 + [32] * 2 + [16] * 2 + [8, 4]}[size]
+    )
 
 
 class TestWholeImages:
     def test_a_folder(self, faces):
-        dataset = build_dataset({'type': 'WholeImageDataset', 'name': 'faces', 'phase': 'val', 'gt_size': SIZE,
-                                 'dataroot_gt': str(faces)})
-        assert [item['gt_path'] for item in (dataset[0], dataset[1])] == [str(faces / 'a.png'),
-                                                                          str(faces / 'more/b.jpg')]
+        dataset = build_dataset(
+            {'type': 'WholeImageDataset', 'name': 'faces', 'phase': 'val', 'gt_size': SIZE, 'dataroot_gt': str(faces)}
+        )
+        assert [item['gt_path'] for item in (dataset[0], dataset[1])] == [
+            str(faces / 'a.png'),
+            str(faces / 'more/b.jpg'),
+        ]
         centre = Image.open(faces / 'a.png').crop((0, 20, 160, 180)).resize((SIZE, SIZE), Image.Resampling.BICUBIC)
         ours = (dataset[0]['gt'] * 255).permute(1, 2, 0).numpy()
         assert np.abs(ours - np.asarray(centre)).max() < 2  # Pillow rounds between the two directions
@@ -315,15 +333,23 @@ class TestWholeImages:
         assert message.startswith(f'datasets.train.dataroot_gt: {faces} is not an LMDB') and 'type: disk' in message
 
     def test_flipping_leaves_the_photographs_alone(self):
-        options = {'type': 'WholeImageDataset', 'name': 'faces', 'phase': 'train', 'images': ['astronaut'],
-                   'gt_size': SIZE, 'use_hflip': True}
+        options = {
+            'type': 'WholeImageDataset',
+            'name': 'faces',
+            'phase': 'train',
+            'images': ['astronaut'],
+            'gt_size': SIZE,
+            'use_hflip': True,
+        }
         dataset = build_dataset(options)
         straight = build_dataset({**options, 'use_hflip': False})[5]['gt']
         seen = [dataset[5]['gt'] for _ in range(12)]
         kinds = {bool(torch.equal(image, straight)) for image in seen}
         assert kinds == {True, False}
-        assert all(torch.allclose(image if torch.equal(image, straight) else image.flip(-1), straight, atol=1e-5)
-                   for image in seen)
+        assert all(
+            torch.allclose(image if torch.equal(image, straight) else image.flip(-1), straight, atol=1e-5)
+            for image in seen
+        )
 
 
 class TestTeacher:
@@ -334,8 +360,9 @@ class TestTeacher:
         net = build_network({**network, 'out_size': 32})
         state = net.state_dict()
         torch.save({key: state} if key else state, tmp_path / 'teacher.pth')
-        teacher = Teacher(TeacherOptions(pretrain_network_g=str(tmp_path / 'teacher.pth')),
-                          ForwardPass(torch.device('cpu')))
+        teacher = Teacher(
+            TeacherOptions(pretrain_network_g=str(tmp_path / 'teacher.pth')), ForwardPass(torch.device('cpu'))
+        )
         assert type(teacher.net_g) is type(net)
         lq = torch.rand(1, 3, 16, 16)
         answer = teacher.generate(lq, ['conv_body_down.0', 'style_convs.1'])
@@ -355,25 +382,28 @@ class TestTeacher:
 
 
 class TestBadInput:
-    @pytest.mark.parametrize('path, value, expected', [
-        ('network_g/out_size', 48, 'network_g: GCFSR: out_size must be one of 32, 64, 128'),
-        ('scales', [4, 3], 'scales: 3 is not one of 1, 2, 4, the scales of network_g'),
-        ('scales', [8], 'scales: 8 is not one of 1, 2, 4'),
-        ('scales', [], 'scales: list should have at least 1 item'),
-        ('scales', ..., 'scales: this key is missing; WholeImageDataset under datasets.train has no LQ images'),
-        ('datasets/val/scale', 1, 'datasets.val.scale: 1 is not in scales (2, 4)'),
-        ('datasets/train/gt_size', 32, 'datasets.train.gt_size: is 32, but network_g makes images of 64 pixels'),
-        ('datasets/val/gt_size', 128, 'datasets.val.gt_size: is 128, but network_g makes images of 64 pixels'),
-        ('datasets/train/gt_sizes', 64, 'datasets.train.gt_sizes: unknown key for WholeImageDataset; did you mean'),
-        ('datasets/train/dataroot_gt', '/nowhere', '/nowhere'),
-        ('l1_gt_usm', True, 'l1_gt_usm: is for the on-the-fly degradation'),
-        ('train/net_d_reg_every', ..., 'train: r1_reg_weight needs net_d_reg_every'),
-        ('network_d/teacher/out_size', 32, 'network_d: refuses an input of 3x64x64'),
-        ('teacher/network_g/out_size', 32, 'teacher.network_g: '),
-        ('teacher/network_g', ..., "teacher.network_g: this key is missing; 'untrained' does not tell"),
-        ('train/feature_d_opt', {'type': 'FeatureAlignmentLoss', 'layers': ['final_conv']}, "names 'feature_d'"),
-        ('train/feature_opt/layers', ['style_convs.9'], "GCFSR has no layer 'style_convs.9'; its last one is"),
-    ])
+    @pytest.mark.parametrize(
+        'path, value, expected',
+        [
+            ('network_g/out_size', 48, 'network_g: GCFSR: out_size must be one of 32, 64, 128'),
+            ('scales', [4, 3], 'scales: 3 is not one of 1, 2, 4, the scales of network_g'),
+            ('scales', [8], 'scales: 8 is not one of 1, 2, 4'),
+            ('scales', [], 'scales: list should have at least 1 item'),
+            ('scales', ..., 'scales: this key is missing; WholeImageDataset under datasets.train has no LQ images'),
+            ('datasets/val/scale', 1, 'datasets.val.scale: 1 is not in scales (2, 4)'),
+            ('datasets/train/gt_size', 32, 'datasets.train.gt_size: is 32, but network_g makes images of 64 pixels'),
+            ('datasets/val/gt_size', 128, 'datasets.val.gt_size: is 128, but network_g makes images of 64 pixels'),
+            ('datasets/train/gt_sizes', 64, 'datasets.train.gt_sizes: unknown key for WholeImageDataset; did you mean'),
+            ('datasets/train/dataroot_gt', '/nowhere', '/nowhere'),
+            ('l1_gt_usm', True, 'l1_gt_usm: is for the on-the-fly degradation'),
+            ('train/net_d_reg_every', ..., 'train: r1_reg_weight needs net_d_reg_every'),
+            ('network_d/teacher/out_size', 32, 'network_d: refuses an input of 3x64x64'),
+            ('teacher/network_g/out_size', 32, 'teacher.network_g: '),
+            ('teacher/network_g', ..., "teacher.network_g: this key is missing; 'untrained' does not tell"),
+            ('train/feature_d_opt', {'type': 'FeatureAlignmentLoss', 'layers': ['final_conv']}, "names 'feature_d'"),
+            ('train/feature_opt/layers', ['style_convs.9'], "GCFSR has no layer 'style_convs.9'; its last one is"),
+        ],
+    )
     def test_one_line(self, run, path, value, expected):
         assert expected in complaint(change(run, path, value))
 
@@ -396,16 +426,26 @@ class TestBadInput:
     def test_an_image_that_is_too_small(self, run, faces):
         Image.new('RGB', (100, 63)).save(faces / 'small.png')
         run['datasets']['train'] = {**run['datasets']['train'], 'dataroot_gt': str(faces)}
-        assert complaint(run) == f"datasets.train: {faces / 'small.png'} (100x63) is smaller than gt_size 64; remove it"
+        assert complaint(run) == f'datasets.train: {faces / "small.png"} (100x63) is smaller than gt_size 64; remove it'
 
-    @pytest.mark.parametrize('size, expected', [
-        ((16, 32), 'is 16x32; network_g takes square images of at most 64'),
-        ((8, 8), '(8x8) has the scale 8, which is not in scales (2, 4)')])
+    @pytest.mark.parametrize(
+        'size, expected',
+        [
+            ((16, 32), 'is 16x32; network_g takes square images of at most 64'),
+            ((8, 8), '(8x8) has the scale 8, which is not in scales (2, 4)'),
+        ],
+    )
     def test_lq_images_alone(self, run, tmp_path, size, expected):
         (tmp_path / 'lq').mkdir()
         Image.new('RGB', size).save(tmp_path / 'lq/a.png')
-        run['datasets'] = {'test': {'name': 'lq', 'type': 'SingleImageDataset', 'dataroot_lq': str(tmp_path / 'lq'),
-                                    'io_backend': {'type': 'disk'}}}
+        run['datasets'] = {
+            'test': {
+                'name': 'lq',
+                'type': 'SingleImageDataset',
+                'dataroot_lq': str(tmp_path / 'lq'),
+                'io_backend': {'type': 'disk'},
+            }
+        }
         assert expected in complaint({**run, 'is_train': False})
 
     def test_images_of_the_outputs_size_for_the_blind_network(self, run, tmp_path):
@@ -414,8 +454,16 @@ class TestBadInput:
         Image.new('RGB', (SIZE, SIZE)).save(tmp_path / 'lq/a.png')
         folder, disk = str(tmp_path / 'lq'), {'type': 'disk'}
         single = {'test': {'name': 'lq', 'type': 'SingleImageDataset', 'dataroot_lq': folder, 'io_backend': disk}}
-        paired = {'test': {'name': 'pair', 'type': 'PairedImageDataset', 'dataroot_lq': folder, 'dataroot_gt': folder,
-                           'io_backend': disk, 'scale': 1}}
+        paired = {
+            'test': {
+                'name': 'pair',
+                'type': 'PairedImageDataset',
+                'dataroot_lq': folder,
+                'dataroot_gt': folder,
+                'io_backend': disk,
+                'scale': 1,
+            }
+        }
         for datasets in (single, paired):
             options = {**run, 'is_train': False, 'datasets': datasets, 'val': {'save_img': False}}
             assert 'not in scales (2, 4)' in complaint(options)
@@ -431,24 +479,34 @@ class TestBadInput:
 class TestWholeRuns:
     def test_three_stages_then_stock_test(self, stock, run):
         log = stock.ok('basicsr/train.py', run)
-        for line in ("Stage 2 of 3, 'alignment'", 'discriminator on', 'Validation faces_x2', 'Validation faces_x4',
-                     'teacher.network_g is untrained', 'End of training.'):
+        for line in (
+            "Stage 2 of 3, 'alignment'",
+            'discriminator on',
+            'Validation faces_x2',
+            'Validation faces_x4',
+            'teacher.network_g is untrained',
+            'End of training.',
+        ):
             assert line in log
         last = re.findall(r'iter: +6,.*', log)[0]
         for key in ('l_g_pix', 'l_g_feature', 'l_g_gan', 'l_d_real', 'l_d_r1', 'stage: 3 '):
             assert key in last
         entries = json.loads((stock.folder / 'experiments/run/stages.json').read_text())
         assert [(entry['iter'], entry['dataset']) for entry in entries] == [
-            (iteration, f'faces_x{scale}') for iteration in (0, 2, 4, 6) for scale in (2, 4)]
+            (iteration, f'faces_x{scale}') for iteration in (0, 2, 4, 6) for scale in (2, 4)
+        ]
 
         net = build_network(NET_G)
-        net.load_state_dict(torch.load(stock.folder / 'experiments/run/models/net_g_latest.pth',
-                                       weights_only=True)['params_ema'])
-        testing = {**{key: run[key] for key in ('model_type', 'num_gpu', 'manual_seed', 'scales', 'network_g')},
-                   'name': 'check', 'datasets': {'test_1': run['datasets']['val']},
-                   'val': {**run['val'], 'suffix': None, 'save_img': True},
-                   'path': {'pretrain_network_g': 'experiments/run/models/net_g_latest.pth',
-                            'param_key_g': 'params_ema'}}
+        net.load_state_dict(
+            torch.load(stock.folder / 'experiments/run/models/net_g_latest.pth', weights_only=True)['params_ema']
+        )
+        testing = {
+            **{key: run[key] for key in ('model_type', 'num_gpu', 'manual_seed', 'scales', 'network_g')},
+            'name': 'check',
+            'datasets': {'test_1': run['datasets']['val']},
+            'val': {**run['val'], 'suffix': None, 'save_img': True},
+            'path': {'pretrain_network_g': 'experiments/run/models/net_g_latest.pth', 'param_key_g': 'params_ema'},
+        }
         tested = stock.ok('basicsr/test.py', testing)
         psnr = re.findall(r'# psnr: ([\d.]+)', tested)
         assert psnr == re.findall(r'# psnr: ([\d.]+)', log)[-2:]

@@ -1,4 +1,5 @@
 """The learning rate: as long as the run, and of a resumed run the option file's for what lies ahead."""
+
 import copy
 import io
 import logging
@@ -68,13 +69,16 @@ def test_an_unchanged_schedule_goes_on_exactly_and_silently(plain, log, schedule
     assert 'train.scheduler' not in log.text
 
 
-@pytest.mark.parametrize('before, now, total', [
-    (COSINE, {**COSINE, 'periods': [3, 5, 4], 'restart_weights': [1, 0.5, 0.2]}, 12),  # longer
-    (COSINE, {**COSINE, 'periods': [3, 9]}, 12),  # longer, the period that the run is in
-    (COSINE, {**COSINE, 'eta_min': 1e-5}, 9),
-    (STEPS, {**STEPS, 'milestones': [2, 6, 6]}, 9),
-    (STEPS, {**STEPS, 'restarts': [0, 7], 'restart_weights': [1, 0.3]}, 9),
-])
+@pytest.mark.parametrize(
+    'before, now, total',
+    [
+        (COSINE, {**COSINE, 'periods': [3, 5, 4], 'restart_weights': [1, 0.5, 0.2]}, 12),  # longer
+        (COSINE, {**COSINE, 'periods': [3, 9]}, 12),  # longer, the period that the run is in
+        (COSINE, {**COSINE, 'eta_min': 1e-5}, 9),
+        (STEPS, {**STEPS, 'milestones': [2, 6, 6]}, 9),
+        (STEPS, {**STEPS, 'restarts': [0, 7], 'restart_weights': [1, 0.3]}, 9),
+    ],
+)
 def test_what_lies_ahead_may_change(plain, log, before, now, total):
     """Seen from the end, the run has had the new schedule all the time ahead of the stop."""
     state = stopped(model_of(plain, before), 5)
@@ -101,15 +105,21 @@ def test_a_new_factor_holds_from_the_next_milestone_on(plain):
     assert rates(model, 6, 9) == pytest.approx([5e-4, 5e-4, 5e-4, 5e-5])
 
 
-@pytest.mark.parametrize('before, now, expected', [
-    (STEPS, {**STEPS, 'milestones': [4, 8]},
-     r'train.scheduler.milestones: up to iteration 5, .* they were \[2\] and would now be \[4\]; change only'),
-    (STEPS, {**STEPS, 'milestones': [8]}, r'they were \[2\] and would now be \[\]'),
-    (STEPS, {**STEPS, 'restarts': [0, 3], 'restart_weights': [1, 1]}, 'train.scheduler.restarts'),
-    (COSINE, {**COSINE, 'periods': [2, 9]}, r'train.scheduler.periods: .* they were \[3\] and would now be \[2\]'),
-    (COSINE, {**COSINE, 'restart_weights': [0.5, 0.5]}, 'train.scheduler.restart_weights'),
-    (STEPS, COSINE, 'train.scheduler.type: the training state is of a run with another one'),
-])
+@pytest.mark.parametrize(
+    'before, now, expected',
+    [
+        (
+            STEPS,
+            {**STEPS, 'milestones': [4, 8]},
+            r'train.scheduler.milestones: up to iteration 5, .* they were \[2\] and would now be \[4\]; change only',
+        ),
+        (STEPS, {**STEPS, 'milestones': [8]}, r'they were \[2\] and would now be \[\]'),
+        (STEPS, {**STEPS, 'restarts': [0, 3], 'restart_weights': [1, 1]}, 'train.scheduler.restarts'),
+        (COSINE, {**COSINE, 'periods': [2, 9]}, r'train.scheduler.periods: .* they were \[3\] and would now be \[2\]'),
+        (COSINE, {**COSINE, 'restart_weights': [0.5, 0.5]}, 'train.scheduler.restart_weights'),
+        (STEPS, COSINE, 'train.scheduler.type: the training state is of a run with another one'),
+    ],
+)
 def test_what_has_been_may_not(plain, before, now, expected):
     state = stopped(model_of(plain, before), 5)
     with pytest.raises(UserError, match=expected):
@@ -125,10 +135,13 @@ def test_the_rate_of_the_training_state_counts_and_the_log_says_so(plain, log):
     assert "is the training state's, [0.001], not the option file's, [0.002]" in log.text
 
 
-@pytest.mark.parametrize('periods, expected', [
-    ([3, 4], r'train.scheduler.periods: make 7 iterations, but train.total_iter is 9'),
-    ([3, 0], r'train.scheduler.periods: expected a list of iterations above 0, not \[3, 0\]'),
-])
+@pytest.mark.parametrize(
+    'periods, expected',
+    [
+        ([3, 4], r'train.scheduler.periods: make 7 iterations, but train.total_iter is 9'),
+        ([3, 0], r'train.scheduler.periods: expected a list of iterations above 0, not \[3, 0\]'),
+    ],
+)
 def test_cosine_periods_that_do_not_reach_the_end_are_refused(plain, periods, expected):
     with pytest.raises(UserError, match=expected):
         model_of(plain, {**COSINE, 'periods': periods})

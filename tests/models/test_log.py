@@ -1,4 +1,5 @@
 """What a run writes while it trains: no riddles, nothing twice, and nothing that pushes the rest out of sight."""
+
 import re
 
 import pytest
@@ -34,8 +35,11 @@ def test_basicsr_says_nothing_of_names_that_it_completes(stock, options, photos)
 
 
 def test_a_cohort_validates_once_too(stock, options):
-    options.update(model_type='MutualSRGANModel', network_d=dict(UNET),
-                   cohort=[{'name': 'a', 'manual_seed': 0}, {'name': 'b', 'manual_seed': 1}])
+    options.update(
+        model_type='MutualSRGANModel',
+        network_d=dict(UNET),
+        cohort=[{'name': 'a', 'manual_seed': 0}, {'name': 'b', 'manual_seed': 1}],
+    )
     log = stock.ok('sdakd train', options)
     for name in 'ab':
         assert len(re.findall(f'Validation val/{name}\n', log)) == 4
@@ -48,5 +52,5 @@ def test_the_remaining_time_is_that_of_the_iterations_to_come(monkeypatch):
     logger.start_time -= 40
     monkeypatch.setattr(logger.logger, 'info', lines.append)
     for iteration in (10, 20):
-        logger({'epoch': 0, 'iter': iteration, 'lrs': [1e-4], 'time': 1., 'data_time': 0.})
+        logger({'epoch': 0, 'iter': iteration, 'lrs': [1e-4], 'time': 1.0, 'data_time': 0.0})
     assert re.findall(r'eta: ([^,]+),', ' '.join(lines)) == ['0:06:40', '0:00:00']

@@ -1,4 +1,5 @@
 """A cohort of SRGANs: independent without the exchange, and learning from each other with it."""
+
 import copy
 import re
 
@@ -46,7 +47,7 @@ def test_with_weight_zero_it_is_so_many_independent_srganmodels(cohort):
     cohort['train']['mutual_opt']['loss_weight'] = 0.0
     together = build(cohort)
     logs = train(together, 4)
-    seeds = {f"_{each['name']}": each['manual_seed'] for each in cohort['cohort']}
+    seeds = {f'_{each["name"]}': each['manual_seed'] for each in cohort['cohort']}
     for member in together.trainees:
         alone = copy.deepcopy(cohort) | {'model_type': 'SRGANModel'}
         del alone['cohort'], alone['train']['mutual_opt']
@@ -93,8 +94,9 @@ def test_the_exchange_is_the_equation_and_gradients_stay_with_their_member(cohor
     options = parse(copy.deepcopy(cohort) | DEFAULTS)
     weights = (0.5, -1.0, 2.0)
     nets = [Scorer(weight) for weight in weights]
-    mutual = make_exchange(cohort['train']['mutual_opt'] | {'loss_weight': 0.3, 'temperature': 2.0}, options, nets,
-                         torch.device('cpu'))
+    mutual = make_exchange(
+        cohort['train']['mutual_opt'] | {'loss_weight': 0.3, 'temperature': 2.0}, options, nets, torch.device('cpu')
+    )
     torch.manual_seed(0)
     images = [torch.rand(2, 3, 8, 8) for _ in range(4)]  # the truth, and each member's output
     batches = [Batch(True, images[0], range(3)), *(Batch(False, images[k + 1], [k]) for k in range(3))]
@@ -140,20 +142,34 @@ def test_different_generators_may_form_a_cohort(cohort):
     assert train(build(cohort), 1)
 
 
-@pytest.mark.parametrize('change, message', [
-    (lambda o: o['cohort'].pop(), 'cohort: list should have at least 2 items'),
-    (lambda o: o['cohort'][1].update(name='a'), "cohort: two members are named 'a'"),
-    (lambda o: o['cohort'][1].update(sed=1), "cohort.1: unknown key 'sed'"),
-    (lambda o: o.update(model_type='SDAKDModel'), 'cohort: MutualSRGANModel needs it'),
-    (lambda o: o['train']['mutual_opt'].update(temperature=0), 'temperature'),
-    (lambda o: o['train']['mutual_opt'].update(loss_weight=-1), 'loss_weight'),
-    (lambda o: o['train'].update(mutual_images='all'), "train.mutual_images: input should be 'real', 'fake' or 'both'"),
-    (lambda o: o['cohort'][1].update(network_d={'type': 'StyleGAN2Discriminator', 'out_size': 128, 'narrow': 0.0625}),
-     'cohort'),
-    (lambda o: (o['datasets']['train'].update(gt_size=128), o['cohort'][1].update(network_d={
-        'type': 'VGGStyleDiscriminator', 'num_in_ch': 3, 'num_feat': 8})),
-     'train.mutual_opt: discriminator 1 gives scores of 1x128x128, 2 of 1; exchange features'),
-])
+@pytest.mark.parametrize(
+    'change, message',
+    [
+        (lambda o: o['cohort'].pop(), 'cohort: list should have at least 2 items'),
+        (lambda o: o['cohort'][1].update(name='a'), "cohort: two members are named 'a'"),
+        (lambda o: o['cohort'][1].update(sed=1), "cohort.1: unknown key 'sed'"),
+        (lambda o: o.update(model_type='SDAKDModel'), 'cohort: MutualSRGANModel needs it'),
+        (lambda o: o['train']['mutual_opt'].update(temperature=0), 'temperature'),
+        (lambda o: o['train']['mutual_opt'].update(loss_weight=-1), 'loss_weight'),
+        (
+            lambda o: o['train'].update(mutual_images='all'),
+            "train.mutual_images: input should be 'real', 'fake' or 'both'",
+        ),
+        (
+            lambda o: o['cohort'][1].update(
+                network_d={'type': 'StyleGAN2Discriminator', 'out_size': 128, 'narrow': 0.0625}
+            ),
+            'cohort',
+        ),
+        (
+            lambda o: (
+                o['datasets']['train'].update(gt_size=128),
+                o['cohort'][1].update(network_d={'type': 'VGGStyleDiscriminator', 'num_in_ch': 3, 'num_feat': 8}),
+            ),
+            'train.mutual_opt: discriminator 1 gives scores of 1x128x128, 2 of 1; exchange features',
+        ),
+    ],
+)
 def test_bad_input_gets_one_clear_line(cohort, change, message):
     change(cohort)
     with pytest.raises(UserError) as caught:
@@ -205,10 +221,17 @@ def test_through_stock_basicsr_each_member_has_its_files_and_the_best_is_named(s
     assert 'Validation val/a' in log and 'Validation val/b' in log
     models = stock.folder / 'experiments/run/models'
     assert {f'net_{kind}_{name}_latest.pth' for kind in 'gd' for name in 'ab'} <= {f.name for f in models.iterdir()}
-    test = {'name': 'check', 'model_type': 'SRModel', 'scale': 4, 'num_gpu': 0, 'manual_seed': 0,
-            'datasets': {'test_1': options['datasets']['val']}, 'network_g': cohort['network_g'],
-            'path': {'pretrain_network_g': str(models / 'net_g_a_latest.pth'), 'param_key_g': 'params_ema'},
-            'val': {'save_img': False, 'suffix': None, 'metrics': options['val']['metrics']}}
+    test = {
+        'name': 'check',
+        'model_type': 'SRModel',
+        'scale': 4,
+        'num_gpu': 0,
+        'manual_seed': 0,
+        'datasets': {'test_1': options['datasets']['val']},
+        'network_g': cohort['network_g'],
+        'path': {'pretrain_network_g': str(models / 'net_g_a_latest.pth'), 'param_key_g': 'params_ema'},
+        'val': {'save_img': False, 'suffix': None, 'metrics': options['val']['metrics']},
+    }
     tested = stock.ok('basicsr/test.py', test)
     expected = re.findall(r'Validation val/a\s+# psnr: ([\d.]+)', log)[-1]
     assert f'# psnr: {expected}' in tested

@@ -2,6 +2,7 @@
 
 There need not be a GPU: every operation passes torch's dispatcher, where those that read are seen.
 """
+
 import copy
 import traceback
 
@@ -12,8 +13,13 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from tests.helpers.networks import UNET
 from tests.helpers.training import build
 
-READS = {torch.ops.aten._local_scalar_dense.default, torch.ops.aten.equal.default, torch.ops.aten.nonzero.default,
-         torch.ops.aten.masked_select.default, torch.ops.aten.is_nonzero.default}
+READS = {
+    torch.ops.aten._local_scalar_dense.default,
+    torch.ops.aten.equal.default,
+    torch.ops.aten.nonzero.default,
+    torch.ops.aten.masked_select.default,
+    torch.ops.aten.is_nonzero.default,
+}
 
 
 class Readers(TorchDispatchMode):
@@ -57,9 +63,13 @@ def test_every_term_and_a_peer(options, small_teacher, amp):
     options['teacher'].update(network_d={**UNET, 'num_feat': 16}, pretrain_network_d=str(small_teacher / 'net_d.pth'))
     options['network_d_peer'] = dict(UNET)
     train = options['train']
-    train.update(amp=amp, feature_d_opt={'type': 'FeatureAlignmentLoss', 'layers': ['conv3']},
-                 mutual_opt={'type': 'MutualDiscriminatorLoss'}, ldl_opt={'type': 'L1Loss'},
-                 teacher_pixel_opt={'type': 'L1Loss'})
+    train.update(
+        amp=amp,
+        feature_d_opt={'type': 'FeatureAlignmentLoss', 'layers': ['conv3']},
+        mutual_opt={'type': 'MutualDiscriminatorLoss'},
+        ldl_opt={'type': 'L1Loss'},
+        teacher_pixel_opt={'type': 'L1Loss'},
+    )
     train['stages'][2]['losses'] += ['feature_d', 'mutual', 'ldl', 'teacher_pixel']
     silent, printing = watched(options, PAIR)
     assert not silent, silent[0]
@@ -68,8 +78,11 @@ def test_every_term_and_a_peer(options, small_teacher, amp):
 
 def test_a_cohort(options):
     del options['teacher'], options['train']['stages'], options['train']['feature_opt']
-    options.update(model_type='MutualSRGANModel', network_d=dict(UNET),
-                   cohort=[{'name': 'a', 'manual_seed': 1}, {'name': 'b', 'manual_seed': 2}])
+    options.update(
+        model_type='MutualSRGANModel',
+        network_d=dict(UNET),
+        cohort=[{'name': 'a', 'manual_seed': 1}, {'name': 'b', 'manual_seed': 2}],
+    )
     options['train'].update(total_iter=2, mutual_opt={'type': 'FeatureAlignmentLoss', 'layers': ['conv3']})
     silent, _ = watched(options, PAIR)
     assert not silent, silent[0]

@@ -1,4 +1,5 @@
 """Without teacher and stages, SDAKDModel is stock SRGANModel or RealESRGANModel, digit for digit."""
+
 import copy
 
 import pytest
@@ -15,8 +16,13 @@ from tests.helpers.networks import UNET
 
 def run(options, model_type, iterations):
     """Train as BasicSR's loop does; the log of every iteration, and the final weights."""
-    opt = copy.deepcopy(options) | {'model_type': model_type, 'is_train': True, 'dist': False, 'rank': 0,
-                                    'world_size': 1}
+    opt = copy.deepcopy(options) | {
+        'model_type': model_type,
+        'is_train': True,
+        'dist': False,
+        'rank': 0,
+        'world_size': 1,
+    }
     block = {**opt['datasets']['train'], 'phase': 'train', 'scale': 4, 'num_worker_per_gpu': 0}
     set_random_seed(opt['manual_seed'])
     dataset = build_dataset(block)
@@ -39,26 +45,34 @@ def plain(options):
     """SRGAN training, as BasicSR's own option files have it."""
     options = copy.deepcopy(options)
     del options['teacher'], options['train']['stages'], options['train']['feature_opt'], options['val']
-    options['train'].update(total_iter=20, warmup_iter=5,
-                            scheduler={'type': 'MultiStepLR', 'milestones': [8, 15], 'gamma': 0.5})
+    options['train'].update(
+        total_iter=20, warmup_iter=5, scheduler={'type': 'MultiStepLR', 'milestones': [8, 15], 'gamma': 0.5}
+    )
     options['network_d'] = {'type': 'UNetDiscriminatorSN', 'num_in_ch': 3, 'num_feat': 8}
     return options
 
 
 def assert_equal_models(ours, stock):
     for name in ('net_g', 'net_d', 'net_g_ema'):
-        for (key, a), b in zip(getattr(ours, name).state_dict().items(), getattr(stock, name).state_dict().values(),
-                               strict=True):
+        for (key, a), b in zip(
+            getattr(ours, name).state_dict().items(), getattr(stock, name).state_dict().values(), strict=True
+        ):
             assert torch.equal(a, b), f'{name}.{key}'
 
 
-@pytest.mark.parametrize('change', [
-    {},
-    {'ema_decay': 0.999},
-    {'net_d_iters': 2, 'net_d_init_iters': 3},
-    {'pixel_opt': {'type': 'CharbonnierLoss'}, 'gan_opt': {'type': 'GANLoss', 'gan_type': 'hinge', 'loss_weight': 0.2}},
-    {'scheduler': {'type': 'CosineAnnealingRestartLR', 'periods': [12, 12], 'restart_weights': [1, 0.5]}},
-])
+@pytest.mark.parametrize(
+    'change',
+    [
+        {},
+        {'ema_decay': 0.999},
+        {'net_d_iters': 2, 'net_d_init_iters': 3},
+        {
+            'pixel_opt': {'type': 'CharbonnierLoss'},
+            'gan_opt': {'type': 'GANLoss', 'gan_type': 'hinge', 'loss_weight': 0.2},
+        },
+        {'scheduler': {'type': 'CosineAnnealingRestartLR', 'periods': [12, 12], 'restart_weights': [1, 0.5]}},
+    ],
+)
 def test_the_losses_of_twenty_iterations_are_srganmodels(plain, change):
     plain['train'].update(change)
     ours, our_model = run(plain, 'SDAKDModel', 20)

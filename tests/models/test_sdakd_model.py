@@ -1,4 +1,5 @@
 """What the model does in its stages."""
+
 import copy
 import logging
 
@@ -19,8 +20,11 @@ def test_each_stage_computes_its_losses_and_no_others(options):
     losses = {i: {key for key in log if key.startswith(('l_', 'out'))} for i, log in logs.items()}
     assert losses[1] == losses[2] == {'l_g_pix'}
     assert losses[3] == losses[4] == {'l_g_pix', 'l_g_feature'}
-    assert losses[5] == losses[6] == {'l_g_pix', 'l_g_feature', 'l_g_gan', 'l_d_real', 'l_d_fake', 'out_d_real',
-                                      'out_d_fake'}
+    assert (
+        losses[5]
+        == losses[6]
+        == {'l_g_pix', 'l_g_feature', 'l_g_gan', 'l_d_real', 'l_d_fake', 'out_d_real', 'out_d_fake'}
+    )
     assert [logs[i]['stage'] for i in range(1, 7)] == [1, 1, 2, 2, 3, 3]
 
 
@@ -38,8 +42,11 @@ def test_the_teacher_runs_once_a_step_and_only_when_a_term_needs_it(options, mon
     model = build(options)
     calls = []
     generate = model.teacher.generate
-    monkeypatch.setattr(model.teacher, 'generate', lambda lq, layers, image, _: calls.append((layers, image)) or
-                        generate(lq, layers, image))
+    monkeypatch.setattr(
+        model.teacher,
+        'generate',
+        lambda lq, layers, image, _: calls.append((layers, image)) or generate(lq, layers, image),
+    )
     per_iteration = []
     for iteration in range(1, 7):
         calls.clear()
@@ -55,8 +62,9 @@ def test_the_teacher_is_frozen(options):
     steps(model, 1, 6)
     assert not model.teacher.net_g.training
     assert all(not p.requires_grad and p.grad is None for p in model.teacher.net_g.parameters())
-    assert all(torch.equal(a, b) for a, b in zip(before.values(), model.teacher.net_g.state_dict().values(),
-                                                 strict=True))
+    assert all(
+        torch.equal(a, b) for a, b in zip(before.values(), model.teacher.net_g.state_dict().values(), strict=True)
+    )
     optimized = {id(p) for o in model.optimizers for group in o.param_groups for p in group['params']}
     assert not optimized & {id(p) for p in model.teacher.net_g.parameters()}
 
@@ -181,8 +189,11 @@ def test_resuming_restores_optimizers_and_connectors(options, tmp_path):
     steps(model, 1, 5)
     model.save(0, 5)
     reference = steps(model, 6, 6)[6]
-    options['path'].update(pretrain_network_g=str(tmp_path / 'net_g_5.pth'), resume_state='5.state',
-                           pretrain_network_d=str(tmp_path / 'net_d_5.pth'))
+    options['path'].update(
+        pretrain_network_g=str(tmp_path / 'net_g_5.pth'),
+        resume_state='5.state',
+        pretrain_network_d=str(tmp_path / 'net_d_5.pth'),
+    )
     resumed = build(options)
     resumed.resume_training(torch.load(tmp_path / '5.state', weights_only=True))
     assert steps(resumed, 6, 6)[6] == reference

@@ -1,4 +1,5 @@
 """The SRGAN family through stock BasicSR: LPIPS distillation, and all three methods in one run."""
+
 import re
 import shutil
 
@@ -17,6 +18,7 @@ GENERATOR = {'type': 'SRGANGenerator', 'num_feat': 8, 'num_block': 1, 'upscale':
 def alexnet(tmp_path):
     """A file as torchvision's AlexNet, with random weights."""
     from torchvision.models import alexnet
+
     torch.manual_seed(0)
     path = tmp_path / 'alexnet.pth'
     torch.save(alexnet(weights=None).features.state_dict(), path)
@@ -27,6 +29,7 @@ def alexnet(tmp_path):
 def vgg(tmp_path):
     """A file as torchvision's VGG11, with random weights."""
     from torchvision.models import vgg11
+
     path = tmp_path / 'vgg.pth'
     torch.save(vgg11(weights=None).features.state_dict(), path)
     return path
@@ -44,8 +47,15 @@ def small(name, options, **train):
 
 
 def test_lpips_distillation_of_a_teacher_trained_before(stock, options, alexnet, vgg):
-    losses = {'vgg_opt': {'type': 'VGGMSELoss', 'vgg_type': 'vgg11', 'layer': 'conv3_1', 'vgg_path': str(vgg),
-                          'loss_weight': 6e-3}}
+    losses = {
+        'vgg_opt': {
+            'type': 'VGGMSELoss',
+            'vgg_type': 'vgg11',
+            'layer': 'conv3_1',
+            'vgg_path': str(vgg),
+            'loss_weight': 6e-3,
+        }
+    }
     options['datasets']['train']['gt_size'] = 96
     teacher = small('srgan_teacher_x4', options, **losses)
     teacher['network_g'] = {**GENERATOR, 'num_block': 2}
@@ -90,6 +100,7 @@ def test_all_three_methods_at_once(stock, options, small_teacher, alexnet):
 def test_the_mutual_option_files(stock, options, vgg, photos, tmp_path, scale):
     if scale == 2:
         import cv2
+
         (tmp_path / 'LR').mkdir()
         for path in (photos / 'HR').iterdir():
             image = cv2.imread(str(path))
@@ -105,16 +116,22 @@ def test_the_mutual_option_files(stock, options, vgg, photos, tmp_path, scale):
     assert re.search(r'Best of the cohort on val: psnr [ab] .*, niqe [ab]', log)
 
 
-@pytest.mark.parametrize('change, message', [
-    ({'lpips_opt': {'target': 'teacher', 'type': 'LPIPSLoss', 'backbone_path': 'ALEX'}},
-     'train.lpips_opt: compares with the teacher, but the block teacher is missing'),
-    ({'lpips_opt': {'target': 'gt', 'type': 'LPIPSLoss', 'backbone_path': 'nowhere.pth'}}, 'nowhere.pth'),
-    ({'lpips_opt': {'target': 'tacher', 'type': 'LPIPSLoss', 'backbone_path': 'ALEX'}}, "did you mean 'teacher'"),
-    ({'gan_opt': {'type': 'GANLoss', 'gan_type': 'vanila'}}, 'vanila'),
-])
+@pytest.mark.parametrize(
+    'change, message',
+    [
+        (
+            {'lpips_opt': {'target': 'teacher', 'type': 'LPIPSLoss', 'backbone_path': 'ALEX'}},
+            'train.lpips_opt: compares with the teacher, but the block teacher is missing',
+        ),
+        ({'lpips_opt': {'target': 'gt', 'type': 'LPIPSLoss', 'backbone_path': 'nowhere.pth'}}, 'nowhere.pth'),
+        ({'lpips_opt': {'target': 'tacher', 'type': 'LPIPSLoss', 'backbone_path': 'ALEX'}}, "did you mean 'teacher'"),
+        ({'gan_opt': {'type': 'GANLoss', 'gan_type': 'vanila'}}, 'vanila'),
+    ],
+)
 def test_bad_input(options, alexnet, change, message):
     from sdakd_plugin.checks.run import check
     from sdakd_plugin.errors import UserError
+
     del options['teacher'], options['train']['stages'], options['train']['feature_opt']
     options['train'].update(change)
     for block in change.values():
@@ -127,6 +144,7 @@ def test_bad_input(options, alexnet, change, message):
 def test_a_crop_smaller_than_the_discriminator_needs(options):
     from sdakd_plugin.checks.run import check
     from sdakd_plugin.errors import UserError
+
     options['network_d'] = {'type': 'SRGANDiscriminator', 'num_feat': 8, 'input_size': 96}
     with pytest.raises(UserError, match='network_d: refuses an input of 3x64x64'):
         check(options)
@@ -138,8 +156,9 @@ def test_a_real_trained_srgan_generator_through_stock_test(stock, shared):
     opt = yaml.safe_load(yaml.dump(opt, Dumper=ordered_yaml()[1]))
     opt['num_gpu'] = 0
     del opt['datasets']['test_2']
-    opt['datasets']['test_1'].update(dataroot_gt=str(shared / 'data/Set5/HR'),
-                                     dataroot_lq=str(shared / 'data/Set5/LR_bicubic_x4'))
+    opt['datasets']['test_1'].update(
+        dataroot_gt=str(shared / 'data/Set5/HR'), dataroot_lq=str(shared / 'data/Set5/LR_bicubic_x4')
+    )
     opt['network_g'].update(num_block=5, fusion='prelu', output='tanh')
     opt['path'].update(pretrain_network_g=str(shared / 'weights/srgan_leftthomas_netG_x4.pth'))
     log = stock.ok('basicsr/test.py', opt)
@@ -147,11 +166,16 @@ def test_a_real_trained_srgan_generator_through_stock_test(stock, shared):
     shutil.rmtree(stock.folder / 'results')
 
 
-@pytest.mark.parametrize('networks', [
-    {'network_g': {'type': 'MSRResNet', 'num_feat': 8, 'num_block': 1},
-     'network_d': {'type': 'VGGStyleDiscriminator', 'num_in_ch': 3, 'num_feat': 4, 'input_size': 128}},
-    {'network_g': dict(GENERATOR), 'network_d': dict(UNET)},
-])
+@pytest.mark.parametrize(
+    'networks',
+    [
+        {
+            'network_g': {'type': 'MSRResNet', 'num_feat': 8, 'num_block': 1},
+            'network_d': {'type': 'VGGStyleDiscriminator', 'num_in_ch': 3, 'num_feat': 4, 'input_size': 128},
+        },
+        {'network_g': dict(GENERATOR), 'network_d': dict(UNET)},
+    ],
+)
 def test_the_networks_combine(stock, options, alexnet, networks):
     options['datasets']['train']['gt_size'] = 128
     del options['train']['stages'], options['train']['feature_opt']

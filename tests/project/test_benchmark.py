@@ -1,4 +1,5 @@
 """The benchmark of a training step: it runs, and its tables and numbers hold together. Speed is not tested."""
+
 import json
 import logging
 from dataclasses import replace
@@ -44,11 +45,14 @@ def test_table_and_json_are_complete_and_agree(tmp_path, capsys):
             pairs = zip(run['seconds'], found['runs'][other]['seconds'], strict=True)
             assert run['ratios'][other] == pytest.approx(median(mine / theirs for mine, theirs in pairs))
         if run['parts']:
-            parts = [sum(count * found['parts'][part]['seconds'][turn] for part, count in run['parts'].items())
-                     for turn in range(2)]
+            parts = [
+                sum(count * found['parts'][part]['seconds'][turn] for part, count in run['parts'].items())
+                for turn in range(2)
+            ]
             assert run['floor'] == pytest.approx(parts)
-            assert run['ratios']['floor'] == pytest.approx(median(
-                mine / floor for mine, floor in zip(run['seconds'], parts, strict=True)))
+            assert run['ratios']['floor'] == pytest.approx(
+                median(mine / floor for mine, floor in zip(run['seconds'], parts, strict=True))
+            )
         assert run['peak_memory_bytes'] > 1e5
         assert f'{name} ' in printed
     runs = found['runs']
@@ -111,8 +115,27 @@ def test_sweep_is_shown_as_table():
 
 @pytest.mark.long
 def test_processes_take_turns(tmp_path):
-    assert ddp.main(['--batch', '1', '--gt-size', '32', '--blocks', '1', '--width', '0.125', '--rounds', '1',
-                     '--processes', '1', '--json', str(tmp_path / 'ddp.json')]) == 0
+    assert (
+        ddp.main(
+            [
+                '--batch',
+                '1',
+                '--gt-size',
+                '32',
+                '--blocks',
+                '1',
+                '--width',
+                '0.125',
+                '--rounds',
+                '1',
+                '--processes',
+                '1',
+                '--json',
+                str(tmp_path / 'ddp.json'),
+            ]
+        )
+        == 0
+    )
     assert all(len(times) == 1 for times in json.loads((tmp_path / 'ddp.json').read_text())['seconds'].values())
 
 
@@ -130,18 +153,23 @@ def test_peak_memory_is_what_the_second_step_holds():
         def step():
             kept.append(torch.zeros(500_000))
             torch.zeros(250_000) + torch.zeros(250_000)
+
         torch.zeros(10_000_000)
         return step
+
     assert peak(build, torch.device('cpu')) == 4 * (1_000_000 + 2 * 500_000 + 3 * 250_000)
 
 
-@pytest.mark.parametrize(('arguments', 'message'), [
-    (['--width', '0.3'], '--width: 0.3 of 64 channels is 19.2'),
-    (['--gt-size', '20'], '--gt-size: 20 is less than 32'),
-    (['--model', 'gcfsr', '--gt-size', '96'], '--gt-size: gcfsr knows 64'),
-    (['--rounds', '0'], '--rounds: 0 is less than 1'),
-    (['--json', '/no/such/folder/a.json'], '--json: there is no folder /no/such/folder'),
-])
+@pytest.mark.parametrize(
+    ('arguments', 'message'),
+    [
+        (['--width', '0.3'], '--width: 0.3 of 64 channels is 19.2'),
+        (['--gt-size', '20'], '--gt-size: 20 is less than 32'),
+        (['--model', 'gcfsr', '--gt-size', '96'], '--gt-size: gcfsr knows 64'),
+        (['--rounds', '0'], '--rounds: 0 is less than 1'),
+        (['--json', '/no/such/folder/a.json'], '--json: there is no folder /no/such/folder'),
+    ],
+)
 def test_mistakes_cost_a_line(arguments, message, capsys):
     assert main(['--device', 'cpu', *arguments]) == 1
     error = capsys.readouterr().err

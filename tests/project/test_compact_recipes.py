@@ -1,4 +1,5 @@
 """The option files for compact students, made small: from a folder of photographs to stock testing."""
+
 import re
 
 import pytest
@@ -30,9 +31,18 @@ def made_small(opt, photos):
         return opt
     opt['datasets']['train'].update(gt_size=64, batch_size_per_gpu=2, num_worker_per_gpu=1)
     opt['network_d']['teacher']['num_feat'] = 8
-    opt['teacher'] = {'pretrain_network_g': 'untrained', 'network_g': {
-        'type': 'RRDBNet', 'num_in_ch': 3, 'num_out_ch': 3, 'scale': opt['scale'], 'num_feat': 8, 'num_block': 5,
-        'num_grow_ch': 4}}
+    opt['teacher'] = {
+        'pretrain_network_g': 'untrained',
+        'network_g': {
+            'type': 'RRDBNet',
+            'num_in_ch': 3,
+            'num_out_ch': 3,
+            'scale': opt['scale'],
+            'num_feat': 8,
+            'num_block': 5,
+            'num_grow_ch': 4,
+        },
+    }
     del opt['train']['perceptual_opt']
     for stage in opt['train']['stages']:
         stage['iters'] = 2

@@ -1,4 +1,5 @@
 """CONTRIBUTING.md and CITATION.cff say what is there."""
+
 import re
 from pathlib import Path
 
@@ -10,9 +11,14 @@ import sdakd_plugin
 ROOT = Path(__file__).resolve().parents[2]
 TEXT = (ROOT / 'CONTRIBUTING.md').read_text()
 PLAIN = re.sub(r'```.*?```', '', TEXT, flags=re.DOTALL)
-PATHS = sorted({word for code in re.findall(r'`([^`]+)`', PLAIN) + re.findall(r'# (\S+\.py)\n', TEXT)
-                for word in code.split()
-                if re.fullmatch(r'[\w.]+(/[\w.]+)*(/|\.(py|md|yml|toml))|\.ci/run', word)})
+PATHS = sorted(
+    {
+        word
+        for code in re.findall(r'`([^`]+)`', PLAIN) + re.findall(r'# (\S+\.py)\n', TEXT)
+        for word in code.split()
+        if re.fullmatch(r'[\w.]+(/[\w.]+)*(/|\.(py|md|yml|toml))|\.ci/run', word)
+    }
+)
 EXCERPTS = re.findall(r'```python\n *# (\S+)\n(.+?)```', TEXT, re.DOTALL)
 
 
@@ -23,8 +29,15 @@ def test_every_path_exists(path):
 
 
 def test_the_paths_are_found():
-    assert {'pyproject.toml', '.ci/run', 'docs/make_options.py', 'sdakd_plugin/losses/vgg_mse_loss.py',
-            'test_vgg_mse_loss.py', 'options/quickstart_x4.yml', 'sdakd_plugin/teacher_cache/'} <= set(PATHS)
+    assert {
+        'pyproject.toml',
+        '.ci/run',
+        'docs/make_options.py',
+        'sdakd_plugin/losses/vgg_mse_loss.py',
+        'test_vgg_mse_loss.py',
+        'options/quickstart_x4.yml',
+        'sdakd_plugin/teacher_cache/',
+    } <= set(PATHS)
     assert len(EXCERPTS) == TEXT.count('```python') == 4
 
 

@@ -1,4 +1,5 @@
 """What the documentation and the option files promise."""
+
 import re
 import runpy
 from collections import Counter
@@ -21,10 +22,17 @@ def test_the_reference_is_what_the_declarations_say():
 
 def test_the_reference_has_every_field_of_every_class_of_options():
     """Each field once for every class that declares it; ``__annotations__`` also knows what has no description."""
-    classes = [value for value in vars(options).values()
-               if isinstance(value, type) and value.__module__ == options.__name__ and value is not options.Block]
-    fields = Counter(name for block in classes for name in block.__annotations__
-                     if name not in ('__pydantic_config__', 'model_config'))
+    classes = [
+        value
+        for value in vars(options).values()
+        if isinstance(value, type) and value.__module__ == options.__name__ and value is not options.Block
+    ]
+    fields = Counter(
+        name
+        for block in classes
+        for name in block.__annotations__
+        if name not in ('__pydantic_config__', 'model_config')
+    )
     assert len(classes) > 10 and fields['pretrain_network_g'] == 2
     rows = re.findall(r'^\| `(\w+)` \|', (ROOT / 'docs/options_reference.md').read_text(), re.MULTILINE)
     assert Counter(rows) == fields
@@ -33,11 +41,12 @@ def test_the_reference_has_every_field_of_every_class_of_options():
 @pytest.mark.parametrize('path', FILES, ids=lambda path: str(path.relative_to(ROOT / 'options')))
 def test_option_files_hold_no_unknown_key_and_their_stages_add_up(path):
     from sdakd_plugin.distillation.stages import Schedule
+
     opt = yaml.load(path.read_text(), Loader=ordered_yaml()[0])
     parsed = parse({**opt, 'is_train': path.parent.name != 'test'})
     if parsed.train is not None:
         Schedule.from_train(parsed.train)
-    assert parsed.name == f"{'test_' if path.parent.name == 'test' else ''}{path.stem}"
+    assert parsed.name == f'{"test_" if path.parent.name == "test" else ""}{path.stem}'
 
 
 def test_every_training_file_has_its_test_file():

@@ -1,4 +1,5 @@
 """Whole runs through stock ``basicsr/train.py`` and ``basicsr/test.py``, as a user starts them."""
+
 import json
 import re
 
@@ -14,11 +15,21 @@ from tests.helpers.networks import STUDENT, UNET
 @pytest.fixture
 def test_options(options):
     """Stock testing of what the run saved."""
-    return {'name': 'check', 'model_type': 'SDAKDModel', 'scale': 4, 'num_gpu': 0, 'manual_seed': 0,
-            'datasets': {'test_1': options['datasets']['val']}, 'network_g': dict(STUDENT),
-            'path': {'pretrain_network_g': 'experiments/run/models/net_g_latest.pth', 'param_key_g': 'params_ema',
-                     'strict_load_g': True},
-            'val': {'save_img': True, 'suffix': None, 'metrics': options['val']['metrics']}}
+    return {
+        'name': 'check',
+        'model_type': 'SDAKDModel',
+        'scale': 4,
+        'num_gpu': 0,
+        'manual_seed': 0,
+        'datasets': {'test_1': options['datasets']['val']},
+        'network_g': dict(STUDENT),
+        'path': {
+            'pretrain_network_g': 'experiments/run/models/net_g_latest.pth',
+            'param_key_g': 'params_ema',
+            'strict_load_g': True,
+        },
+        'val': {'save_img': True, 'suffix': None, 'metrics': options['val']['metrics']},
+    }
 
 
 def psnr(text):
@@ -28,9 +39,12 @@ def psnr(text):
 def test_three_stages_on_paired_data_then_stock_test(stock, options, test_options):
     options['logger']['use_tb_logger'] = True
     log = stock.ok('basicsr/train.py', options)
-    for line in ("Stage 1 of 3, 'supervised': iterations 1 to 2; losses pixel; discriminator off.",
-                 "Stage 3 of 3, 'adversarial': iterations 5 to 6; losses pixel, feature, gan; discriminator on.",
-                 'Model [SDAKDModel] is created.', 'End of training.'):
+    for line in (
+        "Stage 1 of 3, 'supervised': iterations 1 to 2; losses pixel; discriminator off.",
+        "Stage 3 of 3, 'adversarial': iterations 5 to 6; losses pixel, feature, gan; discriminator on.",
+        'Model [SDAKDModel] is created.',
+        'End of training.',
+    ):
         assert line in log
     last = re.findall(r'iter: +6,.*', log)[0]
     for key in ('l_g_pix', 'l_g_feature', 'l_g_gan', 'l_d_real', 'out_d_fake', 'share_pix', 'stage: 3 '):
@@ -39,10 +53,15 @@ def test_three_stages_on_paired_data_then_stock_test(stock, options, test_option
     run = stock.folder / 'experiments/run'
     entries = json.loads((run / 'stages.json').read_text())
     assert [(entry['iter'], entry['stage']) for entry in entries] == [
-        (0, 'start'), (2, 'supervised'), (4, 'alignment'), (6, 'adversarial')]
+        (0, 'start'),
+        (2, 'supervised'),
+        (4, 'alignment'),
+        (6, 'adversarial'),
+    ]
     assert list(entries[0]['metrics']) == ['psnr', 'ssim']
 
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
     events = EventAccumulator(str(stock.folder / 'tb_logger/run')).Reload()
     assert [int(event.value) for event in events.Scalars('stage')] == [1, 1, 2, 2, 3, 3]
     assert {'losses/l_g_feature', 'share_pix', 'metrics/val/psnr'} <= set(events.Tags()['scalars'])
@@ -80,26 +99,48 @@ def test_validating_more_often_changes_no_weight(stock, options):
         assert all(torch.equal(first[key][name], second[key][name]) for name in first[key])
 
 
-@pytest.mark.parametrize('change', [
-    # the three families of discriminator
-    {'network_d': {'type': 'StudentDiscriminator', 'width': 0.25, 'teacher': {
-        'type': 'VGGStyleDiscriminator', 'num_in_ch': 3, 'num_feat': 8, 'input_size': 128}}, 'gt_size': 128},
-    {'network_d': {'type': 'StudentDiscriminator', 'width': 0.0625, 'teacher': {
-        'type': 'StyleGAN2Discriminator', 'out_size': 64}}},
-    # a compact student of another architecture, GCC's distance, the teacher's image
-    {'network_g': {'type': 'SRVGGNetCompact', 'num_feat': 8, 'num_conv': 2},
-     'feature_opt': {'type': 'FeatureAlignmentLoss', 'layers': {'body.2': 'body.0', 'body.4': 'body.1'},
-                     'distance': 'rmse_gram', 'hidden_channels': 0, 'loss_weight': 0.1}},
-    {'feature_d': True},
-])
+@pytest.mark.parametrize(
+    'change',
+    [
+        # the three families of discriminator
+        {
+            'network_d': {
+                'type': 'StudentDiscriminator',
+                'width': 0.25,
+                'teacher': {'type': 'VGGStyleDiscriminator', 'num_in_ch': 3, 'num_feat': 8, 'input_size': 128},
+            },
+            'gt_size': 128,
+        },
+        {
+            'network_d': {
+                'type': 'StudentDiscriminator',
+                'width': 0.0625,
+                'teacher': {'type': 'StyleGAN2Discriminator', 'out_size': 64},
+            }
+        },
+        # a compact student of another architecture, GCC's distance, the teacher's image
+        {
+            'network_g': {'type': 'SRVGGNetCompact', 'num_feat': 8, 'num_conv': 2},
+            'feature_opt': {
+                'type': 'FeatureAlignmentLoss',
+                'layers': {'body.2': 'body.0', 'body.4': 'body.1'},
+                'distance': 'rmse_gram',
+                'hidden_channels': 0,
+                'loss_weight': 0.1,
+            },
+        },
+        {'feature_d': True},
+    ],
+)
 def test_variants(stock, options, small_teacher, change):
     options['network_g'] = change.get('network_g', options['network_g'])
     options['network_d'] = change.get('network_d', options['network_d'])
     options['datasets']['train']['gt_size'] = change.get('gt_size', 64)
     options['train']['feature_opt'] = change.get('feature_opt', options['train']['feature_opt'])
     if 'feature_d' in change:
-        options['teacher'].update(network_d={**UNET, 'num_feat': 16},
-                                  pretrain_network_d=str(small_teacher / 'net_d.pth'))
+        options['teacher'].update(
+            network_d={**UNET, 'num_feat': 16}, pretrain_network_d=str(small_teacher / 'net_d.pth')
+        )
         options['train']['feature_d_opt'] = {'type': 'FeatureAlignmentLoss', 'layers': ['conv3']}
         options['train']['stages'][2]['losses'].append('feature_d')
         options['train']['stages'][1].update(train_d=True, optimizer='reset', lr_g=1e-4)

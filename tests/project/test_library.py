@@ -1,4 +1,5 @@
 """The plugin as a library: the example of ``docs/library.md``, run as it is printed, and the names of its table."""
+
 import re
 from importlib import import_module
 from pathlib import Path
@@ -14,7 +15,7 @@ PACKAGES = dict(re.findall(r'^\| `(sdakd_plugin\.\w+)` \| (.+) \|$', TEXT, re.MU
 
 def test_the_example_takes_one_training_step(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    example, = re.findall(r'```python\n(.+?)```', TEXT, re.DOTALL)
+    (example,) = re.findall(r'```python\n(.+?)```', TEXT, re.DOTALL)
     names = {}
     exec(compile(example, 'docs/library.md', 'exec'), names)
     assert torch.isfinite(names['loss']) and names['sr'].shape == names['target'].sr.shape == names['gt'].shape

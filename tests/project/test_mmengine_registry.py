@@ -1,4 +1,5 @@
 """mmengine builds the plugin's networks and losses by their names in the scope ``sdakd``."""
+
 import subprocess
 import sys
 
@@ -9,7 +10,7 @@ from mmengine.registry import MODELS
 
 import sdakd_plugin.mmengine_registry
 
-FRESH = '''
+FRESH = """
 import sys
 from mmengine.config import Config
 from mmengine.registry import MODELS
@@ -18,7 +19,7 @@ if len(sys.argv) > 1:
 else:
     import sdakd_plugin.losses
 print(type(MODELS.build(dict(type='sdakd.SRGANGenerator', num_feat=4, num_block=1, upscale=2))).__module__)
-'''
+"""
 
 
 def test_networks_are_basicsrs_classes_with_the_given_options():
@@ -46,7 +47,8 @@ def test_a_fresh_process(tmp_path, by_configuration):
     config = tmp_path / 'config.py'
     config.write_text("custom_imports = dict(imports=['sdakd_plugin.mmengine_registry'])\n")
     arguments = [str(config)] * by_configuration
-    done = subprocess.run([sys.executable, '-W', 'ignore', '-c', FRESH, *arguments], text=True, capture_output=True,
-                          cwd=tmp_path)
+    done = subprocess.run(
+        [sys.executable, '-W', 'ignore', '-c', FRESH, *arguments], text=True, capture_output=True, cwd=tmp_path
+    )
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[-1] == 'sdakd_plugin.archs.srgan_arch'

@@ -3,6 +3,7 @@
 Torch, BasicSR and the like are borrowed from the running environment as links, so that nothing large is installed, and
 so that the running environment's own copy of the plugin stays out.
 """
+
 import json
 import os
 import shutil
@@ -21,31 +22,31 @@ from tests.helpers.paths import ROOT
 OFFLINE = ['--no-build-isolation'] if find_spec('setuptools.command.bdist_wheel') else []
 HOOK = 'sdakd_plugin.pth'
 
-BUILD = '''
+BUILD = """
 import basicsr
 from basicsr.archs import build_network
 teacher = {'type': 'UNetDiscriminatorSN', 'num_in_ch': 3, 'num_feat': 8}
 net = build_network({'type': 'StudentDiscriminator', 'teacher': teacher, 'width': 0.5})
 print(type(net).__name__, net.conv0.out_channels)
-'''
+"""
 # without the plugin, BasicSR 1.4.2 does not import beside torchvision 0.17 and later
-KNOWN = '''
+KNOWN = """
 import sys
 try:
     import basicsr
 except ModuleNotFoundError as error:
     assert error.name == 'torchvision.transforms.functional_tensor', error
 print([name for name in sys.modules if 'sdakd' in name])
-'''
-STATE = '''
+"""
+STATE = """
 import json, sys
 from importlib.util import find_spec
 modules = sorted(sys.modules)
 specs = {name: find_spec(name) and find_spec(name).origin for name in ('json', 'numpy', 'no_such_module')}
 print(json.dumps({'modules': modules, 'path': sys.path, 'specs': specs,
                   'finders': [getattr(finder, '__name__', type(finder).__name__) for finder in sys.meta_path]}))
-'''
-BROKEN = '''
+"""
+BROKEN = """
 import sys
 
 class Broken:
@@ -54,7 +55,7 @@ class Broken:
             raise RuntimeError('a reason\\nof two lines')
 
 sys.meta_path.insert(0, Broken())
-'''
+"""
 
 
 class Environment:
@@ -81,8 +82,14 @@ class Environment:
 
     def run(self, code, **variables):
         clean = {name: value for name, value in os.environ.items() if not name.startswith(('PYTHON', 'SDAKD'))}
-        return subprocess.run([self.python, '-W', 'ignore', '-c', code], capture_output=True, text=True,
-                              cwd=self.folder, env={**clean, **variables}, timeout=120)
+        return subprocess.run(
+            [self.python, '-W', 'ignore', '-c', code],
+            capture_output=True,
+            text=True,
+            cwd=self.folder,
+            env={**clean, **variables},
+            timeout=120,
+        )
 
     def ok(self, code, **variables):
         done = self.run(code, **variables)
@@ -127,8 +134,11 @@ def test_stock_train_and_test_run_it(installed, kind, stock, options):
     assert 'Model [SDAKDModel] is created.' in log and 'End of training.' in log
     test = {key: options[key] for key in ('model_type', 'scale', 'num_gpu', 'network_g', 'val')}
     test['val'] = {**options['val'], 'suffix': None}
-    test |= {'name': 'check', 'datasets': {'test_1': options['datasets']['val']},
-             'path': {'pretrain_network_g': 'experiments/run/models/net_g_latest.pth'}}
+    test |= {
+        'name': 'check',
+        'datasets': {'test_1': options['datasets']['val']},
+        'path': {'pretrain_network_g': 'experiments/run/models/net_g_latest.pth'},
+    }
     assert '# psnr: ' in stock.ok('basicsr/test.py', test)
 
 
@@ -168,13 +178,16 @@ def test_python_starts_with_a_stale_hook(tmp_path, borrowed, kind):
     shutil.rmtree({'wheel': environment.site, 'editable': environment.source}[kind] / 'sdakd_plugin')
     done = environment.run('print(1)')
     assert (done.returncode, done.stdout) == (0, '1\n')
-    assert done.stderr == ('sdakd_plugin: start-up hook failed, SDAKD_DISABLE=1 skips it: '
-                           '''ModuleNotFoundError("No module named 'sdakd_plugin'")\n''')
+    assert done.stderr == (
+        'sdakd_plugin: start-up hook failed, SDAKD_DISABLE=1 skips it: '
+        """ModuleNotFoundError("No module named 'sdakd_plugin'")\n"""
+    )
     assert environment.run('print(1)', SDAKD_DISABLE='1').stderr == ''
 
 
 def test_start_up_cost(installed, kind, tmp_path, borrowed):
     """Less than 3 ms more than a start without the hook; in time on the CPU, as other processes run beside this one."""
+
     def seconds(environment):
         process = os.posix_spawn(environment.python, [str(environment.python), '-c', 'pass'], os.environ)
         usage = os.wait4(process, 0)[2]
@@ -188,7 +201,7 @@ def test_start_up_cost(installed, kind, tmp_path, borrowed):
 
 def test_any_module_can_be_the_first_that_a_program_imports():
     """Importing one imports BasicSR, which imports the whole plugin, that module included, while it is half done."""
-    code = '''
+    code = """
 import os, pkgutil, sys, sdakd_plugin
 import cv2, lpips, pydantic, scipy.special, skimage, torch, torchvision.models  # not anew in each process
 names = [module.name for module in pkgutil.iter_modules(sdakd_plugin.__path__) if module.ispkg]
@@ -201,7 +214,7 @@ for name in [*names, 'checks.run', 'resume.training_state', 'losses.lpips_loss',
         os._exit(0 if 'SDAKDModel' in MODEL_REGISTRY else 1)
     if os.waitpid(child, 0)[1]:
         print(name)
-'''
+"""
     done = subprocess.run([sys.executable, '-W', 'ignore', '-c', code], capture_output=True, text=True, timeout=200)
     assert (done.stdout, done.returncode) == ('', 0)
     assert 'not available' not in done.stderr

@@ -1,4 +1,5 @@
 """The students that come with the package."""
+
 import os
 import subprocess
 import sys
@@ -36,6 +37,7 @@ def enlarged(name, lq):
 
 def bicubic(lq):
     from sdakd_plugin.evaluation.quality import bicubic as enlarge
+
     tensor = img2tensor(lq.astype(np.float32) / 255, bgr2rgb=False)[None]
     return tensor2img([enlarge(tensor, (lq.shape[0] * 4, lq.shape[1] * 4))], rgb2bgr=False)
 
@@ -46,8 +48,9 @@ def psnr(image, gt):
 
 def test_they_are_small_and_have_their_cards():
     files = sorted(STUDENTS.iterdir())
-    assert [file.name for file in files] == sorted(f'{name}{suffix}' for name in NAMES
-                                                   for suffix in ('.md', '.safetensors'))
+    assert [file.name for file in files] == sorted(
+        f'{name}{suffix}' for name in NAMES for suffix in ('.md', '.safetensors')
+    )
     assert sum(KNOWN[name].file.stat().st_size for name in NAMES) < MOST
     for name in NAMES:
         card = (STUDENTS / f'{name}.md').read_text()
@@ -95,11 +98,22 @@ def test_a_student_of_another_scale_is_refused():
 
 def test_upscale_works_without_a_connection_a_cache_or_a_model(tmp_path, pair):
     import cv2
+
     cv2.imwrite(str(tmp_path / 'photo.png'), pair[0][..., ::-1])
-    environment = {**os.environ, 'HOME': str(tmp_path / 'home'), 'TORCH_HOME': str(tmp_path / 'torch'),
-                   'SDAKD_CACHE': str(tmp_path / 'cache'), 'https_proxy': 'http://127.0.0.1:9',
-                   'http_proxy': 'http://127.0.0.1:9'}
-    done = subprocess.run([sys.executable, '-m', 'sdakd_plugin.cli', 'upscale', 'photo.png', 'out.png'], cwd=tmp_path,
-                          env=environment, capture_output=True, text=True)
+    environment = {
+        **os.environ,
+        'HOME': str(tmp_path / 'home'),
+        'TORCH_HOME': str(tmp_path / 'torch'),
+        'SDAKD_CACHE': str(tmp_path / 'cache'),
+        'https_proxy': 'http://127.0.0.1:9',
+        'http_proxy': 'http://127.0.0.1:9',
+    }
+    done = subprocess.run(
+        [sys.executable, '-m', 'sdakd_plugin.cli', 'upscale', 'photo.png', 'out.png'],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+    )
     assert (done.returncode, done.stdout) == (0, '1 of 1 images enlarged into out.png\n'), done.stderr
     assert cv2.imread(str(tmp_path / 'out.png')).shape == (256, 256, 3)

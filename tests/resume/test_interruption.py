@@ -1,4 +1,5 @@
 """Whatever ends a process, the run goes on, and ends as if nothing had happened, bit for bit."""
+
 import os
 import random
 import re
@@ -46,8 +47,15 @@ def test_a_signal_saves_the_run(stock, final, number):
     options, ends = final
     (stock.folder / 'opt.yml').write_text(yaml.safe_dump(options))
     command = [sys.executable, '-u', '-m', 'sdakd_plugin.cli', 'train', '-opt', 'opt.yml']
-    process = subprocess.Popen(command, cwd=stock.folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-                               start_new_session=True, env={**os.environ, 'OMP_NUM_THREADS': '1'})
+    process = subprocess.Popen(
+        command,
+        cwd=stock.folder,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+        env={**os.environ, 'OMP_NUM_THREADS': '1'},
+    )
     lines = []
     for line in process.stdout:
         lines.append(line)
@@ -66,12 +74,14 @@ def slow_saves(arguments):
     """``sdakd`` where it takes a second to write a file of iteration 5 or later."""
     from sdakd_plugin import weights
     from sdakd_plugin.cli import main
+
     save = weights.atomic_save
 
     def slowly(content, path):
         save(content, path)
         if int(re.search(r'(\d+|latest)\.', path.name)[1].replace('latest', '0')) >= 5:
             time.sleep(1)
+
     weights.atomic_save = slowly
     return main(arguments)
 
@@ -80,6 +90,7 @@ def slow_iterations(arguments):
     """``sdakd`` whose fifth iteration takes four seconds, and says when it has begun."""
     from sdakd_plugin.cli import main
     from sdakd_plugin.models.sdakd_model import SDAKDModel
+
     begin = SDAKDModel.begin_iteration
 
     def slowly(model, iteration):
@@ -87,6 +98,7 @@ def slow_iterations(arguments):
         if iteration == 5:
             print('the fifth has begun', file=sys.stderr, flush=True)
             time.sleep(4)
+
     SDAKDModel.begin_iteration = slowly
     return main(arguments)
 
@@ -105,11 +117,10 @@ def started(stock, options, function):
     (stock.folder / 'opt.yml').write_text(yaml.safe_dump(options))
     log = Path(f'{stock.folder}.err')
     log.write_text('')
-    return stock.warm.start(stock.folder, ['train', '-opt', 'opt.yml'],
-                            function=f'{__name__}:{function}'), log
+    return stock.warm.start(stock.folder, ['train', '-opt', 'opt.yml'], function=f'{__name__}:{function}'), log
 
 
-def until(condition, seconds=60.):
+def until(condition, seconds=60.0):
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end
@@ -155,17 +166,23 @@ def test_a_second_signal_waits_for_the_checkpoint(stock, final):
     done = stock.warm.wait(stock.folder, [])
     assert done.returncode == -signal.SIGINT
     assert 'SIGINT: the checkpoint that is being saved is completed first' in done.stderr
-    iterations = {kind: [re.search(r'(\d+)\.', path.name)[1] for path in (stock.folder / RUN).glob(f'{kind}*')]
-                  for kind in ('models/net_g_', 'models/net_d_', 'training_states/')}
+    iterations = {
+        kind: [re.search(r'(\d+)\.', path.name)[1] for path in (stock.folder / RUN).glob(f'{kind}*')]
+        for kind in ('models/net_g_', 'models/net_d_', 'training_states/')
+    }
     assert len({tuple(found) for found in iterations.values()}) == 1, iterations
-    assert f"iter: {iterations['training_states/'][0]}." in stock.ok('sdakd train', options, '--auto_resume')
+    assert f'iter: {iterations["training_states/"][0]}.' in stock.ok('sdakd train', options, '--auto_resume')
 
 
 def test_an_image_that_goes_away_saves_the_run(stock, final, photos):
     options, ends = final
     shutil.copytree(photos, stock.folder / 'photos')
-    options['datasets']['train'].update({f'dataroot_{kind.lower()}': str(stock.folder / 'photos' / folder)
-                                         for kind, folder in (('GT', 'HR'), ('LQ', 'LR'))})
+    options['datasets']['train'].update(
+        {
+            f'dataroot_{kind.lower()}': str(stock.folder / 'photos' / folder)
+            for kind, folder in (('GT', 'HR'), ('LQ', 'LR'))
+        }
+    )
     (stock.folder / 'opt.yml').write_text(yaml.safe_dump(options))
     arguments = ['train', '-opt', 'opt.yml']
     log, end = Path(f'{stock.folder}.err'), time.monotonic() + 60
@@ -212,8 +229,10 @@ def test_thirty_kills(stock, final):
         kills += done.returncode != 0
         saved = sorted(int(path.stem) for path in (stock.folder / RUN).glob('training_states/*.state'))
         half = len([*(stock.folder / RUN).glob('*/.*.tmp')])
-        print(f"{'killed' if done.returncode else 'ended'}; last saved: {saved[-1] if saved else 'nothing'}; "
-              f'half-written files: {half}')
+        print(
+            f'{"killed" if done.returncode else "ended"}; last saved: {saved[-1] if saved else "nothing"}; '
+            f'half-written files: {half}'
+        )
         if done.returncode == 0:  # the next kills meet a new run
             assert equal(contents(stock.folder), ends)
             ended += 1

@@ -1,4 +1,5 @@
 """What is built and checked beside a run leaves its random numbers alone, those of a GPU not yet in use, too."""
+
 import inspect
 
 import numpy as np
@@ -54,8 +55,11 @@ def test_the_check_leaves_the_seed_alone_that_cuda_starts_with(seeded, options, 
     options['teacher'] = {'network_g': dict(TEACHER), 'pretrain_network_g': 'untrained'}
     if kind == 'cohort':
         del options['teacher'], options['train']['stages'], options['train']['feature_opt']
-        options.update(model_type='MutualSRGANModel', network_d=dict(UNET),
-                       cohort=[{'name': 'a', 'manual_seed': 1}, {'name': 'b', 'manual_seed': 2}])
+        options.update(
+            model_type='MutualSRGANModel',
+            network_d=dict(UNET),
+            cohort=[{'name': 'a', 'manual_seed': 1}, {'name': 'b', 'manual_seed': 2}],
+        )
     queued = list(torch.cuda._queued_calls)
     check(options)
     assert waiting() == [7, 7]

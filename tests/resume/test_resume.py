@@ -1,4 +1,5 @@
 """A run that was stopped and resumed is the one that it would have been, bit for bit."""
+
 import re
 
 import pytest
@@ -18,12 +19,18 @@ def test_every_stage_its_edges_and_the_middle_of_an_epoch(stock, options):
     for stage, iters in zip(options['train']['stages'], (3, 2, 3), strict=True):
         stage['iters'] = iters
     options['train']['stages'][1].update(lr_g=5e-4, optimizer='reset')
-    options['train']['scheduler'] = {'type': 'CosineAnnealingRestartLR', 'periods': [4, 4], 'restart_weights': [1, 1],
-                                     'eta_min': 1e-7}
+    options['train']['scheduler'] = {
+        'type': 'CosineAnnealingRestartLR',
+        'periods': [4, 4],
+        'restart_weights': [1, 1],
+        'eta_min': 1e-7,
+    }
     options['val']['val_freq'] = 3
     check_exact(stock, options, stops=(1, 3, 4, 5, 7))
-    best = re.findall(r'# psnr: [\d.]+\tBest: ([\d.]+) @ (\d+) iter', (
-        next((stock.folder / 'experiments/run').glob('train_*.log'))).read_text())
+    best = re.findall(
+        r'# psnr: [\d.]+\tBest: ([\d.]+) @ (\d+) iter',
+        (next((stock.folder / 'experiments/run').glob('train_*.log'))).read_text(),
+    )
     assert best
 
 
@@ -35,8 +42,9 @@ def test_a_loader_in_the_main_process(stock, options):
 
 def test_prefetching_without_workers(stock, options):
     """BasicSR's thread would draw from the random numbers of training at moments of its own."""
-    options['datasets']['train'].update(num_worker_per_gpu=0, prefetch_mode='cpu', num_prefetch_queue=2,
-                                        dataset_enlarge_ratio=3)
+    options['datasets']['train'].update(
+        num_worker_per_gpu=0, prefetch_mode='cpu', num_prefetch_queue=2, dataset_enlarge_ratio=3
+    )
     del options['val']
     check_exact(stock, options, stops=(3,))
 
@@ -66,8 +74,11 @@ def test_a_pool_that_is_half_full_goes_on_with_a_larger_batch(options, photos):
 
 def test_a_cohort_that_exchanges_features(stock, options):
     del options['teacher'], options['train']['stages'], options['train']['feature_opt'], options['val']
-    options.update(model_type='MutualSRGANModel', network_d=dict(UNET),
-                   cohort=[{'name': 'a', 'manual_seed': 1}, {'name': 'b', 'manual_seed': 2}])
+    options.update(
+        model_type='MutualSRGANModel',
+        network_d=dict(UNET),
+        cohort=[{'name': 'a', 'manual_seed': 1}, {'name': 'b', 'manual_seed': 2}],
+    )
     options['train'].update(total_iter=5, mutual_opt={'type': 'FeatureAlignmentLoss', 'layers': ['conv3']})
     check_exact(stock, options, stops=(3,))
 
@@ -104,15 +115,20 @@ def test_a_learning_rate_ahead_may_change_and_one_behind_is_refused_before_anyth
     before = {path: path.stat().st_mtime_ns for path in stock.folder.rglob('*')}
     done = stock.run('sdakd train', options, '--auto_resume')
     assert done.returncode == 1 and 'Traceback' not in done.stderr
-    assert 'error: train.scheduler.periods: up to iteration 6, where the run goes on, they were [3] and would now be ' \
-           '[2]; change only what lies ahead' in done.stderr
+    assert (
+        'error: train.scheduler.periods: up to iteration 6, where the run goes on, they were [3] and would now be '
+        '[2]; change only what lies ahead' in done.stderr
+    )
     assert {path: path.stat().st_mtime_ns for path in before if path.name != 'opt.yml'} == {
-        path: time for path, time in before.items() if path.name != 'opt.yml'}
+        path: time for path, time in before.items() if path.name != 'opt.yml'
+    }
     options['train']['scheduler']['periods'] = [3, 5]
     log = stock.ok('sdakd train', options, '--auto_resume')
     assert 'iter:       8' in log
-    assert ('train.scheduler: from iteration 7 on the learning rate is the option file\'s (periods [3, 3] before and '
-            '[3, 5] now)') in ' '.join(log.split())
+    assert (
+        "train.scheduler: from iteration 7 on the learning rate is the option file's (periods [3, 3] before and "
+        '[3, 5] now)'
+    ) in ' '.join(log.split())
 
 
 def test_a_changed_schedule_is_refused_and_changed_data_are_named(stock, options):

@@ -1,4 +1,5 @@
 """The seconds of training beside each validation."""
+
 import json
 import time
 
@@ -15,6 +16,7 @@ from tests.helpers.training import build, steps
 @pytest.fixture
 def clock(monkeypatch):
     """A clock that a test sets."""
+
     class Clock:
         now = 100.0
 
@@ -88,8 +90,16 @@ def test_validations_tell_the_seconds_of_training_without_their_own(options, tmp
     entries = stage_validation.read(str(tmp_path / 'validations.json'))
     first, second = (entry['elapsed'] for entry in entries)
     assert 0 < first < second < total - 0.6
-    assert model.training_state(0, 2).keys() == {'epoch', 'iter', 'optimizers', 'schedulers', 'connectors', 'stage',
-                                                 'data', 'processes'}  # equal after a stop
+    assert model.training_state(0, 2).keys() == {
+        'epoch',
+        'iter',
+        'optimizers',
+        'schedulers',
+        'connectors',
+        'stage',
+        'data',
+        'processes',
+    }  # equal after a stop
 
 
 def test_a_stopped_run_has_the_seconds_of_all_its_parts(stock, options):
@@ -108,8 +118,9 @@ def test_a_stopped_run_has_the_seconds_of_all_its_parts(stock, options):
 
 def test_an_old_file_of_validations_is_read(options, tmp_path):
     options['val']['val_freq'] = 3
-    (tmp_path / 'validations.json').write_text(json.dumps(
-        [{'iter': 4, 'stage': 'x', 'dataset': 'val', 'metrics': {'psnr': 30.0}}]))
+    (tmp_path / 'validations.json').write_text(
+        json.dumps([{'iter': 4, 'stage': 'x', 'dataset': 'val', 'metrics': {'psnr': 30.0}}])
+    )
     options['path']['experiments_root'] = str(tmp_path)
     torch.manual_seed(0)
     model = build(options)

@@ -1,4 +1,5 @@
 """A student that starts from its teacher keeps the same channels everywhere, whatever the family."""
+
 from itertools import pairwise
 
 import pytest
@@ -21,13 +22,18 @@ RRDB = {'type': 'RRDBNet', 'num_in_ch': 3, 'num_out_ch': 3, 'num_feat': 16, 'num
 SRVGG = {'type': 'SRVGGNetCompact', 'num_feat': 16, 'num_conv': 3}
 GCFSR = {'type': 'GCFSR', 'out_size': 128, 'num_style_feat': 8, 'narrow': 1 / 16}
 TEACHERS = {
-    'rrdbnet': RRDB, 'rrdbnet x2': {**RRDB, 'scale': 2}, 'rrdbnet x1': {**RRDB, 'scale': 1},
-    'srvgg': SRVGG, 'srvgg relu': {**SRVGG, 'act_type': 'relu'},
+    'rrdbnet': RRDB,
+    'rrdbnet x2': {**RRDB, 'scale': 2},
+    'rrdbnet x1': {**RRDB, 'scale': 1},
+    'srvgg': SRVGG,
+    'srvgg relu': {**SRVGG, 'act_type': 'relu'},
     'msrresnet x4': {'type': 'MSRResNet', 'num_feat': 16, 'num_block': 2},
     'msrresnet x3': {'type': 'MSRResNet', 'num_feat': 16, 'num_block': 2, 'upscale': 3},
     'srgan': {'type': 'SRGANGenerator', 'num_feat': 16, 'num_block': 2},
     'srgan prelu x8': {'type': 'SRGANGenerator', 'num_feat': 16, 'num_block': 2, 'upscale': 8, 'fusion': 'prelu'},
-    'gcfsr': GCFSR, 'gcfsr blind': {**GCFSR, 'type': 'GCFSRBlind'}}
+    'gcfsr': GCFSR,
+    'gcfsr blind': {**GCFSR, 'type': 'GCFSRBlind'},
+}
 WIDTHS = ('num_feat', 'num_grow_ch', 'narrow')
 each_family = pytest.mark.parametrize('network', TEACHERS.values(), ids=TEACHERS)
 
@@ -125,8 +131,14 @@ def dead_in_gcfsr(net):
         yield [f'{name}.modulated_conv', f'{name}.activate', *shift, *styles], 1
 
 
-DEAD = {'RRDBNet': dead_in_rrdbnet, 'SRVGGNetCompact': dead_in_srvgg, 'MSRResNet': dead_in_msrresnet,
-        'SRGANGenerator': dead_in_srgan, 'GCFSR': dead_in_gcfsr, 'GCFSRBlind': dead_in_gcfsr}
+DEAD = {
+    'RRDBNet': dead_in_rrdbnet,
+    'SRVGGNetCompact': dead_in_srvgg,
+    'MSRResNet': dead_in_msrresnet,
+    'SRGANGenerator': dead_in_srgan,
+    'GCFSR': dead_in_gcfsr,
+    'GCFSRBlind': dead_in_gcfsr,
+}
 
 
 @torch.no_grad()
@@ -140,7 +152,7 @@ def half_dead(network):
                 axis = 1 if tensor.dim() == 5 else 0
                 if dead is None:
                     width = tensor.shape[axis] // each
-                    dead = (torch.randperm(width)[:width // 2, None] * each + torch.arange(each)).flatten()
+                    dead = (torch.randperm(width)[: width // 2, None] * each + torch.arange(each)).flatten()
                 tensor.index_fill_(axis, dead, 0)
     return teacher
 
@@ -210,8 +222,11 @@ def test_a_run_starts_from_the_teacher_and_trains(options, photos, small_teacher
 
 
 def test_members_of_a_cohort_start_from_the_teacher_each_on_its_own(options):
-    options.update(model_type='MutualSRGANModel', network_d=dict(UNET), cohort=[
-        {'name': 'a', 'manual_seed': 1, 'pretrain_network_g': 'teacher'}, {'name': 'b', 'manual_seed': 2}])
+    options.update(
+        model_type='MutualSRGANModel',
+        network_d=dict(UNET),
+        cohort=[{'name': 'a', 'manual_seed': 1, 'pretrain_network_g': 'teacher'}, {'name': 'b', 'manual_seed': 2}],
+    )
     model = build_model(model_options(options))
     first, second = model.trainees
     expected = slim(model.teacher.net_g, first.net_g)
@@ -232,8 +247,10 @@ def test_the_l1_norm_of_the_filters_decides():
     """By hand, in a network where each group has one writer."""
     teacher, student = build(SRVGG), build(SRVGG, 0.5)
     state = slim(teacher, student, 'l1')
-    largest = [sorted(sorted(range(16), key=lambda channel: -teacher.body[index].weight[channel].abs().sum())[:8])
-               for index in (0, 2)]
+    largest = [
+        sorted(sorted(range(16), key=lambda channel: -teacher.body[index].weight[channel].abs().sum())[:8])
+        for index in (0, 2)
+    ]
     assert torch.equal(state['body.2.weight'], teacher.body[2].weight[largest[1]][:, largest[0]])
     assert torch.equal(state['body.3.weight'], teacher.body[3].weight[largest[1]])
 
@@ -268,13 +285,16 @@ def test_a_resumed_run_goes_on_from_its_own_weights(options, tmp_path):
         assert all(torch.equal(value, saved[key]) for key, value in net.state_dict().items())
 
 
-@pytest.mark.parametrize('change, words', [
-    ({'num_feat': 17}, 'network_g.num_feat is 17, but the teacher has 16; use 16 or less'),
-    ({'num_block': 3}, 'network_g.num_block is 3, but the teacher has 2; use 2 or less'),
-    ({'scale': 2}, 'network_g.scale is 2, but the teacher has 4; use 4'),
-    ({'num_in_ch': 4}, 'network_g.num_in_ch is 4, but the teacher has 3; use 3'),
-    ({'num_out_ch': 1}, 'network_g.num_out_ch is 1, but the teacher has 3; use 3'),
-])
+@pytest.mark.parametrize(
+    'change, words',
+    [
+        ({'num_feat': 17}, 'network_g.num_feat is 17, but the teacher has 16; use 16 or less'),
+        ({'num_block': 3}, 'network_g.num_block is 3, but the teacher has 2; use 2 or less'),
+        ({'scale': 2}, 'network_g.scale is 2, but the teacher has 4; use 4'),
+        ({'num_in_ch': 4}, 'network_g.num_in_ch is 4, but the teacher has 3; use 3'),
+        ({'num_out_ch': 1}, 'network_g.num_out_ch is 1, but the teacher has 3; use 3'),
+    ],
+)
 def test_a_student_that_does_not_fit_is_told_what_does(change, words, small_teacher):
     network = {**RRDB, 'num_feat': 8, 'num_grow_ch': 4, **change}
     options = TeacherOptions(pretrain_network_g=str(small_teacher / 'net_g.pth'))
@@ -283,10 +303,16 @@ def test_a_student_that_does_not_fit_is_told_what_does(change, words, small_teac
     assert str(caught.value) == f'path.pretrain_network_g: teacher: {words}'
 
 
-@pytest.mark.parametrize('network, words', [
-    ({**SRVGG, 'num_feat': 8}, 'network_g.type is SRVGGNetCompact, but the teacher has RRDBNet; use RRDBNet'),
-    ({'type': 'EDSR', 'num_in_ch': 3, 'num_out_ch': 3}, 'a EDSR cannot start from its teacher; these can: RRDBNet,'),
-])
+@pytest.mark.parametrize(
+    'network, words',
+    [
+        ({**SRVGG, 'num_feat': 8}, 'network_g.type is SRVGGNetCompact, but the teacher has RRDBNet; use RRDBNet'),
+        (
+            {'type': 'EDSR', 'num_in_ch': 3, 'num_out_ch': 3},
+            'a EDSR cannot start from its teacher; these can: RRDBNet,',
+        ),
+    ],
+)
 def test_another_family_does_not_fit(network, words, small_teacher):
     options = TeacherOptions(pretrain_network_g=str(small_teacher / 'net_g.pth'))
     with pytest.raises(UserError, match=r'^path.pretrain_network_g: teacher: ') as caught:

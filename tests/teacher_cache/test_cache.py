@@ -1,4 +1,5 @@
 """The teacher's cached images: made, trained with, gone on with after a kill, and refused when they are stale."""
+
 import json
 import os
 import random
@@ -37,8 +38,12 @@ def run(options, photos, small_teacher, tmp_path):
     options['datasets']['train'].update(dataroot_gt=str(tmp_path / 'data/HR'), dataroot_lq=str(tmp_path / 'data/LR'))
     weights = shutil.copy(small_teacher / 'net_g.pth', tmp_path / 'teacher.pth')
     options['teacher'].update(pretrain_network_g=str(weights), cache=str(tmp_path / 'cache'))
-    options['train'] = {**options['train'], 'total_iter': 2, 'stages': None,
-                        'teacher_pixel_opt': {'type': 'L1Loss', 'loss_weight': 1.0, 'reduction': 'mean'}}
+    options['train'] = {
+        **options['train'],
+        'total_iter': 2,
+        'stages': None,
+        'teacher_pixel_opt': {'type': 'L1Loss', 'loss_weight': 1.0, 'reduction': 'mean'},
+    }
     for loss in ('pixel_opt', 'feature_opt', 'gan_opt'):
         del options['train'][loss]
     del options['val'], options['datasets']['val'], options['network_d']
@@ -47,14 +52,15 @@ def run(options, photos, small_teacher, tmp_path):
 
 # ------------------------------------------------------------------------------------------------------- the data set
 
+
 @pytest.mark.parametrize('kind', ['PairedImageDataset', 'RealESRGANPairedDataset'])
 def test_pairs_are_those_without_the_cache_and_the_third_image_is_cut_and_turned_alike(run, kind):
     run['datasets']['train']['type'] = kind
     opt = fill(run)
     cached = with_cache(opt)['datasets']['train']
     for name in NAMES:  # the ground truth in the teacher's place shows where each pixel went
-        image = cv2.imread(f"{opt['datasets']['train']['dataroot_gt']}/{name}.png")[..., ::-1]
-        np.save(f"{opt['teacher']['cache']}/{name}.png.npy", (image / np.float32(255)).astype(np.float16))
+        image = cv2.imread(f'{opt["datasets"]["train"]["dataroot_gt"]}/{name}.png')[..., ::-1]
+        np.save(f'{opt["teacher"]["cache"]}/{name}.png.npy', (image / np.float32(255)).astype(np.float16))
     plain = items(opt['datasets']['train'])
     end = random.getstate()
     with_teacher = items(cached)
@@ -69,12 +75,13 @@ def test_pairs_are_those_without_the_cache_and_the_third_image_is_cut_and_turned
 
 def test_prepared_lq_images_and_an_lmdb(run, tmp_path):
     import lmdb
+
     block = run['datasets']['train']
     for role in ('gt', 'lq'):
         folder = tmp_path / f'{role}.lmdb'
         with lmdb.open(str(folder), map_size=2**24) as base, base.begin(write=True) as transaction:
             for name in NAMES:
-                content = (tmp_path / f"data/{'HR' if role == 'gt' else 'LR'}/{name}.png").read_bytes()
+                content = (tmp_path / f'data/{"HR" if role == "gt" else "LR"}/{name}.png').read_bytes()
                 transaction.put(name.encode(), content)
         (folder / 'meta_info.txt').write_text(''.join(f'{name}.png (192,192,3) 1\n' for name in NAMES))
         block[f'dataroot_{role}'] = str(folder)
@@ -101,6 +108,7 @@ def test_tiles_and_values_out_of_range(run):
 
 
 # ------------------------------------------------------------------------------------------------------------ stale
+
 
 def test_stale_weights_data_and_networks_are_refused(run, tmp_path):
     opt = fill(run)
@@ -164,20 +172,24 @@ def test_the_hash_is_of_every_tensor(small_teacher):
     assert hash_weights(options) != hash_weights(TeacherOptions(pretrain_network_g=str(small_teacher / 'net_g.pth')))
 
 
-@pytest.mark.parametrize(('change', 'message'), [
-    (lambda opt: opt['teacher'].update(cache=None), 'teacher.cache: this key is missing'),
-    (lambda opt: opt['teacher'].update(cach='x'), "unknown key 'cach'; did you mean 'cache'"),
-    (lambda opt: opt['datasets']['train'].update(type='SingleImageDataset'), 'needs fixed pairs'),
-    (lambda opt: opt.update(scales=[4]), 'with scales the LQ images are made anew'),
-    (lambda opt: opt['datasets'].update(val=opt['datasets'].pop('train')), 'datasets.train: this block is missing'),
-    (lambda opt: opt['datasets']['train'].update(dataroot_lq='/nowhere'), 'datasets.train'),
-    (lambda opt: opt['teacher'].update(network_g={**TEACHER, 'num_feat': 8}), 'does not fit network'),
-    (lambda opt: opt['teacher'].update(pretrain_network_g='nothing.pth'), 'neither a file nor a known name'),
-    (lambda opt: opt['teacher'].update(cache=opt['datasets']['train']['dataroot_lq']), 'holds other files'),
-    (lambda opt: opt['teacher'].update(cache=opt['teacher']['pretrain_network_g']), 'holds other files'),
-])
+@pytest.mark.parametrize(
+    ('change', 'message'),
+    [
+        (lambda opt: opt['teacher'].update(cache=None), 'teacher.cache: this key is missing'),
+        (lambda opt: opt['teacher'].update(cach='x'), "unknown key 'cach'; did you mean 'cache'"),
+        (lambda opt: opt['datasets']['train'].update(type='SingleImageDataset'), 'needs fixed pairs'),
+        (lambda opt: opt.update(scales=[4]), 'with scales the LQ images are made anew'),
+        (lambda opt: opt['datasets'].update(val=opt['datasets'].pop('train')), 'datasets.train: this block is missing'),
+        (lambda opt: opt['datasets']['train'].update(dataroot_lq='/nowhere'), 'datasets.train'),
+        (lambda opt: opt['teacher'].update(network_g={**TEACHER, 'num_feat': 8}), 'does not fit network'),
+        (lambda opt: opt['teacher'].update(pretrain_network_g='nothing.pth'), 'neither a file nor a known name'),
+        (lambda opt: opt['teacher'].update(cache=opt['datasets']['train']['dataroot_lq']), 'holds other files'),
+        (lambda opt: opt['teacher'].update(cache=opt['teacher']['pretrain_network_g']), 'holds other files'),
+    ],
+)
 def test_bad_uses_cost_a_line(run, tmp_path, capsys, change, message):
     from sdakd_plugin.cli import main
+
     change(run)
     (tmp_path / 'opt.yml').write_text(yaml.safe_dump(run))
     assert main(['cache', '-opt', str(tmp_path / 'opt.yml'), '--device', 'cpu']) == 1
@@ -187,6 +199,7 @@ def test_bad_uses_cost_a_line(run, tmp_path, capsys, change, message):
 
 # --------------------------------------------------------------------------------------------------------- in training
 
+
 def test_from_the_command_to_stock_training_without_the_teachers_weights(stock, run, tmp_path):
     run['train']['total_iter'] = 4
     live = stock.ok('sdakd train', {**run, 'teacher': {**run['teacher'], 'cache': None}})
@@ -195,8 +208,9 @@ def test_from_the_command_to_stock_training_without_the_teachers_weights(stock, 
     os.unlink(run['teacher']['pretrain_network_g'])
     kept = stock.ok('basicsr/train.py', run)
     assert 'Dataset [CachedTeacherDataset] - photos is built' in kept
-    numbers = [[float(re.search(r'l_g_teacher_pix: (\S+)', line)[1]) for line in losses(log).values()]
-               for log in (live, kept)]
+    numbers = [
+        [float(re.search(r'l_g_teacher_pix: (\S+)', line)[1]) for line in losses(log).values()] for log in (live, kept)
+    ]
     assert len(numbers[0]) == 4 and numbers[0] != numbers[1]  # it did read the images
     assert np.allclose(*numbers, rtol=0.1)
     assert not any((tmp_path / name).exists() for name in ('teacher.cache', 'cache/cache'))
@@ -219,8 +233,14 @@ def test_training_makes_the_images_that_are_missing(stock, run, tmp_path):
 
 
 def test_the_embedded_photographs(run, tmp_path):
-    block = {'name': 'embedded', 'type': 'SampleImageDataset', 'images': ['coffee', 'chelsea'], 'gt_size': 64,
-             'use_hflip': True, 'use_rot': True}
+    block = {
+        'name': 'embedded',
+        'type': 'SampleImageDataset',
+        'images': ['coffee', 'chelsea'],
+        'gt_size': 64,
+        'use_hflip': True,
+        'use_rot': True,
+    }
     opt = fill({**run, 'datasets': {'train': block}})
     cached = with_cache(opt)['datasets']['train']
     for ours, theirs in zip(items(opt['datasets']['train']), items(cached), strict=True):
@@ -231,8 +251,16 @@ def test_the_embedded_photographs(run, tmp_path):
 
 
 def test_images_made_from_the_bare_file_are_those_of_the_completed_one(run):
-    run['datasets'] = {'train': {'name': 'photos', 'type': 'PhotoDataset', 'gt_size': 64, 'degradation': 'real',
-                                 'degradation_seed': 1, 'dataroot_gt': run['datasets']['train']['dataroot_gt']}}
+    run['datasets'] = {
+        'train': {
+            'name': 'photos',
+            'type': 'PhotoDataset',
+            'gt_size': 64,
+            'degradation': 'real',
+            'degradation_seed': 1,
+            'dataroot_gt': run['datasets']['train']['dataroot_gt'],
+        }
+    }
     bare = {**run, 'is_train': True, 'dist': False, 'jpeg_range': [50, 60]}  # a setting for the data set, at the top
     fill_before_training(bare)
     with_cache(completed(bare))
@@ -242,7 +270,11 @@ def test_a_line_for_every_tenth_where_no_terminal_is_attached(run, tmp_path, cap
     (tmp_path / 'opt.yml').write_text(yaml.safe_dump(run))
     assert main(['cache', '-opt', str(tmp_path / 'opt.yml')]) == 0
     assert capsys.readouterr().err.splitlines() == [
-        '1 of 4 images (25%)', '2 of 4 images (50%)', '3 of 4 images (75%)', '4 of 4 images (100%)']
+        '1 of 4 images (25%)',
+        '2 of 4 images (50%)',
+        '3 of 4 images (75%)',
+        '4 of 4 images (100%)',
+    ]
     assert list(progress(range(1234))) == list(range(1234))
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == 10 and lines[0] == '124 of 1,234 images (10%)' and lines[-1] == '1,234 of 1,234 images (100%)'
@@ -252,9 +284,13 @@ def test_a_line_for_every_tenth_where_no_terminal_is_attached(run, tmp_path, cap
 @pytest.mark.long
 def test_a_stage_with_features_runs_the_teacher_but_takes_its_image_from_the_cache(stock, run):
     run['train']['feature_opt'] = {'type': 'FeatureAlignmentLoss', 'layers': ['body.0'], 'loss_weight': 0.1}
-    run['train'].update(total_iter=4, stages=[
-        {'name': 'image', 'iters': 2, 'losses': ['teacher_pixel']},
-        {'name': 'both', 'iters': 2, 'losses': ['teacher_pixel', 'feature']}])
+    run['train'].update(
+        total_iter=4,
+        stages=[
+            {'name': 'image', 'iters': 2, 'losses': ['teacher_pixel']},
+            {'name': 'both', 'iters': 2, 'losses': ['teacher_pixel', 'feature']},
+        ],
+    )
     stock.ok('sdakd cache', run)
     log = losses(stock.ok('sdakd train', run))
     assert 'l_g_feature' not in log[2] and 'l_g_feature' in log[3] and 'l_g_teacher_pix' in log[3]
@@ -266,10 +302,15 @@ def test_a_stage_with_features_runs_the_teacher_but_takes_its_image_from_the_cac
 
 @pytest.mark.long
 def test_a_cohort_shares_the_images(stock, run):
-    run.update(model_type='MutualSRGANModel', network_d=dict(UNET),
-               cohort=[{'name': 'a', 'manual_seed': 1}, {'name': 'b', 'manual_seed': 2}])
-    run['train'].update(gan_opt={'type': 'GANLoss', 'gan_type': 'vanilla', 'loss_weight': 0.1},
-                        mutual_opt={'type': 'MutualDiscriminatorLoss'})
+    run.update(
+        model_type='MutualSRGANModel',
+        network_d=dict(UNET),
+        cohort=[{'name': 'a', 'manual_seed': 1}, {'name': 'b', 'manual_seed': 2}],
+    )
+    run['train'].update(
+        gan_opt={'type': 'GANLoss', 'gan_type': 'vanilla', 'loss_weight': 0.1},
+        mutual_opt={'type': 'MutualDiscriminatorLoss'},
+    )
     stock.ok('sdakd cache', run)
     os.unlink(run['teacher']['pretrain_network_g'])
     log = losses(stock.ok('sdakd train', run))

