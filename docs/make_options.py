@@ -51,8 +51,8 @@ def options_of(block: type) -> list[Option]:
         Option(
             name, field.annotation, tuple(field.metadata), field.is_required(), field.default, field.description or ''
         )
-        for name, field in block.model_fields.items()
-    ]  # type: ignore[attr-defined]
+        for name, field in block.model_fields.items()  # type: ignore[attr-defined]
+    ]
 
 
 def is_block(annotation: Any) -> bool:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import gc
 import os
-import time
 import traceback
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -17,6 +16,7 @@ import torch
 from torch.profiler import ProfilerActivity, profile, record_function
 
 from benchmarks.step.loops import Step, Training
+from sdakd_plugin.utils.timing import in_turns
 
 WARM_UP = 2  # rounds
 IN_A_ROW = 5  # on a GPU, where a step's commands are given while the one before is still computed
@@ -25,21 +25,8 @@ os.environ.setdefault('KINETO_LOG_LEVEL', '99')  # else the profiler prints when
 
 
 def interleaved(steps: Mapping[str, Step], rounds: int, device: torch.device) -> dict[str, list[float]]:
-    """Time steps in turns (a, b, c, a, b, c, ...), so that whatever else the machine does meets all of them alike.
-    The seconds of one step in each round, by name. A GPU has finished before the clock is read, and a turn there is
-    several steps."""
-    in_a_row = IN_A_ROW if device.type == 'cuda' else 1
-    finish = torch.cuda.synchronize if device.type == 'cuda' else lambda: None
-    times: dict[str, list[float]] = {name: [] for name in steps}
-    for _ in range(WARM_UP + rounds):
-        for name, step in steps.items():
-            finish()
-            start = time.perf_counter()
-            for _ in range(in_a_row):
-                step()
-            finish()
-            times[name].append((time.perf_counter() - start) / in_a_row)
-    return {name: found[WARM_UP:] for name, found in times.items()}
+    """The seconds of one step in each round, by name; on a GPU a turn is several steps."""
+    return in_turns(steps, rounds, device, WARM_UP, IN_A_ROW if device.type == 'cuda' else 1)
 
 
 def ratio(times: list[float], reference: list[float]) -> float:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from statistics import median
 
 import torch
@@ -13,6 +13,7 @@ from mmengine.logging import MMLogger
 from torch import Tensor, nn
 
 from sdakd_plugin.families.calling import ImageToImage, super_resolve
+from sdakd_plugin.utils.timing import in_turns
 
 
 @dataclass(frozen=True)
@@ -59,15 +60,8 @@ def interleaved(nets: Mapping[str, nn.Module], image: Tensor, repeat: int) -> di
     Returns:
         The seconds of each pass by name; passes of the same index followed one another.
     """
-    times: dict[str, list[float]] = {name: [] for name in nets}
-    for _ in range(repeat + 1):
-        for name, net in nets.items():
-            _synchronize(image.device)
-            start = time.perf_counter()
-            super_resolve(net, image)
-            _synchronize(image.device)
-            times[name].append(time.perf_counter() - start)
-    return {name: found[1:] for name, found in times.items()}
+    steps = {name: partial(super_resolve, net, image) for name, net in nets.items()}
+    return in_turns(steps, repeat, image.device)
 
 
 def machine(device: torch.device) -> str:
@@ -76,8 +70,3 @@ def machine(device: torch.device) -> str:
         return torch.cuda.get_device_name(device)
     threads = torch.get_num_threads()
     return f'a CPU with {threads} thread{"s" if threads > 1 else ""}'
-
-
-def _synchronize(device: torch.device) -> None:
-    if device.type == 'cuda':
-        torch.cuda.synchronize(device)

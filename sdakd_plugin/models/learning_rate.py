@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+import torch
 from basicsr.utils import get_root_logger
 
 from sdakd_plugin.errors import UserError
@@ -33,6 +34,14 @@ def check_periods(block: Mapping[str, Any], total_iter: int) -> None:
             f'train.scheduler.periods: make {sum(periods):,} iterations, but train.total_iter is '
             f'{total_iter:,}; lengthen the last period, or add one'
         )
+
+
+def scale_rates(optimizers: Sequence[torch.optim.Optimizer], rate: float | None) -> None:
+    """Give optimizers a stage's learning rate, scaled as the scheduler has scaled the option file's."""
+    for group in (group for optimizer in optimizers for group in optimizer.param_groups):
+        if rate is not None:
+            group['scheduled_lr'] = group['lr']
+            group['lr'] = rate * group['lr'] / group['initial_lr']
 
 
 def resumed(schedulers: Sequence[Any], states: Sequence[Mapping[str, Any]], iteration: int) -> list[dict[str, Any]]:

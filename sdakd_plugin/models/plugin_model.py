@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from copy import deepcopy
 from functools import cached_property
 from typing import Any
@@ -11,14 +11,10 @@ from typing import Any
 import torch
 from basicsr.models.base_model import BaseModel
 from basicsr.utils import get_root_logger, set_random_seed
-from torch import Tensor, nn
+from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from sdakd_plugin.data.degradation import make_degradation, makes_lq
 from sdakd_plugin.data.published import completed
-from sdakd_plugin.data.scales import ScaleDraw
-from sdakd_plugin.distillation.batch import TrainingBatch
-from sdakd_plugin.distillation.exchange import Exchange, make_exchange
 from sdakd_plugin.distillation.forward_pass import ForwardPass
 from sdakd_plugin.distillation.iteration import train_iteration
 from sdakd_plugin.distillation.stages import Schedule, Stage
@@ -26,16 +22,15 @@ from sdakd_plugin.distillation.teacher import Teacher
 from sdakd_plugin.distillation.trainee import Trainee
 from sdakd_plugin.errors import UserError
 from sdakd_plugin.families.calling import unwrap
-from sdakd_plugin.models import training_state
+from sdakd_plugin.models import shared_parts, training_state
 from sdakd_plugin.models.checkpoints import NETWORKS, STATES, Checkpoints
-from sdakd_plugin.models.learning_rate import check_periods, resumed
+from sdakd_plugin.models.learning_rate import check_periods, resumed, scale_rates
 from sdakd_plugin.models.networks import Networks
 from sdakd_plugin.models.progress_bar import Progress
 from sdakd_plugin.models.stage_validation import StageValidation
 from sdakd_plugin.models.student import Student, StudentRun, build_generator, build_trainee
 from sdakd_plugin.options import parse
 from sdakd_plugin.resume.run_position import RunPosition, begun, epoch_of
-from sdakd_plugin.stock.degradation import BatchDegradation
 from sdakd_plugin.utils import processes
 from sdakd_plugin.utils.random_state import undisturbed_rng
 
@@ -113,8 +108,10 @@ class PluginModel(BaseModel):
         assert train is not None
         self.stage: Stage | None = None
         with undisturbed_rng():
-            self.exchange = self.make_exchange()
-            self.degradation = self.make_degradation()
+            self.exchange = shared_parts.build_exchange(
+                self.opt, self.options, self.trainees, self.device, self.model_to_device
+            )
+            self.degradation = shared_parts.build_degradation(self.opt, self.options, self.device)
         first = 0  # number of the student's first discriminator
         for student, trainee in zip(self.students, self.trainees, strict=True):
             exchanged = [
@@ -138,32 +135,7 @@ class PluginModel(BaseModel):
     @cached_property
     def teacher(self) -> Teacher | None:
         """The teacher, unless there is none, or all that is asked of it are images that a cache holds."""
-        options, train = self.options.teacher, self.options.train
-        if options is None or train is None:
-            return None
-        if options.cache is not None and not train.losses.keys() & {'feature', 'feature_d'}:
-            return None
-        return Teacher(options, ForwardPass(self.device, train.precision.teacher, train.channels_last))
-
-    def make_exchange(self) -> Exchange | None:
-        """What the discriminators of the run learn from each other; ``None`` for nothing."""
-        train = self.options.train
-        discriminators = [unwrap(net) for trainee in self.trainees for net in trainee.discriminators]
-        if train is None or 'mutual' not in train.losses or not discriminators:
-            return None
-        exchange = make_exchange(self.opt['train']['mutual_opt'], self.options, discriminators, self.device)
-        if exchange is not None:
-            exchange.distribute(self.model_to_device)
-        return exchange
-
-    def make_degradation(self) -> BatchDegradation | ScaleDraw | None:
-        """What makes the LQ images of a batch, where the data set does not."""
-        options = self.options
-        if options.scales is not None:
-            return ScaleDraw(options.scales, self.device)
-        if makes_lq(options) or options.l1_gt_usm or options.percep_gt_usm or options.gan_gt_usm:
-            return make_degradation(self.opt, options, self.device)
-        return None
+        return shared_parts.build_teacher(self.options, self.device)
 
     def setup_schedulers(self) -> None:
         assert self.options.train is not None
@@ -189,30 +161,9 @@ class PluginModel(BaseModel):
             scale_rates([trainee.optimizer_g], stage.options.lr_g)
             scale_rates(trainee.d_optimizers, stage.options.lr_d)
 
-    @torch.no_grad()
     def feed_data(self, data: Mapping[str, Any]) -> None:
         """Take a batch: paired images, or the ground truth, with or without blur kernels, to make the input from."""
-        # BasicSR's own transfers wait; the loader's memory is pinned
-        data = {
-            key: value.to(self.device, non_blocking=True) if isinstance(value, Tensor) else value
-            for key, value in data.items()
-        }
-        source: Any = self.degradation
-        if source is not None:
-            source.feed_data(data)
-            lq, gt, gt_usm = source.lq, source.gt, source.gt_usm
-            lq_scale = getattr(source, 'lq_scale', None)
-        else:
-            lq, gt, gt_usm, lq_scale = data['lq'], data['gt'], None, data.get('lq_scale')
-        teacher = self.options.teacher
-        self.batch = TrainingBatch(
-            lq,
-            gt,
-            gt_usm if self.options.gan_gt_usm else gt,
-            gt_usm,
-            lq_scale,
-            data['teacher'] if teacher is not None and teacher.cache is not None else None,
-        )
+        self.batch = shared_parts.make_batch(data, self.degradation, self.options, self.device)
 
     def optimize_parameters(self, current_iter: int) -> None:
         """Train on the batch of ``feed_data``."""
@@ -367,14 +318,6 @@ class PluginModel(BaseModel):
                 'training state; images may be augmented otherwise than without the stop.'
             )
         return bool(was == now)
-
-
-def scale_rates(optimizers: Sequence[torch.optim.Optimizer], rate: float | None) -> None:
-    """Give optimizers a stage's learning rate, scaled as the scheduler has scaled the option file's."""
-    for group in (group for optimizer in optimizers for group in optimizer.param_groups):
-        if rate is not None:
-            group['scheduled_lr'] = group['lr']
-            group['lr'] = rate * group['lr'] / group['initial_lr']
 
 
 def shares(log: Mapping[str, float]) -> dict[str, float]:

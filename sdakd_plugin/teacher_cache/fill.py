@@ -19,14 +19,7 @@ from sdakd_plugin.inference.model import Model
 from sdakd_plugin.inference.upscaler import Upscaler
 from sdakd_plugin.networks.frozen import load_frozen
 from sdakd_plugin.options import Options, parse
-from sdakd_plugin.teacher_cache.cache import (
-    Manifest,
-    TeacherCache,
-    asks_for_cache,
-    changed_images,
-    difference,
-    lacking,
-)
+from sdakd_plugin.teacher_cache.cache import Manifest, TeacherCache, asks_for_cache, changed_images, difference, lacking
 from sdakd_plugin.teacher_cache.progress_lines import progress
 from sdakd_plugin.utils import random_state
 from sdakd_plugin.weights.files import new_file, remove_temporary

@@ -66,10 +66,7 @@ def test_equals_the_lpips_package(net, backbones, images):
 
 @pytest.mark.parametrize(
     ('net', 'file', 'distances'),
-    [
-        ('alex', 'alexnet-features.pth', (0.7219, 0.1376)),
-        ('vgg', 'vgg16-features.fp16.pth', (0.5686, 0.4217)),
-    ],
+    [('alex', 'alexnet-features.pth', (0.7219, 0.1376)), ('vgg', 'vgg16-features.fp16.pth', (0.5686, 0.4217))],
 )
 def test_documented_values_of_the_example_images(net, file, distances):
     backbone = SHARED / 'weights' / file

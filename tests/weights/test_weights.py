@@ -26,16 +26,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sdakd_plugin.errors import UserError
-from sdakd_plugin.weights import (
-    KNOWN,
-    atomic_save,
-    cache_dir,
-    identify,
-    load,
-    load_into,
-    load_state_dict,
-    resolve,
-)
+from sdakd_plugin.weights import KNOWN, atomic_save, cache_dir, identify, load, load_into, load_state_dict, resolve
 
 ROLE = 'teacher.pretrain_network_g'
 STATE = {'conv.weight': torch.arange(12.0).reshape(3, 4), 'conv.bias': torch.tensor([1.0, 2.0, 3.0])}

@@ -1,0 +1,37 @@
+"""Timing of steps in turns."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+
+
+def in_turns(
+    steps: Mapping[str, Callable[[], Any]], rounds: int, device: torch.device, warm_up: int = 1, in_a_row: int = 1
+) -> dict[str, list[float]]:
+    """Time steps in turns (a, b, c, a, b, c, ...), so that other load on the machine affects all of them alike.
+
+    Args:
+        steps: by name.
+        rounds: how many turns of each are timed.
+        device: where they run; a GPU has finished before the clock is read.
+        warm_up: rounds before, which are not timed.
+        in_a_row: how often a step runs in a turn.
+
+    Returns:
+        The seconds of one step in each round, by name.
+    """
+    finish = torch.cuda.synchronize if device.type == 'cuda' else lambda: None
+    times: dict[str, list[float]] = {name: [] for name in steps}
+    for _ in range(warm_up + rounds):
+        for name, step in steps.items():
+            finish()
+            start = time.perf_counter()
+            for _ in range(in_a_row):
+                step()
+            finish()
+            times[name].append((time.perf_counter() - start) / in_a_row)
+    return {name: found[warm_up:] for name, found in times.items()}
