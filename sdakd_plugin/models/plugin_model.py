@@ -71,7 +71,7 @@ class PluginModel(BaseModel):
             self.schedule if train else None,
             self.position,
             self.device,
-            self.validation,
+            self.validate,
         )
         if train is not None:
             self.init_training()
@@ -207,22 +207,27 @@ class PluginModel(BaseModel):
     # ---------------------------------------------------------------------------------------------------- validation
 
     def validation(self, dataloader: Any, current_iter: Any, tb_logger: Any, save_img: bool = False) -> None:
-        """BasicSR's validation of each student, on the first process while the others wait, on the CPU: a timeout of
-        the GPUs' backend would end the run."""
+        """BasicSR's validation of each student, unless these weights have just been validated."""
+        validated = self.validate(dataloader, current_iter, tb_logger, save_img)
+        if validated and self.opt['rank'] == 0 and self.opt['val'].get('metrics') is not None:
+            self.after_validation(dataloader.dataset.opt['name'])
+
+    def validate(self, dataloader: Any, current_iter: Any, tb_logger: Any, save_img: bool) -> bool:
+        """Validate on the first process while the others wait, on the CPU: a timeout of the GPUs' backend would end
+        the run. Returns whether it was due."""
         iteration = self.stage_validation.due(dataloader, current_iter)
         if iteration is None:
-            return
+            return False
         if self.opt['rank'] == 0:
             # a loader draws a seed for its workers
             with undisturbed_rng(), self.position.stopwatch.paused():
                 self.stage_validation.run(dataloader, iteration, tb_logger, save_img)
-            if self.opt['val'].get('metrics') is not None:
-                self.after_validation(dataloader.dataset.opt['name'])
         if self.opt['dist']:
             processes.wait()
+        return True
 
     def after_validation(self, dataset: str) -> None:
-        """Called when all students' metrics of a data set are there."""
+        """Called when BasicSR has validated and all students' metrics of a data set are there."""
 
     # -------------------------------------------------------------------------------------------- saving and resuming
 

@@ -43,7 +43,7 @@ class StageValidation:
         students: what is validated.
         schedule: the stages; ``None`` in testing.
         position: where the run is.
-        validate: the model's ``validation``, called with a loader, the iteration, ``None`` and whether images are
+        validate: the model's ``validate``, called with a loader, the iteration, ``None`` and whether images are
             saved.
     """
 
@@ -55,7 +55,7 @@ class StageValidation:
         schedule: Schedule | None,
         position: RunPosition,
         device: torch.device,
-        validate: Callable[[Any, int, None, bool], None],
+        validate: Callable[[Any, int, None, bool], Any],
     ) -> None:
         self.opt, self.scales, self.schedule, self.position = opt, scales, schedule, position
         self._validate = validate

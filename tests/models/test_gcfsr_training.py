@@ -92,7 +92,7 @@ def test_an_iteration_is_the_published_one(run, iteration):
     gt = torch.rand(2, 3, SIZE, SIZE)
 
     model.feed_data({'gt': gt})
-    scales = model.lq_scale.tolist()
+    scales = model.batch.lq_scale.tolist()
     assert set(scales) == {2, 4}  # one batch has both
     torch.manual_seed(7)  # the noise
     model.optimize_parameters(iteration)

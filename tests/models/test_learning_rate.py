@@ -49,8 +49,9 @@ def stopped(model, iteration):
 
 
 @pytest.fixture
-def log(caplog):
+def log(caplog, monkeypatch):
     logger = logging.getLogger('basicsr')
+    monkeypatch.setattr(logger, 'propagate', False)  # as BasicSR sets it, whichever test begins
     logger.addHandler(caplog.handler)
     yield caplog
     logger.removeHandler(caplog.handler)
