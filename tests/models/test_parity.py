@@ -55,7 +55,7 @@ def plain(options):
 def assert_equal_models(ours, stock):
     for name in ('net_g', 'net_d', 'net_g_ema'):
         for (key, a), b in zip(
-            getattr(ours, name).state_dict().items(), getattr(stock, name).state_dict().values(), strict=True
+            getattr(ours.trainee, name).state_dict().items(), getattr(stock, name).state_dict().values(), strict=True
         ):
             assert torch.equal(a, b), f'{name}.{key}'
 
