@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import basicsr  # noqa: F401  # first: it registers the plugin, whose modules need it whole
 import torch
 
 from sdakd_plugin.ablation import processes, report

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 
-import basicsr  # noqa: F401  # first: it registers the plugin, whose modules need it whole
 
 from sdakd_plugin.checks.data import check_datasets
 from sdakd_plugin.checks.option_file import read_yaml

@@ -8,7 +8,6 @@ import sys
 import time
 from typing import Any
 
-import basicsr  # noqa: F401  # first: it registers the plugin, whose modules need it whole
 import torch
 from basicsr.utils.options import parse_options
 

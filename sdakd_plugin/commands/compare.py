@@ -8,7 +8,6 @@ import os
 import sys
 from pathlib import Path
 
-import basicsr  # noqa: F401  # first: it registers the plugin, whose modules need it whole
 from tqdm import tqdm
 
 from sdakd_plugin.commands.upscale import pick_device

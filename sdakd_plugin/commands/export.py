@@ -6,7 +6,6 @@ import argparse
 from importlib import import_module
 from pathlib import Path
 
-import basicsr  # noqa: F401  # first: it registers the plugin, whose modules need it whole
 
 from sdakd_plugin.errors import UserError
 from sdakd_plugin.export.exportable import TOLERANCE

@@ -7,7 +7,6 @@ import json
 import os
 from pathlib import Path
 
-import basicsr  # noqa: F401  # first: it registers the plugin, whose modules need it whole
 
 from sdakd_plugin.commands.upscale import pick_device
 from sdakd_plugin.errors import UserError

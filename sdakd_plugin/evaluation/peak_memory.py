@@ -18,7 +18,6 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
-import basicsr  # noqa: F401  # first: it registers the plugin, whose modules need it whole
 import torch
 from torch import nn
 
