@@ -105,7 +105,7 @@ setup(
             *DISTS,
             *EXPORT,
             'hypothesis',
-            'import-linter>=2.0',
+            'import-linter>=2.17',
             'mypy',
             'pytest',
             'pytest-xdist>=3.2',

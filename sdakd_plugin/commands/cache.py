@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 
-
 from sdakd_plugin.checks.data import check_datasets
 from sdakd_plugin.checks.option_file import read_yaml
 from sdakd_plugin.commands.upscale import pick_device

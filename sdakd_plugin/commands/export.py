@@ -6,7 +6,6 @@ import argparse
 from importlib import import_module
 from pathlib import Path
 
-
 from sdakd_plugin.errors import UserError
 from sdakd_plugin.export.exportable import TOLERANCE
 from sdakd_plugin.inference.model import load_model

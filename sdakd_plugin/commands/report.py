@@ -7,7 +7,6 @@ import json
 import os
 from pathlib import Path
 
-
 from sdakd_plugin.commands.upscale import pick_device
 from sdakd_plugin.errors import UserError
 from sdakd_plugin.evaluation import budget, cost_report, report_networks

@@ -5,7 +5,7 @@ One function serves a student discriminator by itself, one with a peer, and a co
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -13,25 +13,12 @@ import torch
 from torch import Tensor, nn
 
 from sdakd_plugin.distillation.discriminator_output import DiscriminatorOutput
+from sdakd_plugin.distillation.discriminator_terms import FeatureDTerm
 from sdakd_plugin.distillation.exchange import Exchange
 from sdakd_plugin.distillation.taps import Taps
-from sdakd_plugin.distillation.teacher import Teacher
 from sdakd_plugin.families.calling import score
 
 Log = dict[str, Tensor]
-
-
-class FeatureDTerm:
-    """Aligns the student discriminator's features with the teacher discriminator's, on the same images."""
-
-    log_name = 'l_d_feature'
-
-    def __init__(self, loss: nn.Module, layers: Mapping[str, str], teacher: Teacher) -> None:
-        self.loss, self.teacher = loss, teacher
-        self.student_layers, self.teacher_layers = tuple(layers), tuple(layers.values())
-
-    def __call__(self, scored: DiscriminatorOutput) -> Tensor:
-        return self.loss(scored.features, self.teacher.discriminate(scored.images, self.teacher_layers))
 
 
 @dataclass

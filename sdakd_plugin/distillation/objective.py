@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from torch import nn
 
-from sdakd_plugin.distillation.discriminator import FeatureDTerm
+from sdakd_plugin.distillation.discriminator_terms import FeatureDTerm
 from sdakd_plugin.distillation.stages import Stage
 from sdakd_plugin.distillation.terms import Needs, Term
 

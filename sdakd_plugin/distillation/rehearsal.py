@@ -5,11 +5,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
+from sdakd_plugin.distillation.discriminator_terms import FeatureDTerm
 from sdakd_plugin.distillation.taps import TapError, Taps, check_layers
 from sdakd_plugin.distillation.teacher import Teacher
 from sdakd_plugin.distillation.terms import Term
@@ -17,9 +17,6 @@ from sdakd_plugin.errors import UserError
 from sdakd_plugin.families.calling import score, super_resolve
 from sdakd_plugin.losses.feature_alignment_loss import FeatureAlignmentLoss
 from sdakd_plugin.options import Options
-
-if TYPE_CHECKING:
-    from sdakd_plugin.distillation.discriminator import FeatureDTerm
 
 Call = Callable[[nn.Module, Tensor], Tensor]
 

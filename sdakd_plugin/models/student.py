@@ -13,7 +13,7 @@ from sdakd_plugin.data.scales import check_out_size, check_scales
 from sdakd_plugin.distillation.balance import Balance
 from sdakd_plugin.distillation.blocks import name_layers
 from sdakd_plugin.distillation.build_loss import build_loss
-from sdakd_plugin.distillation.discriminator import FeatureDTerm
+from sdakd_plugin.distillation.discriminator_terms import FeatureDTerm
 from sdakd_plugin.distillation.objective import Objective
 from sdakd_plugin.distillation.r1 import R1
 from sdakd_plugin.distillation.rehearsal import rehearse
