@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from sdakd_plugin.data.bicubic import resize
 from sdakd_plugin.data.published import brings_kernels
 from sdakd_plugin.errors import UserError
 from sdakd_plugin.options import Options
+from sdakd_plugin.utils.bicubic import resize
 
 USM_KEYS = ('l1_gt_usm', 'percep_gt_usm', 'gan_gt_usm')
 

@@ -111,7 +111,7 @@ def _prepared(model: Model, lq: Tensor, half: bool) -> tuple[nn.Module, Tensor]:
     lq = lq.to(_dtype(half))
     if not family_of(model.net).export.onnx_constants:
         return net, lq
-    net(lq)  # the matrices of data/bicubic.py, which are made once, are then constants
+    net(lq)  # the matrices of utils/bicubic.py, which are made once, are then constants
     plain = {torch.ops.aten._unsafe_view.default: torch.ops.aten.view.default}  # matmul's; the exporter knows only view
     return make_fx(net, plain)(lq), lq
 

@@ -3,5 +3,3 @@
 ``family.py`` says what a family may state, ``registry.py`` lists the families and finds that of a network or a state
 dict, and ``calling.py`` calls any network.
 """
-
-import basicsr  # noqa: F401 - first: it imports all of the plugin, in an order that works

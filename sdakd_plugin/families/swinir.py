@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from basicsr.archs.swinir_arch import SwinTransformerBlock
+from typing import Any
+
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
@@ -18,7 +19,7 @@ def call(net: nn.Module, lq: Tensor, lq_scale: Tensor | None) -> Tensor:
         lq: (n, c, h, w), range 0..1, larger than half a window.
         lq_scale: without effect.
     """
-    window = next((part.window_size for part in net.modules() if isinstance(part, SwinTransformerBlock)), 1)
+    window: Any = next((part.window_size for part in net.modules() if type(part).__name__ == 'SwinTransformerBlock'), 1)
     height, width = lq.shape[-2:]
     below, right = -height % window, -width % window
     if not below and not right:

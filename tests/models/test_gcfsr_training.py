@@ -20,7 +20,6 @@ from torch.nn import functional as F
 
 from sdakd_plugin.checks.option_file import read_yaml
 from sdakd_plugin.checks.run import check
-from sdakd_plugin.data.bicubic import resize
 from sdakd_plugin.data.scales import AtScale, ScaleDraw, at_scales, degrade
 from sdakd_plugin.distillation.forward_pass import ForwardPass
 from sdakd_plugin.distillation.teacher import Teacher
@@ -29,6 +28,7 @@ from sdakd_plugin.families.calling import ImageToImage, score, super_resolve
 from sdakd_plugin.models.student import check_objective
 from sdakd_plugin.networks.frozen import load_frozen
 from sdakd_plugin.options import TeacherOptions
+from sdakd_plugin.utils.bicubic import resize
 from tests.helpers.gcfsr import NET_D, NET_G, SIZE
 from tests.helpers.mistakes import change, complaint
 from tests.helpers.paths import ROOT
