@@ -56,7 +56,7 @@ def test_the_options_of_these_tests_are_fine(options):
         (
             'train/scheduler',
             {'type': 'CosineAnnealingRestartLR', 'periods': [2, 2], 'restart_weights': [1, 1]},
-            'train.scheduler.periods: make 4 iterations, but train.total_iter is 6; lengthen the last period, or '
+            'train.scheduler.periods: add up to 4 iterations, but train.total_iter is 6; lengthen the last period, or '
             'add one',
         ),
         ('train/ema_decay', 1.5, 'train.ema_decay: input should be less than 1, not 1.5'),
@@ -137,7 +137,7 @@ def test_the_options_of_these_tests_are_fine(options):
         (
             'high_order_degradation',
             True,
-            'high_order_degradation: is true, but PairedImageDataset brings no blur kernels',
+            'high_order_degradation: is true, but PairedImageDataset provides no blur kernels',
         ),
     ],
 )
@@ -338,7 +338,7 @@ def test_photographs_that_a_folder_replaces_are_named_in_the_log(photos, caplog)
         WholeImageDataset({**block, 'dataroot_gt': str(photos / 'HR')})
     finally:
         logger.removeHandler(caplog.handler)
-    assert 'images: not used, since dataroot_gt names a folder' in caplog.text
+    assert 'images: ignored, because dataroot_gt is set' in caplog.text
     with pytest.raises(UserError, match='the embedded photographs are too small for gt_size 512'):
         WholeImageDataset({**block, 'gt_size': 512})
 

@@ -86,7 +86,7 @@ def test_what_lies_ahead_may_change(plain, log, before, now, total):
     changed = model_of(plain, now, total_iter=total)
     changed.resume_training(state)
     assert rates(changed, 6, total) == rates(model_of(plain, now, total_iter=total), 1, total)[5:]
-    assert 'train.scheduler: from iteration 6 on the learning rate is the option file' in log.text
+    assert 'train.scheduler: from iteration 6 the learning rate follows the option file' in log.text
 
 
 def test_it_is_said_once_for_all_optimizers(options, log):
@@ -133,13 +133,13 @@ def test_the_rate_of_the_training_state_counts_and_the_log_says_so(plain, log):
     model = model_of(plain, STEPS)
     model.resume_training(state)
     assert rates(model, 6, 6) == [5e-4]
-    assert "is the training state's, [0.001], not the option file's, [0.002]" in log.text
+    assert 'comes from the training state, [0.001], not from the option file, [0.002]' in log.text
 
 
 @pytest.mark.parametrize(
     'periods, expected',
     [
-        ([3, 4], r'train.scheduler.periods: make 7 iterations, but train.total_iter is 9'),
+        ([3, 4], r'train.scheduler.periods: add up to 7 iterations, but train.total_iter is 9'),
         ([3, 0], r'train.scheduler.periods: expected a list of iterations above 0, not \[3, 0\]'),
     ],
 )
