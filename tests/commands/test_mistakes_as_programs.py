@@ -546,14 +546,14 @@ def test_a_training_state_without_its_networks(bad):
 
 def test_a_weight_file_for_a_training_state(bad, small_teacher):
     bad.options['path']['resume_state'] = str(small_teacher / 'net_g.pth')
-    bad.options_fail('net_g.pth is missing, damaged or no training state')
+    bad.options_fail('net_g.pth is missing, damaged or not a training state')
 
 
 def test_a_training_state_that_was_cut_off(bad):
     state = earlier_run(bad)
     state.write_bytes(state.read_bytes()[:200])
     bad.options['path']['resume_state'] = str(state)
-    bad.options_fail('2.state is missing, damaged or no training state')
+    bad.options_fail('2.state is missing, damaged or not a training state')
 
 
 # ----------------------------------------------------------------------------------------------------------- images

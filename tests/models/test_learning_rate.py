@@ -118,7 +118,7 @@ def test_a_new_factor_holds_from_the_next_milestone_on(plain):
         (STEPS, {**STEPS, 'restarts': [0, 3], 'restart_weights': [1, 1]}, 'train.scheduler.restarts'),
         (COSINE, {**COSINE, 'periods': [2, 9]}, r'train.scheduler.periods: .* they were \[3\] and would now be \[2\]'),
         (COSINE, {**COSINE, 'restart_weights': [0.5, 0.5]}, 'train.scheduler.restart_weights'),
-        (STEPS, COSINE, 'train.scheduler.type: the training state is of a run with another one'),
+        (STEPS, COSINE, 'train.scheduler.type: the training state is of a run with another type'),
     ],
 )
 def test_what_has_been_may_not(plain, before, now, expected):
