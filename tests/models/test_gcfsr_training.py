@@ -397,7 +397,7 @@ class TestBadInput:
             ('datasets/train/dataroot_gt', '/nowhere', '/nowhere'),
             ('l1_gt_usm', True, 'l1_gt_usm: requires the on-the-fly degradation'),
             ('train/net_d_reg_every', ..., 'train: r1_reg_weight needs net_d_reg_every'),
-            ('network_d/teacher/out_size', 32, 'network_d: refuses an input of 3x64x64'),
+            ('network_d/teacher/out_size', 32, 'network_d: rejects an input of 3x64x64'),
             ('teacher/network_g/out_size', 32, 'teacher.network_g: '),
             ('teacher/network_g', ..., "teacher.network_g: this key is missing; 'untrained' does not tell"),
             ('train/feature_d_opt', {'type': 'FeatureAlignmentLoss', 'layers': ['final_conv']}, "names 'feature_d'"),
