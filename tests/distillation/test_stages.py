@@ -67,7 +67,7 @@ def test_where_the_generator_steps():
 
 
 def test_a_loss_that_is_named_twice_is_refused():
-    with pytest.raises(UserError, match=r"train\.stages\.0\.losses: 'pixel' is named twice"):
+    with pytest.raises(UserError, match=r"train\.stages\.0\.losses: 'pixel' is listed twice"):
         parse(
             {
                 'name': 'run',

@@ -114,7 +114,7 @@ class TestRefusing:
             tmp_path / 'x.pth',
             _use_new_zipfile_serialization=zipped,
         )
-        refused(lambda: load_state_dict(tmp_path / 'x.pth', role=ROLE), 'x.pth', 'no code of a file is run')
+        refused(lambda: load_state_dict(tmp_path / 'x.pth', role=ROLE), 'x.pth', 'without running code')
         (tmp_path / 'y.pth').write_bytes(pickle.dumps(RunsCode(tmp_path / 'touched')))
         refused(lambda: load_state_dict(tmp_path / 'y.pth', role=ROLE), 'y.pth')
         assert not (tmp_path / 'touched').exists()
