@@ -15,12 +15,7 @@ from sdakd_plugin.resume.run_position import RunPosition
 from sdakd_plugin.stock.degradation import BatchDegradation
 
 # optimizer options that change how it computes, not what
-IMPLEMENTATION = (
-    'fused',
-    'foreach',
-    'capturable',
-    'differentiable',
-)  # of optimizers
+IMPLEMENTATION = ('fused', 'foreach', 'capturable', 'differentiable')  # of optimizers
 
 
 def plain(net: nn.Module) -> dict[str, Tensor]:

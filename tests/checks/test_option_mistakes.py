@@ -1,4 +1,4 @@
-"""A user's mistake costs one line that names the key, before anything is written."""
+"""A mistake in the options gives a one-line error with the key, before anything is written."""
 
 import logging
 import random

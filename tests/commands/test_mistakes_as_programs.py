@@ -1,5 +1,7 @@
-"""Broken option files, weights, images and folders, each given to a program: one line says what is wrong, in time,
-without a traceback, and nothing is left behind; code inside a weight file never runs."""
+"""Broken option files, weights, images and folders as input of the programs.
+
+Each gives a one-line error early, without a traceback or leftover files; code inside a weight file never runs.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""PhotoDataset: a folder of photographs is enough."""
+"""PhotoDataset: training from just a folder of photographs."""
 
 import os
 import random

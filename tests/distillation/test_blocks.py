@@ -1,4 +1,4 @@
-"""Layers that are given as a number of depths."""
+"""Layers selected by a number of depths."""
 
 import pytest
 from basicsr.archs.discriminator_arch import UNetDiscriminatorSN, VGGStyleDiscriminator

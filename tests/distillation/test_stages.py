@@ -1,4 +1,4 @@
-"""The schedule is a function of the iteration alone."""
+"""The schedule depends only on the iteration."""
 
 import pytest
 from hypothesis import given

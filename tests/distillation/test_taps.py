@@ -1,4 +1,4 @@
-"""Named features of any network."""
+"""Capturing named features of any network."""
 
 import pytest
 import torch

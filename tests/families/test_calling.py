@@ -1,4 +1,4 @@
-"""How networks are called that want more than an image for an image."""
+"""Calling networks that need more than one image as input."""
 
 import pytest
 import torch

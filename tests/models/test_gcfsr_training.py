@@ -399,7 +399,7 @@ class TestBadInput:
             ('train/net_d_reg_every', ..., 'train: r1_reg_weight needs net_d_reg_every'),
             ('network_d/teacher/out_size', 32, 'network_d: rejects an input of 3x64x64'),
             ('teacher/network_g/out_size', 32, 'teacher.network_g: '),
-            ('teacher/network_g', ..., "teacher.network_g: this key is missing; 'untrained' does not tell"),
+            ('teacher/network_g', ..., "teacher.network_g: this key is missing; 'untrained' does not specify"),
             ('train/feature_d_opt', {'type': 'FeatureAlignmentLoss', 'layers': ['final_conv']}, "names 'feature_d'"),
             ('train/feature_opt/layers', ['style_convs.9'], "GCFSR has no layer 'style_convs.9'; its last one is"),
         ],
@@ -472,7 +472,7 @@ class TestBadInput:
 
     def test_a_blind_network_takes_no_condition(self):
         net = build_network({**NET_G, 'type': 'GCFSRBlind'})
-        with pytest.raises(UserError, match='GCFSRBlind takes no condition in_size'):
+        with pytest.raises(UserError, match='GCFSRBlind has no condition in_size'):
             net(torch.zeros(1, 3, SIZE, SIZE), torch.ones(1, 1))
 
 

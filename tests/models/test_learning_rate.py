@@ -1,4 +1,4 @@
-"""The learning rate: as long as the run, and of a resumed run the option file's for what lies ahead."""
+"""Learning-rate schedules: they reach the end of the run, and a resumed run follows the option file."""
 
 import copy
 import io

@@ -1,4 +1,4 @@
-"""Whole runs through stock ``basicsr/train.py`` and ``basicsr/test.py``, as a user starts them."""
+"""Complete runs through stock ``basicsr/train.py`` and ``basicsr/test.py``, started as by a user."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""Whatever ends a process, the run goes on, and ends as if nothing had happened, bit for bit."""
+"""A run that is interrupted by a signal or an error resumes and equals an uninterrupted one, bit for bit."""
 
 import os
 import random

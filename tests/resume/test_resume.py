@@ -1,4 +1,4 @@
-"""A run that was stopped and resumed is the one that it would have been, bit for bit."""
+"""A resumed run equals an uninterrupted one, bit for bit."""
 
 import re
 

@@ -1,4 +1,4 @@
-"""Weights: every common file loads, nothing in a file runs, and each failure is one line that says what to do."""
+"""Weights: all common files load, no code in a file runs, and each failure gives a one-line error with a remedy."""
 
 from __future__ import annotations
 
@@ -525,7 +525,7 @@ class TestDownload:
         assert not list(cache.iterdir())
 
     def test_a_silent_server_does_not_hang_the_run(self, server, cache, monkeypatch) -> None:
-        monkeypatch.setattr('sdakd_plugin.utils.download.PATIENCE', 0.2)
+        monkeypatch.setattr('sdakd_plugin.utils.download.TIMEOUT', 0.2)
         server.delay = 1.0
         refused(lambda: load(NAME, ROLE), 'timed out')
         assert not list(cache.iterdir())
