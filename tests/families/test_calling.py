@@ -1,4 +1,4 @@
-"""Calling networks that need more than one image as input."""
+"""Calling networks that are not plain ``net(lq)``."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""Code that runs beside training does not change its random numbers, including those of a GPU that is not yet in use."""
+"""Code beside training does not change its random numbers, including those of a GPU that is not yet in use."""
 
 import inspect
 
