@@ -1,7 +1,7 @@
-"""The one piece of magic: stock BasicSR finds the plugin, and imports on today's torchvision.
+"""Import hooks that register the plugin with BasicSR and make BasicSR compatible with current torchvision.
 
-``sdakd_plugin.pth`` in site-packages imports this package in every Python process, so this module stays tiny: it
-imports nothing but ``sys`` until somebody imports ``basicsr``. Set ``SDAKD_DISABLE=1`` to keep it out of a process.
+``sdakd_plugin.pth`` in site-packages imports this package in every Python process. Therefore this module imports only
+``sys`` until ``basicsr`` is imported. Set ``SDAKD_DISABLE=1`` to disable it.
 """
 
 from __future__ import annotations
@@ -9,14 +9,14 @@ from __future__ import annotations
 import sys
 
 TYPE_CHECKING = False
-if TYPE_CHECKING:  # importing typing would be most of what a start costs
+if TYPE_CHECKING:  # a constant, because importing typing would dominate the start-up time
     from importlib.machinery import ModuleSpec
     from types import ModuleType
     from typing import Any
 
 
 class BasicSRFinder:
-    """Waits for ``import basicsr`` and registers the plugin right after BasicSR's own classes."""
+    """Registers the plugin when ``basicsr`` is imported, right after BasicSR's own classes."""
 
     searching = False
 
@@ -25,7 +25,7 @@ class BasicSRFinder:
             return None
         from importlib.util import find_spec
 
-        self.searching = True  # let the other finders answer
+        self.searching = True  # leave the search to the other finders
         try:
             spec = find_spec(name)
         finally:
@@ -44,9 +44,9 @@ class BasicSRFinder:
 
 
 class FunctionalTensorFinder:
-    """Supplies ``torchvision.transforms.functional_tensor``, gone since torchvision 0.17, to BasicSR 1.4.2.
+    """Provides ``torchvision.transforms.functional_tensor``, removed in torchvision 0.17, for BasicSR 1.4.2.
 
-    It stands last in ``sys.meta_path``: where torchvision still has the module, that one is found first.
+    It is the last finder in ``sys.meta_path``: if torchvision still has the module, that one is found first.
     """
 
     def find_spec(self, name: str, path: Any = None, target: Any = None) -> ModuleSpec | None:
@@ -66,7 +66,7 @@ class FunctionalTensorFinder:
 
 
 def install() -> None:
-    """Register the plugin now if BasicSR is imported, else as soon as it is."""
+    """Register the plugin now if BasicSR is already imported, otherwise when it is imported."""
     if any(isinstance(finder, BasicSRFinder) for finder in sys.meta_path):
         return
     sys.meta_path.insert(0, BasicSRFinder())  # type: ignore[arg-type]
@@ -75,8 +75,11 @@ def install() -> None:
 
 
 def register() -> None:
-    """Import everything that registers itself. A failure is reported in one line, with ``SDAKD_DEBUG=1`` after its
-    traceback, and BasicSR goes on without the plugin."""
+    """Import all modules that register classes.
+
+    If that fails, one line is printed (with ``SDAKD_DEBUG=1`` after the traceback), and BasicSR works without the
+    plugin.
+    """
     try:
         import sdakd_plugin.registration  # noqa: F401
 
@@ -87,17 +90,19 @@ def register() -> None:
 
         if os.environ.get('SDAKD_DEBUG') == '1':
             traceback.print_exc()
-        reason = ' '.join(f'{type(error).__name__}: {error}'.split())  # some messages have lines of their own
+        reason = ' '.join(f'{type(error).__name__}: {error}'.split())  # some messages have several lines
         print(f'sdakd_plugin: not available in BasicSR: {reason}', file=sys.stderr)
 
 
 def check_options_early() -> None:
-    """Let BasicSR's ``parse_options`` check the options of this plugin's models before it makes a folder. For every
-    other model the function does what it did."""
+    """Make BasicSR's ``parse_options`` check the options of this plugin's models, before any folder is created.
+
+    For all other models the function is unchanged.
+    """
     from sdakd_plugin.stock.parse_options import wrap
 
     def checked(parse_options: Any) -> Any:
-        from sdakd_plugin.checks.run import checked  # not before: it may be what imports basicsr
+        from sdakd_plugin.checks.run import checked  # not earlier: it imports basicsr
 
         return checked(parse_options)
 

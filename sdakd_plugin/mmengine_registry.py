@@ -1,7 +1,7 @@
 """The plugin's networks and losses in mmengine's registry ``MODELS``, under the scope ``sdakd``.
 
-``MODELS.build(dict(type='sdakd.SRGANGenerator'))`` works wherever BasicSR, or a module of this package, was imported; a
-configuration of mmengine can see to that::
+``MODELS.build(dict(type='sdakd.SRGANGenerator'))`` works after BasicSR or a module of this package has been imported. A
+configuration of mmengine can do that::
 
     custom_imports = dict(imports=['sdakd_plugin.mmengine_registry'])
 """
@@ -14,7 +14,7 @@ from mmengine.registry import Registry
 
 
 class PluginRegistry(Registry):
-    """Filled when it is first asked: while BasicSR is imported, the plugin's classes may not all be there yet."""
+    """A registry that is filled on first use, since not all classes may exist while BasicSR is being imported."""
 
     def import_from_location(self) -> None:
         for registry in (ARCH_REGISTRY, LOSS_REGISTRY):

@@ -1,8 +1,8 @@
-"""Every option that the plugin adds to BasicSR's YAML, declared once: type, default, range and one sentence.
+"""The options that the plugin adds to BasicSR's YAML, each with its type, default, range and description.
 
-``parse`` checks a whole option dictionary against these declarations and returns them as objects; the messages name
-the key and the nearest valid one. The blocks that belong to somebody's class (``network_*``, ``*_opt``) are checked
-against that class's constructor where they are built (``networks/build.py``).
+``parse`` checks an option dictionary against these declarations and returns them as objects; its messages name the key
+and the closest valid one. The blocks with arguments of a class (``network_*``, ``*_opt``) are checked against the
+constructor of that class when they are built (``networks/build.py``).
 """
 
 from __future__ import annotations
@@ -27,15 +27,15 @@ from typing_extensions import TypedDict
 
 from sdakd_plugin.errors import UserError, missing_key, nearest
 
-# strict: BasicSR takes most values as they stand in the file, so text is no number here either
+# strict: BasicSR does not convert most values, so text is not accepted as a number
 STRICT = ConfigDict(frozen=True, strict=True, allow_inf_nan=False)
-MOST_ITERATIONS = 10**9  # decades
+MOST_ITERATIONS = 10**9  # decades of training
 MOST_WORKERS = 256
-LARGEST = 2.0**128  # of float32; what is beyond it would be infinite
+LARGEST = 2.0**128  # float32 represents larger numbers as infinity
 
 
 def whole(value: Any) -> Any:
-    """A whole number that is written as ``!!float 5e3``, as in BasicSR's own files."""
+    """Convert a whole number written as ``!!float 5e3``, as in BasicSR's option files, to ``int``."""
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
@@ -56,7 +56,7 @@ class StageOptions(Block):
     name: str = Field(min_length=1, description='Name of the stage in the log.')
     iters: PositiveInt = Field(description='Iterations of the stage; the sum over all stages must be train.total_iter.')
     losses: list[str] = Field(
-        min_length=1, description='Active losses: names of blocks of train, without the ending _opt.'
+        min_length=1, description='Active losses: names of blocks of train, without the suffix _opt.'
     )
     lr_g: PositiveFloat | None = Field(
         default=None, description="Learning rate of the generator in this stage; the scheduler's decay still applies."
@@ -76,9 +76,7 @@ class StageOptions(Block):
     def each_counts_once(cls, losses: list[str]) -> list[str]:
         for loss in losses:
             if losses.count(loss) > 1:
-                raise ValueError(
-                    f"'{loss}' is named twice, and would count twice; raise loss_weight of {loss}_opt instead"
-                )
+                raise ValueError(f"'{loss}' is listed twice; increase loss_weight of {loss}_opt instead")
         return losses
 
     @model_validator(mode='after')
@@ -92,7 +90,7 @@ class StageOptions(Block):
 
 
 class TeacherOptions(Block):
-    """The frozen networks. None of their keys is one that BasicSR's resume or folder-making touches."""
+    """The block ``teacher``: the frozen networks. BasicSR's resuming and folder creation use none of its keys."""
 
     network_g: dict[str, Any] | None = Field(
         default=None, description='The generator; by default inferred from the weights.'
@@ -120,7 +118,7 @@ class TeacherOptions(Block):
 
 
 class MemberOptions(Block):
-    """One SRGAN of the ``cohort`` of ``MutualSRGANModel``. What is left out is as at the top level."""
+    """One SRGAN of the ``cohort`` of ``MutualSRGANModel``; missing keys default to those of the top level."""
 
     name: str = Field(pattern=r'^[A-Za-z0-9-]+$', description='Name in the log and in the files net_g_NAME_*.pth.')
     manual_seed: int = Field(description="Seed of the member's initial weights.")
@@ -131,7 +129,7 @@ class MemberOptions(Block):
 
 
 class AmpOptions(Block):
-    """``train.amp``: what runs in a lower precision. Weights, losses and spectral norm stay in float32."""
+    """``train.amp``: which networks run in lower precision. Weights, losses and spectral norm stay in float32."""
 
     teacher: Literal['bfloat16', 'float16'] | None = Field(default=None, description='The frozen networks.')
     student: Literal['bfloat16', 'float16'] | None = Field(
@@ -140,7 +138,7 @@ class AmpOptions(Block):
 
 
 class AblateOptions(Block):
-    """The block ``ablate``: what ``sdakd ablate`` compares. Training reads nothing of it."""
+    """The block ``ablate``: what ``sdakd ablate`` compares. Training ignores it."""
 
     arms: dict[str, dict[str, Any]] = Field(
         default={},
@@ -221,17 +219,17 @@ class TrainOptions(BaseModel):
             if not key.endswith('_opt'):
                 raise ValueError(f"unknown key '{key}'" + nearest(key, [*type(self).model_fields, *known_losses()]))
         if self.r1_reg_weight and self.net_d_reg_every is None:
-            raise ValueError('r1_reg_weight needs net_d_reg_every; StyleGAN2 and GCFSR have 16')
+            raise ValueError('r1_reg_weight needs net_d_reg_every; StyleGAN2 and GCFSR use 16')
         return self
 
     @property
     def precision(self) -> AmpOptions:
-        """``amp``, or float32 everywhere."""
+        """The block ``amp``; by default float32 everywhere."""
         return self.amp or AmpOptions()
 
     @property
     def losses(self) -> dict[str, dict[str, Any]]:
-        """Loss blocks by the name that stages use, in BasicSR's order first: it decides the order of random draws."""
+        """The loss blocks by the names that stages use; BasicSR's come first, in its order of random draws."""
         extra = self.model_extra or {}
         order: list[str] = [key for key in ('pixel_opt', 'ldl_opt', 'perceptual_opt', 'gan_opt') if key in extra]
         order += [key for key in extra if key not in order]
@@ -239,7 +237,7 @@ class TrainOptions(BaseModel):
 
 
 class LoggerOptions(BaseModel):
-    """The block ``logger``: BasicSR's keys, and which checkpoints are kept."""
+    """The block ``logger``: BasicSR's keys, and how many checkpoints are kept."""
 
     model_config = ConfigDict(extra='allow', **STRICT)
 
@@ -256,7 +254,7 @@ class LoggerOptions(BaseModel):
 
 
 class DatasetOptions(TypedDict, total=False):
-    """A block under ``datasets``: the keys that BasicSR reads late. The others belong to the data set's class."""
+    """A block under ``datasets``: the keys that BasicSR reads itself. The data set's class reads the others."""
 
     __pydantic_config__ = ConfigDict(extra='allow', strict=True, allow_inf_nan=False)  # type: ignore[misc]
 
@@ -282,7 +280,7 @@ class DatasetOptions(TypedDict, total=False):
 
 
 class MetricOptions(TypedDict, total=False):
-    """A block of ``val.metrics``: what BasicSR's metrics take without a default."""
+    """A block of ``val.metrics``: the common arguments of BasicSR's metrics."""
 
     __pydantic_config__ = ConfigDict(extra='allow', strict=True)  # type: ignore[misc]
 
@@ -293,7 +291,7 @@ class MetricOptions(TypedDict, total=False):
 
 
 class ValOptions(TypedDict, total=False):
-    """The block ``val``, as BasicSR reads it."""
+    """The block ``val``; all keys are BasicSR's."""
 
     __pydantic_config__ = ConfigDict(extra='allow', strict=True)  # type: ignore[misc]
 
@@ -305,7 +303,7 @@ class ValOptions(TypedDict, total=False):
 
 
 class Options(Block):
-    """The top level of an option file, the plugin's keys and BasicSR's."""
+    """The top level of an option file: the plugin's keys and BasicSR's."""
 
     name: str
     model_type: str
@@ -313,11 +311,13 @@ class Options(Block):
     scales: list[PositiveInt] | None = Field(
         default=None,
         min_length=1,
-        description='For GCFSR and data sets without LQ: each image draws one of these '
-        'scales, as often as it is listed; validation runs at each.',
+        description='For GCFSR and data sets without LQ: a scale is drawn from this list for each image, a '
+        'repeated one more often; validation runs at each scale.',
     )
     num_gpu: NonNegativeInt | Literal['auto']
-    manual_seed: int | None = Field(default=None, ge=0, lt=2**32 - MOST_WORKERS * 2**10)  # NumPy's, and the workers'
+    manual_seed: int | None = Field(
+        default=None, ge=0, lt=2**32 - MOST_WORKERS * 2**10
+    )  # NumPy's limit, less the offsets of the workers
     datasets: dict[str, DatasetOptions] = Field(min_length=1)
     network_g: dict[str, Any]
     network_d: dict[str, Any] | None = None
@@ -336,7 +336,7 @@ class Options(Block):
     dist_params: dict[str, Any] | None = None
     find_unused_parameters: bool = False
 
-    # Real-ESRGAN's on-the-fly degradation; the meaning of each is BasicSR's
+    # Real-ESRGAN's on-the-fly degradation, with BasicSR's meaning of each key
     high_order_degradation: bool | None = Field(
         default=None, description='Make LQ from GT on the fly; by default if the data set provides blur kernels.'
     )
@@ -389,7 +389,7 @@ class Options(Block):
 
     @property
     def students(self) -> dict[str, tuple[str, dict[str, Any]]]:
-        """What a run trains: for each student its name, the suffix of its files, and its network."""
+        """The students of a run: by name, the suffix of its files and its network."""
         if self.cohort is None:
             return {'student': ('', self.network_g)}
         return {member.name: (f'_{member.name}', member.network_g or self.network_g) for member in self.cohort}
@@ -414,13 +414,13 @@ DEGRADATION_KEYS = (
     'jpeg_range2',
 )
 
-ELSEWHERE = {  # keys of BasicSR's other models, and what stands for them here
+ELSEWHERE = {  # keys of other BasicSR models, and what replaces them here
     'gt_usm': ", which is RealESRNetModel's; here l1_gt_usm sharpens the ground truth of pixel_opt"
 }
 
 
 def known_losses() -> list[str]:
-    """Loss blocks that mean something by their name; others compare the image with the ground truth."""
+    """The loss blocks whose names have a meaning; any other one compares the image with the ground truth."""
     return [
         'pixel_opt',
         'perceptual_opt',
@@ -438,13 +438,13 @@ def parse(opt: Mapping[str, Any]) -> Options:
     """Check an option dictionary.
 
     Args:
-        opt: what BasicSR's ``parse_options`` returns, or the bare YAML.
+        opt: the result of BasicSR's ``parse_options``, or the bare YAML; not changed.
 
     Returns:
-        The options as objects; ``opt`` is not changed.
+        The options as objects.
 
     Raises:
-        UserError: one line for the first thing that is wrong.
+        UserError: the first mistake in the options.
     """
     try:
         _check_values(opt, '')
@@ -452,12 +452,12 @@ def parse(opt: Mapping[str, Any]) -> Options:
     except ValidationError as error:
         raise UserError(_explain(error, opt)) from None
     except RecursionError:
-        raise UserError('the options are nested too deeply, or hold themselves') from None
+        raise UserError('the options are nested too deeply, or contain themselves') from None
     if options.is_train and options.train is None:
         testing = any(phase.startswith('test') for phase in options.datasets)
         raise UserError('train: this block is missing' + '; the file is for testing: sdakd test' * testing)
     if (options.cohort is not None) != (options.model_type == 'MutualSRGANModel'):
-        raise UserError('cohort: MutualSRGANModel needs it, and no other model takes it')
+        raise UserError('cohort: MutualSRGANModel requires this key, and no other model supports it')
     if options.cohort is not None:
         names = [member.name for member in options.cohort]
         if len(set(names)) < len(names):
@@ -468,7 +468,7 @@ def parse(opt: Mapping[str, Any]) -> Options:
 
 
 def _explain(error: ValidationError, opt: Mapping[str, Any]) -> str:
-    """Turn pydantic's first complaint into one line in the words of the option file."""
+    """Turn pydantic's first error into a one-line message with the key of the option file."""
     first = error.errors()[0]
     where = list(first['loc'])
     if first['type'] == 'extra_forbidden':
@@ -489,7 +489,7 @@ def _explain(error: ValidationError, opt: Mapping[str, Any]) -> str:
 
 
 def _written(where: list[Any], opt: Any, missing: bool) -> list[Any]:
-    """The part of pydantic's location that stands in the file; behind it are names of pydantic's own."""
+    """The part of pydantic's location that exists in the option file, without pydantic's own names after it."""
     found: list[Any] = []
     for part in where:
         try:
@@ -501,16 +501,16 @@ def _written(where: list[Any], opt: Any, missing: bool) -> list[Any]:
 
 
 def shown(value: object) -> str:
-    """A value of the option file, shortened for a message."""
+    """The ``repr`` of a value, shortened for a message."""
     try:
         text = repr(value)
-    except ValueError:  # Python prints no number of more than 4300 digits
-        return 'a number without end'
+    except ValueError:  # Python does not print integers of more than 4300 digits
+        return 'an integer of more than 4300 digits'
     return text if len(text) <= 60 else f'{text[:57]}...'
 
 
 def _block_at(loc: list[Any]) -> type[BaseModel]:
-    """The declaration that stands at a location such as ``('train', 'stages', 1)``."""
+    """The declaration of the block at a location such as ``('train', 'stages', 1)``."""
     names = [part for part in loc if isinstance(part, str)]
     blocks: dict[tuple[str, ...], type[BaseModel]] = {
         (): Options,
@@ -525,19 +525,22 @@ def _block_at(loc: list[Any]) -> type[BaseModel]:
 
 
 def _check_values(value: Any, key: str) -> None:
-    """Refuse what YAML makes of a slip: keys that are no text, which BasicSR cannot print; numbers that are none; and
-    ``2e-4`` (no point), which is text for YAML 1.1 and would fail deep inside an optimizer or a loss."""
+    """Reject common mistakes in YAML values.
+
+    These are keys that are not text, which BasicSR cannot print; numbers that are not finite; and ``2e-4`` (without a
+    point), which YAML 1.1 reads as text and which would fail deep inside an optimizer or a loss.
+    """
     inside = f'{key}.' if key else ''
     if isinstance(value, Mapping):
         for name, inner in value.items():
             if not isinstance(name, str):
-                raise UserError(f'{inside}{shown(name)}: a key must be text; quote it if it is meant')
+                raise UserError(f'{inside}{shown(name)}: a key must be text; quote it if it is intended')
             _check_values(inner, inside + name)
     elif isinstance(value, list):
         for index, inner in enumerate(value):
             _check_values(inner, f'{inside}{index}')
-    elif isinstance(value, (int, float)) and not abs(value) < LARGEST:  # nan is below nothing
-        raise UserError(f'{key}: {shown(value)} is no number to calculate with')
+    elif isinstance(value, (int, float)) and not abs(value) < LARGEST:  # False for NaN too
+        raise UserError(f'{key}: {shown(value)} is not a finite float32 number')
     elif isinstance(value, str) and re.fullmatch(r'[+-]?\d+[eE][+-]?\d+', value):
         raise UserError(
             f"{key}: '{value:.60}' is text for YAML; write {float(value):.1e} with a point, or !!float {value:.60}"

@@ -1,4 +1,4 @@
-"""Imports every module whose classes the registries of BasicSR and mmengine should know."""
+"""Imports all modules that register classes with BasicSR or mmengine."""
 
 import sdakd_plugin.archs
 import sdakd_plugin.data

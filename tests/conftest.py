@@ -1,4 +1,4 @@
-"""What the tests share: real images, a small teacher, and stock BasicSR as a subprocess."""
+"""Fixtures of the tests: real images, a small teacher, and stock BasicSR as a subprocess."""
 
 import copy
 import sys

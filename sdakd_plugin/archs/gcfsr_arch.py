@@ -1,9 +1,9 @@
 """The GCFSR networks (He et al., "GCFSR: a Generative and Controllable Face Super Resolution Method Without Facial and
 GAN Priors", CVPR 2022), built from BasicSR's StyleGAN2 layers (Karras et al., CVPR 2020).
 
-An encoder turns the face into the latent codes of a StyleGAN2 decoder that starts at 16x16, and gives the decoder its
-features at every resolution. The condition, how many times smaller the image was, weighs what the decoder generates
-against those features. Keys and shapes are those of the authors' released weights.
+An encoder turns the face into the latent codes of a StyleGAN2 decoder that starts at 16x16, and passes its features at
+every resolution to the decoder. The condition, which is the scale, weights the decoder's output against those features.
+Keys and shapes match the authors' released weights.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from sdakd_plugin.archs.stylegan2_native import ActivatedLinear, to_native
 from sdakd_plugin.errors import UserError
 
-SIZES = (32, 64, 128, 256, 512, 1024)  # the decoder starts at 16x16 and has at least one level more
+SIZES = (32, 64, 128, 256, 512, 1024)  # the decoder starts at 16x16 and has at least one more level
 NOISE_TILING = 4  # the stored noise starts at 4x4, the features at 16x16
 
 
@@ -28,7 +28,7 @@ NOISE_TILING = 4  # the stored noise starts at 4x4, the features at 16x16
 class GCFSR(nn.Module):
     """GCFSR's generator: ``(b, 3, out_size, out_size)`` to the same, images -1..1.
 
-    The input is the low-resolution face, resized bicubically to ``out_size`` by whoever calls. Layers for feature
+    The input is the low-resolution face, resized bicubically to ``out_size`` by the caller. Layers for feature
     alignment: ``conv_body_down.i`` and ``final_conv`` in the encoder, ``style_convs.j`` and ``to_rgbs.j`` in the
     decoder.
 
@@ -40,7 +40,7 @@ class GCFSR(nn.Module):
         narrow: factor on all channels; latent codes keep their length.
 
     Raises:
-        UserError: for an option outside of what is listed here.
+        UserError: an argument is invalid.
     """
 
     latent_divisor = 2  # of the channels that are flattened into the latent codes
@@ -115,18 +115,20 @@ class GCFSR(nn.Module):
         randomize_noise: bool = True,
         return_latents: bool = False,
     ) -> tuple[Tensor, Tensor | None]:
-        """Return the image ``(b, 3, out_size, out_size)`` and, if asked for, the latents ``(b, num_latent, s)``.
+        """Return the image ``(b, 3, out_size, out_size)`` and, on request, the latents ``(b, num_latent, s)``.
 
         Args:
             x: image, ``(b, 3, out_size, out_size)``, -1..1.
             in_size: condition, ``(b, 1)``: the scale (``out_size`` over the size before resizing) divided by the
                 largest scale of the training, 64 at 1024 pixels and 32 at 512.
-            noise: one tensor ``(b or 1, 1, h, w)`` a style convolution, ``None`` among them for random noise.
-            randomize_noise: without ``noise``, draw it; otherwise take the stored noise, so that runs repeat.
-            return_latents: without, the second of the pair is ``None``.
+            noise: one tensor ``(b or 1, 1, h, w)`` per style convolution; ``None`` among them means random noise.
+            randomize_noise: without ``noise``, draw it at random; otherwise use the stored noise, for reproducible
+                results.
+            return_latents: whether to return the latents; otherwise the second element is ``None``.
 
         Raises:
-            UserError: an image of another size, a missing condition or one of another shape, or too little noise.
+            UserError: the image has the wrong size, the condition is missing or has the wrong shape, or the number of
+                noise tensors is wrong.
         """
         _check_image(self, x)
         batch = x.shape[0]
@@ -144,7 +146,7 @@ class GCFSR(nn.Module):
         return image, latent if return_latents else None
 
     def encode(self, x: Tensor) -> list[Tensor]:
-        """Features of the image at every resolution, from 16x16 to ``out_size``."""
+        """The features of the image at every resolution, from 16x16 to ``out_size``."""
         features = [self.conv_body_first(x)]
         for down in self.conv_body_down:
             features.append(down(features[-1]))
@@ -153,7 +155,7 @@ class GCFSR(nn.Module):
     def decode(
         self, feat: Tensor, features: list[Tensor], latent: Tensor, in_size: Tensor, noises: Sequence[Tensor | None]
     ) -> Tensor:
-        """Generate the image from ``feat`` at 16x16 on, guided by ``features`` of 16x16 to ``out_size``."""
+        """Generate the image from ``feat`` at 16x16, guided by ``features`` from 16x16 to ``out_size``."""
         conditions = (  # from low to high resolution, each made when it is needed
             (scale1(in_size), scale2(in_size), shift(feature))
             for scale1, scale2, shift, feature in zip(
@@ -174,14 +176,14 @@ class GCFSR(nn.Module):
         return image
 
     def _noises(self, noise: Sequence[Tensor | None] | None, randomize: bool) -> Sequence[Tensor | None]:
-        """One a style convolution; the stored noise is tiled to the size of the features, which keeps it white."""
+        """One tensor per style convolution; stored noise is tiled to the size of the features, which keeps it white."""
         if noise is None and randomize:
             return [None] * self.num_layers
         if noise is None:
             return [stored.repeat(1, 1, NOISE_TILING, NOISE_TILING) for stored in self.noises.buffers()]
         if len(noise) != self.num_layers:
             raise UserError(
-                f'{type(self).__name__}: noise must have {self.num_layers} entries, one a style '
+                f'{type(self).__name__}: noise must have {self.num_layers} entries, one per style '
                 f'convolution, not {len(noise)}'
             )
         return noise
@@ -189,7 +191,7 @@ class GCFSR(nn.Module):
 
 @ARCH_REGISTRY.register()
 class GCFSRBlind(GCFSR):
-    """GCFSR's generator for faces of unknown scale: the condition is fixed at one and cannot be given."""
+    """GCFSR's generator for faces of unknown scale: the condition is fixed at 1 and cannot be set."""
 
     latent_divisor = 1
 
@@ -201,16 +203,16 @@ class GCFSRBlind(GCFSR):
         randomize_noise: bool = True,
         return_latents: bool = False,
     ) -> tuple[Tensor, Tensor | None]:
-        """As ``GCFSR.forward``; ``in_size`` must stay ``None``."""
+        """See ``GCFSR.forward``; ``in_size`` must be ``None``."""
         if in_size is not None:
-            raise UserError('GCFSRBlind takes no condition in_size: its own is fixed at one; use GCFSR to set a scale')
+            raise UserError('GCFSRBlind has no condition in_size: it is fixed at 1; use GCFSR to set a scale')
         return super().forward(x, x.new_ones(x.shape[0], 1), noise, randomize_noise, return_latents)
 
 
 class ConditionedStyleConv(StyleConv):
-    """StyleGAN2's convolution with weighted features of the encoder added (GCFSR's scale and shift).
+    """StyleGAN2's convolution plus weighted features of the encoder (GCFSR's scale and shift).
 
-    ``act(out * s1 + shift * s2)``, where ``(s1, s2)`` of every channel has length one.
+    Computes ``act(out * s1 + shift * s2)``, where ``(s1, s2)`` of every channel has length 1.
     """
 
     def forward(
@@ -228,8 +230,9 @@ class ConditionedStyleConv(StyleConv):
 
 @ARCH_REGISTRY.register()
 class GCFSRDiscriminator(nn.Module):
-    """StyleGAN2's discriminator without the minibatch standard deviation: ``(b, 3, out_size, out_size)`` of -1..1 to
-    logits ``(b, 1)``, each of its own image alone.
+    """StyleGAN2's discriminator without the minibatch standard deviation.
+
+    It maps images ``(b, 3, out_size, out_size)``, -1..1, to logits ``(b, 1)``. Each logit depends only on its image.
 
     Args:
         out_size: height and width of the image in pixels: 32, 64, 128, 256, 512 or 1024.
@@ -238,7 +241,7 @@ class GCFSRDiscriminator(nn.Module):
         narrow: factor on all channels.
 
     Raises:
-        UserError: for an option outside of what is listed here, or images of another size than ``out_size``.
+        UserError: an argument is invalid, or the images have another size than ``out_size``.
     """
 
     def __init__(
@@ -269,7 +272,7 @@ class GCFSRDiscriminator(nn.Module):
 
 
 def _channels(network: str, out_size: int, multiplier: float, narrow: float) -> dict[int, int]:
-    """StyleGAN2's channels at each resolution from 4 to ``out_size``: from 64 on, half as many each time.
+    """StyleGAN2's channels at each resolution from 4 to ``out_size``; from 64 on, each level has half as many.
 
     Raises:
         UserError: an option is out of range.
@@ -285,10 +288,10 @@ def _channels(network: str, out_size: int, multiplier: float, narrow: float) -> 
         if size <= out_size
     }
     least = min(channels, key=lambda size: channels[size])
-    if channels[least] < 2:  # half of those at 4x4 become latent codes
+    if channels[least] < 2:  # half of the channels at 4x4 become latent codes
         raise UserError(
             f'{network}: narrow {narrow} is too small: it leaves {channels[least]} of the channels at '
-            f'{least}x{least}, and 2 are the least'
+            f'{least}x{least}, but at least 2 are required'
         )
     return channels
 

@@ -11,7 +11,7 @@ from torch import nn
 
 from sdakd_plugin.errors import UserError, nearest
 
-UPSAMPLING = {2: (2,), 3: (3,), 4: (2, 2), 8: (2, 2, 2)}  # the pixel shuffles of each scale
+UPSAMPLING = {2: (2,), 3: (3,), 4: (2, 2), 8: (2, 2, 2)}  # factors of the pixel shuffles for each scale
 FUSIONS: dict[str, Callable[[int], nn.Module]] = {'bn': nn.BatchNorm2d, 'prelu': lambda num_feat: nn.PReLU()}
 OUTPUTS = ('linear', 'tanh')
 
@@ -20,20 +20,22 @@ OUTPUTS = ('linear', 'tanh')
 class SRGANGenerator(nn.Module):
     """SRResNet: ``(n, num_in_ch, h, w)`` to ``(n, num_out_ch, h * upscale, w * upscale)``, images 0..1.
 
-    The default layout is the paper's (figure 4). Its authors trained on ground truth of -1..1; here, as everywhere in
-    BasicSR, images are 0..1 and the last convolution is plain, so that nothing has to be rescaled around the network.
+    The default layout is that of the paper (figure 4). Its authors trained with ground truth in -1..1. Here, as
+    everywhere in BasicSR, images are in 0..1 and the last convolution has no activation, so that nothing needs to be
+    rescaled around the network.
 
     Args:
         num_in_ch, num_out_ch: channels of the input and the output image.
-        num_feat: width. A shared slope per PReLU, as in common code, keeps the keys independent of it.
+        num_feat: number of feature channels. Each PReLU has one shared slope, as in common implementations.
         num_block: residual blocks; 16 in the paper.
         upscale: 2, 3, 4 or 8.
-        fusion: what follows the convolution behind the blocks, before the long skip: ``'bn'`` (paper) or ``'prelu'``.
-        output: ``'linear'`` (any value) or ``'tanh'``, which is ``(tanh(y) + 1) / 2`` and so never leaves 0..1.
-            ``fusion='prelu', output='tanh'`` fit leftthomas/SRGAN's weights, see ``weights/key_maps.py``.
+        fusion: layer after the convolution that follows the blocks, before the long skip: ``'bn'`` (paper) or
+            ``'prelu'``.
+        output: ``'linear'`` (any value) or ``'tanh'``, which is ``(tanh(y) + 1) / 2`` and stays in 0..1.
+            ``fusion='prelu', output='tanh'`` match leftthomas/SRGAN's weights, see ``weights/key_maps.py``.
 
     Raises:
-        UserError: for an option outside of what is listed here.
+        UserError: an argument is invalid.
     """
 
     def __init__(
@@ -73,7 +75,7 @@ class SRGANGenerator(nn.Module):
 
 
 class ResidualBlock(nn.Module):
-    """``x + BN(conv(PReLU(BN(conv(x)))))``, shape kept."""
+    """A residual block, ``x + BN(conv(PReLU(BN(conv(x)))))``; keeps the shape."""
 
     def __init__(self, num_feat: int) -> None:
         super().__init__()
@@ -88,7 +90,7 @@ class ResidualBlock(nn.Module):
 
 
 class UpsampleBlock(nn.Sequential):
-    """Sub-pixel up-sampling: ``(n, num_feat, h, w)`` to ``(n, num_feat, h * factor, w * factor)``."""
+    """Sub-pixel upsampling: ``(n, num_feat, h, w)`` to ``(n, num_feat, h * factor, w * factor)``."""
 
     def __init__(self, num_feat: int, factor: int) -> None:
         super().__init__()
@@ -101,17 +103,17 @@ class UpsampleBlock(nn.Sequential):
 class SRGANDiscriminator(nn.Module):
     """VGG-style discriminator: ``(n, num_in_ch, input_size, input_size)``, images 0..1, to logits ``(n, 1)``.
 
-    The paper's layers for ``num_feat=64``: 64-64s2-128-128s2-256-256s2-512-512s2, dense 1024, dense 1. All of them
-    follow ``num_feat``, the dense layer as ``16 * num_feat``. The paper's final sigmoid is left to the loss
-    (``BCEWithLogits``, BasicSR's ``vanilla``).
+    The layers for ``num_feat=64`` are those of the paper: 64-64s2-128-128s2-256-256s2-512-512s2, dense 1024, dense 1.
+    All widths scale with ``num_feat``; the dense layer has ``16 * num_feat`` units. The paper's final sigmoid is part
+    of the loss (``BCEWithLogits``, BasicSR's ``vanilla``).
 
     Args:
         num_in_ch: channels of the image.
-        num_feat: width.
-        input_size: height and width of the crops in pixels, the training's ``gt_size``; at least 16.
+        num_feat: number of feature channels of the first layer.
+        input_size: height and width of the crops in pixels, the ``gt_size`` of the training; at least 16.
 
     Raises:
-        UserError: for an option outside of what is listed here, or images of another size than ``input_size``.
+        UserError: an argument is invalid, or the images have another size than ``input_size``.
     """
 
     def __init__(self, num_in_ch: int = 3, num_feat: int = 64, input_size: int = 96) -> None:
@@ -142,9 +144,9 @@ class SRGANDiscriminator(nn.Module):
 
 
 def conv_block(num_in: int, num_out: int, stride: int, norm: bool) -> nn.Sequential:
-    """3x3 convolution, BatchNorm if ``norm`` (whose shift makes a bias redundant), LeakyReLU.
+    """3x3 convolution, BatchNorm if ``norm`` (which makes a bias redundant), LeakyReLU.
 
-    Not in place: features tapped before the activation must stay what they were.
+    The activation is not in place, so that features tapped before it do not change.
     """
     layers: list[nn.Module] = [nn.Conv2d(num_in, num_out, 3, stride, 1, bias=not norm)]
     if norm:

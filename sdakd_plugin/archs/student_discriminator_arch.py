@@ -1,4 +1,4 @@
-"""The student discriminator of SDAKD: the teacher's family, narrower, so that its checkpoint is that family's own."""
+"""The student discriminator of SDAKD: a narrower network of the teacher's family, with that family's checkpoints."""
 
 from __future__ import annotations
 
@@ -12,27 +12,27 @@ from torch import nn
 from sdakd_plugin.archs.stylegan2_native import to_native
 from sdakd_plugin.errors import UserError, nearest
 
-# StyleGAN2's channels at narrow 1 by resolution; those from 64x64 on are multiplied by channel_multiplier too
+# StyleGAN2's channels for narrow 1, by resolution; from 64x64 on also multiplied by channel_multiplier
 STYLEGAN2_CHANNELS = {4: 512, 8: 512, 16: 512, 32: 512, 64: 256, 128: 128, 256: 64, 512: 32, 1024: 16}
-ROUNDING = 1e-3  # of a channel: a YAML file cannot hold 1/3, so 0.333333 of 48 channels are 16
+ROUNDING = 1e-3  # tolerance in channels: YAML cannot represent 1/3, so 0.333333 of 48 channels counts as 16
 
 
 @ARCH_REGISTRY.register()
 def StudentDiscriminator(teacher: Mapping[str, Any], width: float) -> nn.Module:
-    """Build the teacher's network at a fraction of its width: input, output and state-dict keys are the family's.
+    """Build the teacher's network at a fraction of its width, with the same input, output and state-dict keys.
 
-    The family's constructor says how it is narrowed: by ``num_feat``, the channels of the first layer, of which all
-    others are multiples (UNetDiscriminatorSN, VGGStyleDiscriminator), or by ``narrow``, a factor on every layer
-    (StyleGAN2Discriminator and alike; their layers are exchanged for ones that need no compiled extension).
-    UNetDiscriminatorSN has 4,377k parameters, 1,095k at half of its width.
+    The arguments of the constructor determine how the network is narrowed: by ``num_feat``, the channels of the first
+    layer, of which all other widths are multiples (UNetDiscriminatorSN, VGGStyleDiscriminator), or by ``narrow``, a
+    factor on every layer (StyleGAN2Discriminator and similar ones; their layers are replaced by ones that need no
+    compiled extension). UNetDiscriminatorSN has 4,377k parameters, and 1,095k at half its width.
 
     Args:
-        teacher: the teacher's option block, ``type`` and its arguments; not changed.
-        width: greater than 0, at most 1, and such that every layer keeps a whole number of channels.
+        teacher: the option block of the teacher, ``type`` and its arguments; not changed.
+        width: greater than 0, at most 1, and such that every layer has a whole number of channels.
 
     Raises:
-        UserError: an unknown type or argument, a missing one, a family that cannot be narrowed, or a width that leaves
-            a part of a channel; the message has the nearest ones that work.
+        UserError: unknown type, unknown or missing argument, a family that cannot be narrowed, or a width that gives a
+            fractional number of channels; the message then suggests the closest valid widths.
     """
     family = _family(teacher)
     arguments = {key: value for key, value in teacher.items() if key != 'type'}
@@ -42,21 +42,22 @@ def StudentDiscriminator(teacher: Mapping[str, Any], width: float) -> nn.Module:
         arguments['num_feat'] = round(num_feat * whole_width([num_feat], width))
     elif 'narrow' in values:
         channels = stylegan2_channels(values)
-        # the channels at 4x4 are 512 * narrow: with a power of two, the family's int() has nothing to cut off
+        # the channels at 4x4 are 512 * narrow; 512 is a power of two, so the network's int() does not truncate
         arguments['narrow'] = round(channels[0] * whole_width(channels, width)) / STYLEGAN2_CHANNELS[4]
     else:
         raise UserError(
-            f'teacher.type: {teacher["type"]} has no num_feat or narrow that would make it narrower; '
+            f'teacher.type: {teacher["type"]} has neither num_feat nor narrow to make it narrower; '
             f'valid: {", ".join(supported())}'
         )
     return to_native(family(**arguments))
 
 
 def whole_width(channels: list[float], width: float) -> float:
-    """Return ``width`` rid of the YAML file's rounding: the fraction that leaves each of ``channels`` whole.
+    """Return ``width`` without the rounding of the YAML file: the fraction that makes all ``channels`` whole numbers.
 
     Raises:
-        UserError: ``width`` is not within 0..1 or leaves a part of a channel; the message has those below and above.
+        UserError: ``width`` is not in 0..1, or gives a fractional number of channels; the message then suggests the
+            closest valid widths.
     """
     if not 0 < _number('width', width) <= 1:
         raise UserError(f'width: {width} is not greater than 0 and at most 1')
@@ -72,20 +73,20 @@ def whole_width(channels: list[float], width: float) -> float:
     worst = max(channels, key=lambda channel: _part(channel * width))
     offers = [f'{offer:.6g} ({offer * worst:.0f} of {worst:g})' for offer in sorted(closest[:2])]
     raise UserError(
-        f'width: {width} of {worst:g} channels is {worst * width:g}, no whole number; nearest that work: '
+        f'width: {width} of {worst:g} channels is {worst * width:g}, not a whole number; closest valid widths: '
         + (' and '.join(offers) or 'none')
     )
 
 
 def stylegan2_channels(values: Mapping[str, Any]) -> list[float]:
-    """Channels of a StyleGAN2 network at each resolution from 4 to ``out_size``, by its constructor's arguments.
+    """The channels of a StyleGAN2 network at each resolution from 4 to ``out_size``, from its arguments.
 
     Raises:
-        UserError: ``out_size`` is no power of two from 4 to 1024.
+        UserError: ``out_size`` is not a power of two from 4 to 1024.
     """
     if values.get('out_size') not in list(STYLEGAN2_CHANNELS):
         raise UserError(
-            f'teacher.out_size: {values.get("out_size")} is none of ' + ', '.join(map(str, STYLEGAN2_CHANNELS))
+            f'teacher.out_size: {values.get("out_size")} is not one of ' + ', '.join(map(str, STYLEGAN2_CHANNELS))
         )
     narrow = _number('teacher.narrow', values['narrow'])
     multiplier = _number('teacher.channel_multiplier', values.get('channel_multiplier', 1))
@@ -97,7 +98,7 @@ def stylegan2_channels(values: Mapping[str, Any]) -> list[float]:
 
 
 def supported() -> list[str]:
-    """Names of the registered discriminators that can be a teacher here."""
+    """The names of the registered discriminators that can be narrowed."""
     return sorted(
         {
             name.removesuffix('_basicsr')
@@ -114,12 +115,12 @@ def _family(teacher: Any) -> Callable[..., nn.Module]:
     if name not in ARCH_REGISTRY and f'{name}_basicsr' not in ARCH_REGISTRY:
         names = [known.removesuffix('_basicsr') for known, _ in ARCH_REGISTRY]
         raise UserError(f"teacher.type: there is no '{name}'{nearest(name, names)}")
-    # get() falls back to the latter by itself, but prints a line
+    # get() would find the name with the suffix itself, but prints a line
     return ARCH_REGISTRY.get(name if name in ARCH_REGISTRY else f'{name}_basicsr')
 
 
 def _values(family: Callable[..., nn.Module], name: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """All arguments of the constructor, those given and the defaults."""
+    """All arguments of the constructor: the given ones and the defaults."""
     parameters = inspect.signature(family).parameters
     for key in arguments:
         if key not in parameters:
@@ -133,10 +134,10 @@ def _values(family: Callable[..., nn.Module], name: str, arguments: Mapping[str,
 
 def _number(key: str, value: Any) -> float:
     if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise UserError(f'{key}: {value!r} is no number')
+        raise UserError(f'{key}: {value!r} is not a number')
     return value
 
 
 def _part(channels: float) -> float:
-    """How far a number of channels is from a whole one."""
+    """The distance of a number of channels from a whole number."""
     return abs(channels - round(channels))

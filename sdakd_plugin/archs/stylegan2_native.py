@@ -1,8 +1,8 @@
-"""BasicSR's StyleGAN2 layers in plain PyTorch.
+"""BasicSR's StyleGAN2 layers in pure PyTorch.
 
-BasicSR's ``fused_leaky_relu`` calls a compiled CUDA extension on every device, and its ``upfirdn2d`` does so on all but
-the CPU; without the extension both end in a ``NameError``. ``to_native`` exchanges the layers that call them: the keys
-of the state dict stay, and CPU, GPU and meta device work alike, double backward included.
+BasicSR's ``fused_leaky_relu`` calls a compiled CUDA extension on every device, and its ``upfirdn2d`` does so on every
+device but the CPU. Without the extension both raise a ``NameError``. ``to_native`` replaces the layers that call them.
+The keys of the state dict do not change, and the replacements support CPU, GPU, meta device and double backward.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ Network = TypeVar('Network', bound=nn.Module)
 
 
 class BiasedLeakyReLU(nn.Module):
-    """``leaky_relu(x + bias, 0.2) * sqrt(2)`` with a bias per channel: ``(b, c, ...)``, shape kept.
+    """``leaky_relu(x + bias, 0.2) * sqrt(2)`` of ``(b, c, ...)`` with a bias per channel; keeps the shape.
 
     Args:
-        bias: the parameter of the ``FusedLeakyReLU`` whose place this takes, ``(c,)``.
+        bias: the parameter ``(c,)`` of the ``FusedLeakyReLU`` that this layer replaces.
     """
 
     def __init__(self, bias: nn.Parameter) -> None:
@@ -35,15 +35,15 @@ class BiasedLeakyReLU(nn.Module):
 
 
 class FirFilter(nn.Module):
-    """A FIR filter on every channel, after up-sampling by zeros: ``(b, c, h, w)`` to ``(b, c, h', w')``.
+    """A FIR filter on every channel, after zero-insertion upsampling: ``(b, c, h, w)`` to ``(b, c, h', w')``.
 
-    BasicSR's ``upfirdn2d_native`` gives the same; this depthwise convolution takes about a fifth of its time on a CPU,
-    or less (``docs/gcfsr_networks.md``).
+    The result equals that of BasicSR's ``upfirdn2d_native``; this depthwise convolution takes at most about a fifth of
+    its time on a CPU (``docs/gcfsr_networks.md``).
 
     Args:
-        kernel: ``(k, k)``; no part of the state dict, as in BasicSR, but it moves to a device with the network.
-        up: how many pixels become of one, the others zero.
-        pad: zeros before and after both axes of the up-sampled image.
+        kernel: ``(k, k)``; not part of the state dict, as in BasicSR, but moves to a device with the network.
+        up: upsampling factor; the inserted pixels are zero.
+        pad: number of zeros before and after both axes of the upsampled image.
     """
 
     kernel: Tensor
@@ -56,10 +56,10 @@ class FirFilter(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         channels, length = x.shape[1], len(self.kernel)
         kernel = self.kernel.to(x).expand(channels, 1, length, length)
-        if self.up == 1:  # torch's convolution is a correlation: turn the kernel round
+        if self.up == 1:  # torch's convolution is a correlation, so flip the kernel
             return F.conv2d(F.pad(x, self.pad * 2), kernel.flip(2, 3), groups=channels)
         out = F.conv_transpose2d(x, kernel, stride=self.up, groups=channels)
-        return F.pad(out, (self.pad[0] + 1 - length, self.pad[1] + self.up - length) * 2)  # crops where below zero
+        return F.pad(out, (self.pad[0] + 1 - length, self.pad[1] + self.up - length) * 2)  # negative padding crops
 
     def extra_repr(self) -> str:
         return f'up={self.up}, pad={self.pad}'
@@ -74,7 +74,7 @@ class ActivatedLinear(EqualLinear):
 
     @classmethod
     def of(cls, layer: EqualLinear) -> ActivatedLinear:
-        """One with the parameters of BasicSR's layer; draws no random numbers."""
+        """Create the layer with the parameters of BasicSR's layer; draws no random numbers."""
         with torch.device('meta'):
             native = cls(layer.in_channels, layer.out_channels)
         native.weight, native.bias = layer.weight, layer.bias
@@ -86,7 +86,7 @@ class ActivatedLinear(EqualLinear):
 
 
 def to_native(network: Network) -> Network:
-    """Exchange every layer inside ``network`` that needs BasicSR's extension, in place, and return the network."""
+    """Replace every layer of ``network`` that needs BasicSR's extension, in place, and return the network."""
     for name, layer in network.named_children():
         if isinstance(layer, FusedLeakyReLU):
             setattr(network, name, BiasedLeakyReLU(layer.bias))

@@ -1,4 +1,4 @@
-"""Data sets, registered with BasicSR, and its on-the-fly degradation."""
+"""The images that a run trains and validates on."""
 
 import basicsr  # noqa: F401 - first: it imports all of the plugin, in an order that works
 

@@ -1,4 +1,4 @@
-"""Paired data with the teacher's cached images: the batches of the paired data set itself, and a third image."""
+"""Paired training data together with the cached images of the teacher."""
 
 from __future__ import annotations
 
@@ -24,20 +24,22 @@ OWN_KEYS = ('paired_type', 'dataroot_teacher')
 
 @DATASET_REGISTRY.register()
 class CachedTeacherDataset(Dataset[dict[str, Any]]):
-    """A paired data set for training, whose items have ``teacher`` besides: the teacher's image (c, gt_size, gt_size)
-    of the same crop, flipped and turned alike, float32, range 0..1 but not clamped.
+    """A paired data set for training whose items also contain ``teacher``.
 
-    It takes the place of the set that an option file names where ``teacher.cache`` is given; nobody has to write it.
+    ``teacher`` is the teacher's image (c, gt_size, gt_size) of the same crop, with the same flips and rotation,
+    float32, range 0..1 but not clamped. ``lq`` and ``gt`` are exactly those of the paired data set.
+
+    With ``teacher.cache`` this class replaces the data set of the option file automatically.
 
     Args:
-        opt: the block of that set, in which ``type`` is this class, ``paired_type`` the set's own, and
-            ``dataroot_teacher`` the folder that ``sdakd cache`` has filled.
+        opt: the block of the paired data set, with ``type`` set to this class, ``paired_type`` to the original type,
+            and ``dataroot_teacher`` to the folder that ``sdakd cache`` has filled.
     """
 
     def __init__(self, opt: Mapping[str, Any]) -> None:
         paired = {key: deepcopy(value) for key, value in opt.items() if key not in OWN_KEYS}
         self.paired = look_up(DATASET_REGISTRY, opt['paired_type'])({**paired, 'type': opt['paired_type']})
-        self.opt = self.paired.opt  # with its defaults
+        self.opt = self.paired.opt  # with its defaults filled in
         self.paths = self.paired.paths
         self.folder = self.paired.lq_cache = Path(opt['dataroot_teacher'])  # PhotoDataset finds its LQ images there
 
@@ -49,30 +51,32 @@ class CachedTeacherDataset(Dataset[dict[str, Any]]):
         item = self.paired[index]
         after = random.getstate()
         name = image_name(self.paths[index]['lq_path'], lq_folder(self.opt))
-        image = np.load(image_file(self.folder, name), mmap_mode='r')  # only the crop is read from the disk
-        random.setstate(before)  # for the same crop and turns
+        image = np.load(image_file(self.folder, name), mmap_mode='r')  # reads only the crop from disk
+        random.setstate(before)  # to draw the same crop and augmentation
         item['teacher'] = img2tensor(self._augmented(image), bgr2rgb=False)
-        assert random.getstate() == after, f"{self.opt['paired_type']} draws otherwise than BasicSR's own"
+        assert random.getstate() == after, f'{self.opt["paired_type"]} draws random numbers in another order'
         return item
 
     def _augmented(self, image: np.ndarray) -> np.ndarray:
         scale, gt_size = self.opt['scale'], self.opt['gt_size']
-        lq = np.empty((image.shape[0] // scale, image.shape[1] // scale, 0))  # its size decides what is drawn
+        lq = np.empty((image.shape[0] // scale, image.shape[1] // scale, 0))  # only its size matters
         crop, _ = paired_random_crop(image, lq, gt_size, scale, self.folder)
         return augment(np.array(crop, np.float32), self.opt['use_hflip'], self.opt['use_rot'])
 
 
 def lq_folder(block: Mapping[str, Any]) -> str:
-    """Where the LQ images of a data set are, or, where it makes them, those that they are made from; ``'.'`` for the
-    embedded photographs, which are in no folder."""
+    """The folder of a data set's LQ images, or of the GT images that it makes them from.
+
+    ``'.'`` for the embedded photographs, which are not in a folder.
+    """
     return str(block.get('dataroot_lq') or block.get('dataroot_gt') or '.')
 
 
 def image_name(lq_path: str, folder: str) -> str:
-    """What an LQ image is called in the cache: its path below its folder, or its key in an LMDB.
+    """The name of an LQ image in the cache: its path relative to its folder, or its key in an LMDB.
 
     Raises:
-        UserError: it is elsewhere.
+        UserError: the image is not in the folder.
     """
     if folder.endswith('.lmdb'):
         return lq_path
@@ -83,10 +87,10 @@ def image_name(lq_path: str, folder: str) -> str:
 
 
 def image_file(folder: Path, name: str) -> Path:
-    """The cached image: NumPy's format, float16, (H, W, c), RGB."""
+    """The file of a cached teacher image: NumPy format, float16, (H, W, c), RGB."""
     return folder / f'{name}.npy'
 
 
 def lq_file(folder: Path, name: str) -> Path:
-    """The LQ image that it was made of, where that is costly to make: NumPy's format, uint8, (h, w, c), RGB."""
+    """The file of the LQ image, stored when it is costly to make: NumPy format, uint8, (h, w, c), RGB."""
     return folder / f'{name}.lq.npy'

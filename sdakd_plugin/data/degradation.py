@@ -1,4 +1,4 @@
-"""Real-ESRGAN's on-the-fly degradation of a batch, as the options of a run ask for it."""
+"""Real-ESRGAN's on-the-fly degradation, built from the options of a run."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from sdakd_plugin.stock.degradation import BatchDegradation
 
 
 def make_degradation(opt: Mapping[str, Any], options: Options, device: torch.device) -> BatchDegradation:
-    """Build the degradation of a run, or, where its batches bring LQ images, what sharpens their ground truth.
+    """Build the degradation of a run, or only its USM sharpening if the data set provides the LQ images.
 
     Args:
         opt: the option dictionary of the run.
-        options: the same, checked.
-        device: where the images are degraded.
+        options: the same options, checked.
+        device: the device that degrades the images.
 
     Raises:
         UserError: a setting is missing, or the training-pair pool does not fit the batch.
@@ -34,10 +34,10 @@ def make_degradation(opt: Mapping[str, Any], options: Options, device: torch.dev
 
 
 def makes_lq(options: Options) -> bool:
-    """Whether LQ images are made on the fly: as the options say, or as the training data set needs it.
+    """Whether LQ images are made on the fly: set by ``high_order_degradation`` or, by default, by the data set.
 
     Raises:
-        UserError: the data set brings no blur kernels, or brings nothing else, against what the option says.
+        UserError: the option contradicts the data set, which provides either blur kernels or LQ images.
     """
     block = options.datasets.get('train', {})
     kind, kernels = block.get('type'), brings_kernels(block)
@@ -45,19 +45,19 @@ def makes_lq(options: Options) -> bool:
         return kernels
     if options.high_order_degradation and not kernels:
         raise UserError(
-            f'high_order_degradation: is true, but {kind} brings no blur kernels; use RealESRGANDataset, '
+            f'high_order_degradation: is true, but {kind} provides no blur kernels; use RealESRGANDataset, '
             'or set it to false for paired data'
         )
     if not options.high_order_degradation and kernels:
         raise UserError(
-            f'high_order_degradation: is false, but {kind} brings no LQ images here; use '
+            f'high_order_degradation: is false, but {kind} provides no LQ images here; use '
             'PairedImageDataset or RealESRGANPairedDataset, or set it to true'
         )
     return options.high_order_degradation
 
 
 def check_settings(opt: Mapping[str, Any], options: Options) -> None:
-    """Raise a UserError where a setting of the degradation is missing, or the pool does not fit the batch."""
+    """Raise a UserError if a setting of the degradation is missing or the pool does not fit the batch size."""
     for key in DEGRADATION_KEYS:
         if opt.get(key) is None:
             raise UserError(

@@ -1,4 +1,4 @@
-"""Real-ESRGAN's degradation of whole photographs, the same each time; the numbers are drawn and computed by BasicSR."""
+"""Real-ESRGAN's degradation of whole photographs, reproducible; BasicSR draws its parameters and computes it."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ from sdakd_plugin.stock.degradation import PhotoDegradation
 
 
 class FixedDegradation:
-    """Makes the LQ image of a photograph: a function of the photograph, its name, the seed and the settings alone.
+    """Makes the LQ image of a photograph, which depends only on the photograph, its name, the seed and the settings.
 
-    It draws no random number of the process, and computes with one thread, so that the result does not depend on who
-    computes it.
+    It does not use the random numbers of the process, and it computes on one thread, so that the result is the same in
+    every process.
 
     Args:
-        opt: a data set's block: ``scale``, and settings where they differ from Real-ESRGAN's.
+        opt: the block of a data set: ``scale``, and the settings that differ from Real-ESRGAN's.
         seed: the seed.
-        bicubic_prob: how probable it is that an image is only reduced, bicubically.
+        bicubic_prob: probability that an image is only downsampled, bicubically.
 
     Attributes:
-        recipe: what the images depend on besides the photographs and their names.
+        recipe: everything that the images depend on, apart from the photographs and their names.
     """
 
     def __init__(self, opt: Mapping[str, Any], seed: int, bicubic_prob: float) -> None:
@@ -46,8 +46,8 @@ class FixedDegradation:
 
         Args:
             gt: (h, w, 3), uint8, BGR, both sides a multiple of the scale.
-            name: its name.
-            version: each gives another image.
+            name: name of the image.
+            version: number of the version; each gives a different LQ image.
 
         Returns:
             (h / scale, w / scale, 3), uint8, BGR.
@@ -60,16 +60,16 @@ class FixedDegradation:
 
 
 class OnePixel:
-    """A source of images for a data set that is there for its blur kernels."""
+    """A stand-in for a file client, for a data set that is used only for its blur kernels."""
 
     def get(self, _path: str, _client_key: str) -> bytes:
-        """The image file."""
+        """The content of a PNG file of one black pixel."""
         content: bytes = cv2.imencode('.png', np.zeros((1, 1, 3), np.uint8))[1].tobytes()
         return content
 
 
 def kernel_source(opt: Mapping[str, Any], files: Any, paths: list[str]) -> RealESRGANDataset:
-    """BasicSR's ``RealESRGANDataset`` of the images that ``files.get(path, 'gt')`` gives, without a list of them."""
+    """BasicSR's ``RealESRGANDataset`` of the images that ``files.get(path, 'gt')`` returns; needs no ``meta_info``."""
     dataset = RealESRGANDataset(
         {**KERNELS, **opt, 'dataroot_gt': '', 'io_backend': {'type': 'disk'}, 'meta_info': os.devnull}
     )
@@ -79,8 +79,10 @@ def kernel_source(opt: Mapping[str, Any], files: Any, paths: list[str]) -> RealE
 
 @contextmanager
 def own_random_numbers(seed: str) -> Iterator[None]:
-    """Inside, the generators of Python, NumPy and torch on the CPU begin with a seed, and torch has one thread; outside
-    nobody notices."""
+    """Seed the random generators of Python, NumPy and torch (CPU) and use one torch thread inside the block.
+
+    Their states and the number of threads are restored afterwards.
+    """
     number = int.from_bytes(hashlib.sha256(seed.encode()).digest()[:4], 'big')  # NumPy takes 32 bits
     python, numpy, threads = random.getstate(), np.random.get_state(), torch.get_num_threads()
     with torch.random.fork_rng(devices=[]):

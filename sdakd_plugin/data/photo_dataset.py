@@ -1,4 +1,4 @@
-"""Pairs of LQ and GT from photographs alone: the LQ image is made here."""
+"""Pairs of LQ and GT from a folder of photographs: the LQ images are made on the fly."""
 
 from __future__ import annotations
 
@@ -37,50 +37,51 @@ OWN_KEYS = {
     *SETTINGS,
 }
 REAL_KEYS = ('bicubic_prob', 'degradation_seed', 'versions')  # those that need ``degradation: real``
-MOST_KEPT = 2**28  # bytes of degraded images that a process keeps
+MOST_KEPT = 2**28  # bytes of degraded images that a process keeps in memory
 MARGIN = 2  # LQ pixels: half the width of the cubic kernel
 
 
 @DATASET_REGISTRY.register()
 class PhotoDataset(Dataset[dict[str, Any]]):
-    """Paired data as ``PairedImageDataset`` serves it, from a folder of photographs: ``lq`` (3, h, w) and ``gt``
-    (3, h * scale, w * scale), float32 RGB 0..1, and ``lq_path`` and ``gt_path``.
+    """Paired data in the format of ``PairedImageDataset``, made from a folder of photographs.
 
-    GT is cut to a multiple of ``scale``, and LQ made of it:
+    Each item has ``lq`` (3, h, w) and ``gt`` (3, h * scale, w * scale), float32 RGB 0..1, ``lq_path`` and ``gt_path``.
+    GT is cropped to a multiple of ``scale``. LQ depends on ``degradation``:
 
-    - ``degradation: bicubic``: by ``bicubic_reduction``.
-    - ``degradation: real`` with ``degradation_seed``, or outside training: by Real-ESRGAN's degradation, always alike.
-    - ``degradation: real`` without, in training: not here. The items are those of ``RealESRGANDataset``, ``gt``
-      (3, 400, 400) with blur kernels, of which the model makes LQ images that are new each time.
+    - ``bicubic``: LQ is made by ``bicubic_reduction``.
+    - ``real`` with ``degradation_seed``, or outside training: LQ is made by Real-ESRGAN's degradation and is the same
+      in every epoch.
+    - ``real`` without ``degradation_seed``, in training: there is no LQ here. The items are those of
+      ``RealESRGANDataset``, ``gt`` (3, 400, 400) with blur kernels, and the model makes new LQ images each time.
 
     The same seed gives the crops of ``PairedImageDataset``, in the third case those of ``RealESRGANDataset``.
 
     Args:
         opt: the block under ``datasets``, with ``phase`` and ``scale``, which BasicSR adds. Keys:
 
-            - ``dataroot_gt``: a folder, searched with its subfolders, or an LMDB.
+            - ``dataroot_gt``: a folder, searched recursively, or an LMDB.
             - ``io_backend``: BasicSR's; ``{type: disk}`` by default.
             - ``degradation``: ``bicubic`` (default) or ``real``.
 
             For ``degradation: real``:
 
-            - ``bicubic_prob``: how probable it is that an image is reduced bicubically instead; 0 by default.
+            - ``bicubic_prob``: probability that an image is downsampled bicubically instead; 0 by default.
             - ``degradation_seed``: the seed of fixed LQ images; outside training 0 by default.
-            - ``versions``: how many fixed LQ images there are of each photograph, each an item; 1 by default.
-            - the settings of the blur kernels and of the degradation, as Real-ESRGAN's option files have them; those
-              that it published by default.
+            - ``versions``: number of fixed LQ images of each photograph, each an item of its own; 1 by default.
+            - the settings of the blur kernels and of the degradation, named as in Real-ESRGAN's option files; by
+              default the published ones.
 
             For ``phase: train`` also ``gt_size``, the side of the random crop, and ``use_hflip`` and ``use_rot``, true
             by default.
 
     Attributes:
-        paths: for each item ``gt_path`` and ``lq_path``; of several versions the latter has ``@1``, ``@2``, ...
-        degradation: what makes fixed degraded images, if they are made here.
-        lq_cache: the folder where ``sdakd cache`` has stored the fixed degraded images, if it has.
-        recipe: what the LQ images depend on besides the photographs; ``None`` where they are not made here.
+        paths: ``gt_path`` and ``lq_path`` of each item; with several versions ``lq_path`` contains ``@1``, ``@2``, ...
+        degradation: makes the fixed degraded images; ``None`` if there are none.
+        lq_cache: the folder where ``sdakd cache`` has stored the fixed degraded images; ``None`` if it has not.
+        recipe: everything that the LQ images depend on, apart from the photographs; ``None`` if the model makes them.
 
     Raises:
-        UserError: an unknown key, a value that is not allowed, no such folder, or no photograph in it.
+        UserError: unknown key, invalid value, or a folder that does not exist or has no photographs.
         KeyError: a key is missing.
     """
 
@@ -89,7 +90,7 @@ class PhotoDataset(Dataset[dict[str, Any]]):
         for key in opt:
             if key not in known:
                 raise UserError(f'{key}: unknown key for PhotoDataset{nearest(key, known)}')
-        opt = {key: value for key, value in opt.items() if value is not None}  # ~ is as good as left out
+        opt = {key: value for key, value in opt.items() if value is not None}  # ~ counts as left out
         check_values(opt)
         self.opt = {'use_hflip': True, 'use_rot': True, **opt}
         self.scale, self.train = opt['scale'], opt['phase'] == 'train'
@@ -140,14 +141,14 @@ class PhotoDataset(Dataset[dict[str, Any]]):
     def _with_kernels(self, index: int) -> dict[str, Any]:
         try:
             item: dict[str, Any] = self.kernels[index]
-        except (AttributeError, cv2.error) as error:  # the decoder gave None, or the file is empty
-            raise UserError(f'{self.paths[index]["gt_path"]} is no readable image; remove it') from error
+        except (AttributeError, cv2.error) as error:  # the decoder returned None, or the file is empty
+            raise UserError(f'{self.paths[index]["gt_path"]} is not a readable image; remove it') from error
         if self.bicubic_prob:
             item['bicubic'] = torch.tensor(random.random() < self.bicubic_prob)
         return item
 
     def _degraded(self, gt: np.ndarray, index: int) -> np.ndarray:
-        """The whole degraded image, uint8, BGR: from the teacher's cache, from memory, or made now."""
+        """The whole degraded image, uint8, BGR: from the teacher's cache, from memory, or computed now."""
         if self.lq_cache is not None:
             name = image_name(self.paths[index]['lq_path'], self.opt['dataroot_gt'])
             image: np.ndarray = np.load(lq_file(self.lq_cache, name), mmap_mode='r')
@@ -162,7 +163,7 @@ class PhotoDataset(Dataset[dict[str, Any]]):
         return lq
 
     def _window(self, gt: np.ndarray, path: str) -> tuple[int, int, int, int]:
-        """The crop in LQ pixels: top, left, height and width; drawn as BasicSR's ``paired_random_crop`` does."""
+        """The crop in LQ pixels (top, left, height, width), drawn as in BasicSR's ``paired_random_crop``."""
         height, width = (side // self.scale for side in gt.shape[:2])
         if not self.train:
             if not min(height, width):
@@ -175,13 +176,13 @@ class PhotoDataset(Dataset[dict[str, Any]]):
 
 
 def with_version(path: str, number: int, versions: int) -> str:
-    """``a/photo.png`` as ``a/photo@1.png``, if there are several versions."""
+    """The path with the number of a version, such as ``a/photo@1.png``; unchanged if there is only one version."""
     stem, ending = os.path.splitext(path)
     return path if versions == 1 else f'{stem}@{number + 1}{ending}'
 
 
 def check_values(opt: Mapping[str, Any]) -> None:
-    """Raise a UserError where a value of ``PhotoDataset`` is not allowed, or goes with another degradation."""
+    """Raise a UserError if a value of ``PhotoDataset`` is invalid or belongs to another degradation."""
     kind = opt.get('degradation', 'bicubic')
     if kind not in ('bicubic', 'real'):
         raise UserError(f'degradation: there is no {kind!r}; valid: bicubic, real')
@@ -190,7 +191,7 @@ def check_values(opt: Mapping[str, Any]) -> None:
             continue
         value = opt[key]
         if kind != 'real':
-            raise UserError(f'{key}: is for degradation: real; leave it out')
+            raise UserError(f'{key}: requires degradation: real; leave it out')
         number = isinstance(value, int if key != 'bicubic_prob' else (int, float)) and not isinstance(value, bool)
         least, most, allowed = {
             'bicubic_prob': (0, 1, 'a number from 0 to 1'),
@@ -200,16 +201,16 @@ def check_values(opt: Mapping[str, Any]) -> None:
         if not number or value < least or (most is not None and value > most):
             raise UserError(f'{key}: expected {allowed}, not {value!r}')
     if opt.get('versions', 1) != 1 and 'degradation_seed' not in opt and opt['phase'] == 'train':
-        raise UserError('versions: is for fixed LQ images; set degradation_seed, or leave it out')
+        raise UserError('versions: requires fixed LQ images; set degradation_seed, or leave it out')
 
 
 def reduced_window(image: np.ndarray, scale: int, top: int, left: int, height: int, width: int) -> np.ndarray:
-    """A part of ``bicubic_reduction(image, scale)``, without reducing the rest: pixel by pixel the same.
+    """A window of ``bicubic_reduction(image, scale)``, identical in every pixel, without computing the rest.
 
     Args:
         image: (h, w, c), both sides a multiple of ``scale``.
-        scale: the factor.
-        top, left, height, width: the part, in pixels of the reduced image.
+        scale: downsampling factor.
+        top, left, height, width: the window, in pixels of the downsampled image.
     """
     first = [max(0, start - MARGIN) for start in (top, left)]
     last = [start + size + MARGIN for start, size in ((top, height), (left, width))]

@@ -1,4 +1,4 @@
-"""Photographs in a folder or an LMDB: found without a list, read one by one."""
+"""Photographs in a folder or an LMDB."""
 
 from __future__ import annotations
 
@@ -16,19 +16,18 @@ from sdakd_plugin.errors import UserError
 
 
 class Photographs:
-    """The photographs of a data set, in the order of their names.
+    """The photographs of a data set, sorted by name.
 
     Args:
-        root: a folder, searched with its subfolders, or with ``{'type': 'lmdb'}`` an LMDB whose ``meta_info.txt``
-            names its images, as BasicSR makes it.
+        root: a folder, searched recursively, or with ``{'type': 'lmdb'}`` an LMDB with BasicSR's ``meta_info.txt``.
         backend: BasicSR's ``io_backend``.
 
     Attributes:
-        paths: what each is called: the path of its file, or its key in the LMDB.
-        names: the same below ``root``, with ``/`` between folders.
+        paths: the path of each file, or its key in the LMDB.
+        names: the same relative to ``root``, with ``/`` between folders.
 
     Raises:
-        UserError: there is no such folder, or no photograph in it.
+        UserError: the folder does not exist or has no photographs.
     """
 
     def __init__(self, root: str, backend: dict[str, Any]) -> None:
@@ -37,7 +36,7 @@ class Photographs:
             raise UserError(f"dataroot_gt: there is no folder '{root}'")
         if self.backend['type'] == 'lmdb':
             if not root.endswith('.lmdb'):
-                raise UserError(f"dataroot_gt: '{root}' must end with .lmdb, for io_backend.type is lmdb")
+                raise UserError(f"dataroot_gt: '{root}' must end with .lmdb, because io_backend.type is lmdb")
             self.names = self.paths = sorted(_keys(root))
             self.backend.update(db_paths=[root], client_keys=['gt'])
         else:
@@ -48,12 +47,12 @@ class Photographs:
         self._client: FileClient | None = None
 
     def get(self, path: str, client_key: str = 'gt') -> bytes:
-        """The content of a file, as BasicSR's ``FileClient`` gives it.
+        """The content of a file, read by BasicSR's ``FileClient``.
 
         Raises:
-            UserError: it cannot be read.
+            UserError: the file cannot be read.
         """
-        if self._client is None:  # made by each worker for itself, as BasicSR's data sets do
+        if self._client is None:  # each worker opens its own, as in BasicSR's data sets
             self._client = FileClient(
                 self.backend['type'], **{key: value for key, value in self.backend.items() if key != 'type'}
             )
@@ -62,14 +61,14 @@ class Photographs:
         except OSError as error:
             raise UserError(f'{path} cannot be read: {error.strerror}') from error
         if content is None:
-            raise UserError(f'{path} is not in {self.root}, though its meta_info.txt names it')
+            raise UserError(f'{path} is not in {self.root}, although its meta_info.txt lists it')
         return content
 
     def read(self, path: str) -> np.ndarray:
-        """A photograph, as BasicSR's data sets read it: (h, w, 3), uint8, BGR.
+        """Read a photograph as BasicSR's data sets do: (h, w, 3), uint8, BGR.
 
         Raises:
-            UserError: it cannot be read, or is no image.
+            UserError: the file cannot be read, or is not an image.
         """
         content = self.get(path)
         try:
@@ -77,12 +76,12 @@ class Photographs:
         except cv2.error:  # an empty file
             image = None
         if image is None:
-            raise UserError(f'{path} is no readable image; remove it')
+            raise UserError(f'{path} is not a readable image; remove it')
         return image
 
 
 def _files(root: str) -> Iterator[str]:
-    """The image files below a folder, through links too; hidden ones and their folders are left out."""
+    """The image files below a folder; follows links, skips hidden files and folders."""
 
     def fail(error: OSError) -> None:
         raise UserError(f'dataroot_gt: {error.filename} cannot be read: {error.strerror}')
@@ -98,7 +97,7 @@ def _files(root: str) -> Iterator[str]:
 
 
 def _keys(root: str) -> Iterator[str]:
-    """The keys of an LMDB, from lines such as ``a photo.png (480,320,3) 1``; the key has no ending."""
+    """The keys of an LMDB, from lines such as ``a photo.png (480,320,3) 1``; the key has no extension."""
     try:
         lines = Path(root, 'meta_info.txt').read_text(encoding='utf-8').splitlines()
     except OSError as error:

@@ -1,4 +1,4 @@
-"""Real-ESRGAN's degradation as it was published: the settings for x4plus, for those that an option file leaves out."""
+"""Real-ESRGAN's published degradation settings (x4plus), the defaults for what an option file leaves out."""
 
 from __future__ import annotations
 
@@ -40,30 +40,32 @@ SETTINGS: dict[str, Any] = {
     'gray_noise_prob2': 0.4,
     'jpeg_range2': [30, 95],
 }
-POOL = 180  # images; what BasicSR's RealESRGANModel has by default
+POOL = 180  # images; the default of BasicSR's RealESRGANModel
 
 
 def brings_kernels(block: Mapping[str, Any]) -> bool:
-    """Whether a data set for training gives blur kernels instead of LQ images, which the model makes then."""
+    """Whether a training data set provides blur kernels instead of LQ images; the model then makes the LQ images."""
     online = block.get('degradation') == 'real' and block.get('degradation_seed') is None
     return block.get('type') == 'RealESRGANDataset' or (block.get('type') == 'PhotoDataset' and online)
 
 
 def completed(opt: Mapping[str, Any]) -> dict[str, Any]:
-    """The options of a run with all that the degradation of photographs needs.
+    """The options of a run, completed with the settings of the degradation of photographs.
 
-    - ``RealESRGANDataset`` without ``meta_info`` becomes the ``PhotoDataset`` that gives the same of a whole folder.
-    - A ``PhotoDataset`` with ``degradation: real`` gets the settings that it leaves out: those at the top level, else
-      those published.
-    - Where the model makes the LQ images, the top level gets those of the training set.
+    - ``RealESRGANDataset`` without ``meta_info`` becomes a ``PhotoDataset``, which gives the same items for a whole
+      folder.
+    - A ``PhotoDataset`` with ``degradation: real`` gets the settings that it leaves out, from the top level or, if they
+      are missing there too, from the published ones.
+    - If the model makes the LQ images, the top level gets the settings of the training set.
+
+    Completing options that are complete changes nothing.
 
     Args:
-        opt: as BasicSR's ``parse_options`` returns them, or the bare YAML; not changed. Completing them again changes
-            nothing.
+        opt: the result of BasicSR's ``parse_options``, or the bare YAML; not changed.
     """
     blocks = opt.get('datasets')
     if not isinstance(blocks, Mapping) or not all(isinstance(block, Mapping) for block in blocks.values()):
-        return dict(opt)  # parse complains
+        return dict(opt)  # parse() reports the error
     top = {key: opt[key] for key in SETTINGS if opt.get(key) is not None}
     blocks = {phase: _with_settings(_listed(block, opt), top) for phase, block in blocks.items()}
     opt, train = {**opt, 'datasets': blocks}, blocks.get('train', {})
@@ -80,11 +82,11 @@ def completed(opt: Mapping[str, Any]) -> dict[str, Any]:
 
 def _listed(block: Mapping[str, Any], opt: Mapping[str, Any]) -> Mapping[str, Any]:
     backend = block.get('io_backend')
-    lmdb = isinstance(backend, Mapping) and backend.get('type') == 'lmdb'  # which has a list inside
+    lmdb = isinstance(backend, Mapping) and backend.get('type') == 'lmdb'  # contains its own meta_info.txt
     if block.get('type') != 'RealESRGANDataset' or block.get('meta_info') is not None or lmdb:
         return block
     kept = {key: value for key, value in block.items() if key != 'meta_info'}
-    size = {} if opt.get('gt_size') is None else {'gt_size': opt['gt_size']}  # the one that counts there
+    size = {} if opt.get('gt_size') is None else {'gt_size': opt['gt_size']}  # RealESRGANModel crops to this size
     return {**kept, **size, 'type': 'PhotoDataset', 'degradation': 'real'}
 
 

@@ -1,4 +1,4 @@
-"""Real photographs without a download: those that scikit-image carries in its wheel, as pairs of LQ and GT."""
+"""Pairs of LQ and GT from the photographs in scikit-image's wheel: real images without a download."""
 
 from __future__ import annotations
 
@@ -40,26 +40,28 @@ BASICSR_KEYS = {
 
 @DATASET_REGISTRY.register()
 class SampleImageDataset(Dataset[dict[str, Any]]):
-    """Paired data as ``PairedImageDataset`` serves it: ``lq`` (3, h, w) and ``gt`` (3, h * scale, w * scale), float32
-    RGB 0..1, and ``lq_path`` and ``gt_path``, which are names such as ``astronaut.png``.
+    """Paired data in the format of ``PairedImageDataset``, made from scikit-image's photographs.
 
-    The LQ image is made once, by ``bicubic_reduction``. The same seed gives the crops of ``PairedImageDataset``.
+    Each item has ``lq`` (3, h, w) and ``gt`` (3, h * scale, w * scale), float32 RGB 0..1, and ``lq_path`` and
+    ``gt_path``, which are names such as ``astronaut.png``. LQ is made once, by ``bicubic_reduction``. The same seed
+    gives the crops of ``PairedImageDataset``.
 
     Args:
         opt: the block under ``datasets``, with ``phase`` and ``scale``, which BasicSR adds. Optional keys:
 
             - ``images``: a list of ``astronaut`` (512x512), ``chelsea`` (451x300), ``coffee`` (600x400) and
               ``rocket`` (640x427); all of them by default.
-            - ``center_crop``: use only the square of so many GT pixels in the middle, e.g. to validate quickly.
+            - ``center_crop``: side in GT pixels of a central square to use instead of the whole image, for example to
+              validate quickly.
 
             For ``phase: train`` also ``gt_size``, the side of the random crop, and ``use_hflip`` and ``use_rot``.
 
     Attributes:
         pairs: GT and LQ of each photograph, (h, w, 3), uint8, RGB.
-        paths: for each item ``gt_path`` and ``lq_path``, which are names.
+        paths: ``gt_path`` and ``lq_path`` of each item.
 
     Raises:
-        UserError: for an unknown key or image, or a size that is no multiple of ``scale`` or too large.
+        UserError: unknown key or image, or a size that is not a multiple of ``scale`` or too large.
         KeyError: a key is missing.
     """
 
@@ -97,19 +99,19 @@ class SampleImageDataset(Dataset[dict[str, Any]]):
 
 
 def bicubic_reduction(image: Image, scale: int) -> Image:
-    """Reduce (h, w, c), both sides a multiple of ``scale``, to (h / scale, w / scale, c).
+    """Downsample (h, w, c), both sides a multiple of ``scale``, to (h / scale, w / scale, c).
 
-    MATLAB's antialiased bicubic ``imresize`` of a uint8 image: vertically, then horizontally, each result rounded half
-    up. Beyond the border the outermost pixel is repeated; MATLAB mirrors there. So the outcome equals the LR files that
-    are in use for Set5 and Set14 in every pixel; BasicSR's ``imresize``, with a mirrored border and no rounding between
-    the passes, is 56 dB away from them.
+    This is MATLAB's antialiased bicubic ``imresize`` of a uint8 image: a vertical pass, then a horizontal one, each
+    result rounded half up. The border is replicated; MATLAB mirrors it. The result equals the commonly used LR files of
+    Set5 and Set14 in every pixel. BasicSR's ``imresize``, with a mirrored border and no rounding between the passes,
+    has a PSNR of 56 dB against them.
     """
     levels = torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1).unsqueeze(0)
     return reduced_levels(levels, scale)[0].permute(1, 2, 0).byte().numpy()
 
 
 def reduced_levels(levels: Tensor, scale: int) -> Tensor:
-    """``bicubic_reduction`` of a batch (n, c, h, w) of whole numbers 0..255; the result is float64."""
+    """``bicubic_reduction`` of a batch (n, c, h, w) of integers 0..255; the result is float64."""
     reach = 2  # output pixels: half the width of the cubic kernel
     x = pad(levels.double(), [reach * scale] * 4, mode='replicate')
     height, width = x.shape[-2:]
@@ -119,14 +121,14 @@ def reduced_levels(levels: Tensor, scale: int) -> Tensor:
 
 
 def center_crop(image: Image, size: int) -> Image:
-    """Return the ``size`` x ``size`` pixels in the middle of an (h, w, c) image."""
+    """The central ``size`` x ``size`` pixels of an (h, w, c) image."""
     height, width = image.shape[:2]
     top, left = (height - size) // 2, (width - size) // 2
     return image[top : top + size, left : left + size]
 
 
 def chosen(images: Any) -> list[str]:
-    """Check the option ``images``; without it, all of ``PHOTOGRAPHS``."""
+    """The photographs that the option ``images`` names, checked; all of ``PHOTOGRAPHS`` without it."""
     names = list(PHOTOGRAPHS) if images is None else images
     if not isinstance(names, list) or not names:
         raise UserError(f'images: expected a list of names{nearest("", PHOTOGRAPHS)}')
@@ -140,6 +142,6 @@ def _check_size(key: str, size: Any, scale: int, images: list[Image]) -> None:
     largest = min(min(image.shape[:2]) for image in images)
     if not isinstance(size, int) or size < 1 or size % scale or size > largest:
         raise UserError(
-            f'{key}: {size} is no multiple of scale {scale} up to {largest // scale * scale}, the most '
+            f'{key}: {size} is not a multiple of scale {scale} up to {largest // scale * scale}, the most '
             'that the images allow'
         )

@@ -1,4 +1,4 @@
-"""Training and validation at several scales: LQ images made from GT alone (GCFSR, He et al., CVPR 2022)."""
+"""Training and validation at several scales, with LQ images made from GT (GCFSR, He et al., CVPR 2022)."""
 
 from __future__ import annotations
 
@@ -18,14 +18,15 @@ USM_KEYS = ('l1_gt_usm', 'percep_gt_usm', 'gan_gt_usm')
 
 
 class ScaleDraw:
-    """Makes the LQ images of a batch, each at a scale of its own, drawn from a list, as often as it is listed.
-
-    Args:
-        scales: the list.
-        device: where the images are made.
+    """Makes the LQ images of a batch, each at a scale drawn at random from a list.
 
     After ``feed_data(data)`` the attributes ``lq`` and ``gt`` hold the batch, (n, c, H, W), range 0..1, and
-    ``lq_scale`` the scale of each image, (n,). A batch that has an ``lq`` is passed on, with its ``lq_scale`` if any.
+    ``lq_scale`` the scale of each image, (n,). If the batch already has ``lq``, it is passed on, with its ``lq_scale``
+    if any.
+
+    Args:
+        scales: the scales; one that is listed twice is drawn twice as often.
+        device: the device that makes the images.
     """
 
     def __init__(self, scales: Sequence[int], device: torch.device) -> None:
@@ -38,15 +39,17 @@ class ScaleDraw:
         if 'lq' in data:
             self.lq = data['lq'].to(self.device, non_blocking=True)
             return
-        drawn = torch.randint(len(self.scales), (len(self.gt),))  # on the CPU: nothing waits for the device
+        drawn = torch.randint(len(self.scales), (len(self.gt),))  # on the CPU, so that nothing waits for the device
         scales = [self.scales[index] for index in drawn.tolist()]
         self.lq = torch.stack([degrade(image, scale) for image, scale in zip(self.gt, scales, strict=True)])
         self.lq_scale = torch.tensor(scales).to(self.device, non_blocking=True)
 
 
 class AtScale(Dataset[dict[str, Any]]):
-    """A data set without LQ images as one with them, at one scale, made as in training: of GT's size, with
-    ``lq_scale``. ``_xSCALE`` ends its name and those of its images.
+    """A view of a data set without LQ images that adds them at one scale.
+
+    The LQ images are made as in training: they have the size of GT and come with ``lq_scale``. The name of the view
+    and those of its images get the suffix ``_xSCALE``.
     """
 
     def __init__(self, dataset: Any, scale: int) -> None:
@@ -64,10 +67,10 @@ class AtScale(Dataset[dict[str, Any]]):
 
 
 def at_scales(dataset: Any, scales: Sequence[int] | None) -> list[Any]:
-    """What to validate on: the data set itself where it has LQ images, else one view of it for each scale.
+    """The data sets to validate on: the data set itself if it has LQ images, otherwise one view for each scale.
 
     Raises:
-        UserError: it has none, and there are no scales.
+        UserError: the data set has no LQ images, and there are no scales.
     """
     if len(dataset) and 'lq' in dataset[0]:
         return [dataset]
@@ -77,22 +80,26 @@ def at_scales(dataset: Any, scales: Sequence[int] | None) -> list[Any]:
 
 
 def degrade(gt: Tensor, scale: int) -> Tensor:
-    """The LQ image of a GT image (c, h, w), range 0..1, as GCFSR's data set makes it: reduced, enlarged to GT's size,
-    and rounded to 8 bits there, not in between."""
+    """The LQ image of a GT image (c, h, w), range 0..1, as in GCFSR's data set.
+
+    It is downsampled, upsampled to the size of GT, and rounded to 8 bits at the end, but not in between.
+    """
     height, width = gt.shape[-2:]
     lq = resize(resize(gt, height // scale, width // scale), height, width)
     return (lq * 255).round().clamp(0, 255) / 255
 
 
 def lq_scales(options: Options) -> set[int]:
-    """The scales that LQ images may have: those of ``scales``, and for the blind network 1, which takes images that
-    have the output's size already."""
+    """The scales that LQ images may have: those of ``scales`` and, for the blind network, 1.
+
+    The blind network also takes images that already have the size of the output.
+    """
     blind = options.network_g.get('type') == 'GCFSRBlind'
     return {*(options.scales or ()), *([1] if blind else ())}
 
 
 def check_out_size(options: Options, out_size: int | None) -> None:
-    """Raise a UserError where a data set's images do not have the size that a network of one size makes."""
+    """Raise a UserError if the images of a data set differ in size from the output of a network of fixed size."""
     for phase, block in options.datasets.items():
         size = block.get('gt_size')
         if out_size is not None and size not in (None, out_size):
@@ -103,21 +110,21 @@ def check_out_size(options: Options, out_size: int | None) -> None:
 
 
 def check_scales(options: Options, largest: int | None) -> None:
-    """Check ``scales`` and what does not go with it.
+    """Check ``scales`` and the options that exclude it.
 
     Args:
-        options: the run's options.
-        largest: the largest scale that the network knows (``families.calling.largest_scale``), if it knows one.
+        options: the options of the run.
+        largest: the largest scale of the network (``families.calling.largest_scale``); ``None`` if it has one scale.
 
     Raises:
-        UserError: a network of one scale, a scale that the network was not made for, a data set of a scale that is not
-            listed, or an option for another way of making LQ images.
+        UserError: the network has only one scale or does not support a listed one, a data set has a scale that is not
+            listed, or an option asks for another way to make LQ images.
     """
     if options.scales is None:
         return
     if largest is None:
         raise UserError(
-            f'scales: is for GCFSR, not for network_g ({options.network_g["type"]}), which has one scale; '
+            f'scales: requires GCFSR, but network_g ({options.network_g["type"]}) has one scale; '
             'leave it out, and use a data set with LQ images, such as PairedImageDataset'
         )
     for scale in options.scales:
@@ -130,9 +137,9 @@ def check_scales(options: Options, largest: int | None) -> None:
             raise UserError(f'datasets.{phase}.scale: {block["scale"]} is not in scales ({listed})')
     for key in USM_KEYS:
         if getattr(options, key):
-            raise UserError(f'{key}: is for the on-the-fly degradation of Real-ESRGAN, not for scales')
+            raise UserError(f'{key}: requires the on-the-fly degradation of Real-ESRGAN, which excludes scales')
     if options.high_order_degradation or brings_kernels(options.datasets.get('train', {})):
         raise UserError(
-            'scales: LQ is made bicubically at these scales; leave it out for the on-the-fly '
-            'degradation, which takes scale'
+            'scales: makes LQ bicubically at these scales; leave it out for the on-the-fly '
+            'degradation, which uses scale'
         )

@@ -1,4 +1,4 @@
-"""Aligned images such as faces: each used whole, at one size, without an LQ image."""
+"""Aligned images such as faces: used whole, at one size, without LQ images."""
 
 from __future__ import annotations
 
@@ -22,30 +22,31 @@ from sdakd_plugin.errors import UserError, nearest
 
 OWN_KEYS = {'dataroot_gt', 'gt_size', 'use_hflip', 'io_backend', 'images'}
 ENDINGS = ('.png', '.jpg', '.jpeg', '.webp', '.bmp', '.tif', '.tiff')
-EMBEDDED = 2  # an embedded photograph is cut into squares of so many times gt_size
+EMBEDDED = 2  # side of the squares cut from an embedded photograph, as a multiple of gt_size
 
 
 @DATASET_REGISTRY.register()
 class WholeImageDataset(Dataset[dict[str, Any]]):
-    """GT images alone: ``gt`` (3, gt_size, gt_size), float32 RGB 0..1, and ``gt_path``.
+    """GT images without LQ: ``gt`` (3, gt_size, gt_size), float32 RGB 0..1, and ``gt_path``.
 
-    The square in the middle of an image is reduced to ``gt_size``, bicubically with antialiasing. The LQ image is made
-    later, at one of the option file's ``scales``.
+    The central square of an image is downsampled to ``gt_size``, bicubically with antialiasing. The LQ image is made
+    later, at one of the ``scales`` of the option file.
 
     Args:
         opt: the block under ``datasets``, with ``phase``, which BasicSR adds. Keys:
 
-            - ``gt_size``: height and width of the images, the network's ``out_size``.
-            - ``dataroot_gt``: a folder of images, searched with its subfolders. Without it, squares cut out of
-              scikit-image's photographs, which are no faces: for trying things out.
-            - ``images``: which of those photographs, as in ``SampleImageDataset``; not used with ``dataroot_gt``.
+            - ``gt_size``: height and width of the images, the ``out_size`` of the network.
+            - ``dataroot_gt``: a folder of images, searched recursively. By default, squares cut from scikit-image's
+              photographs, which are not faces: for trying things out.
+            - ``images``: which of those photographs to use, as in ``SampleImageDataset``; ignored with
+              ``dataroot_gt``.
             - ``io_backend``: BasicSR's; ``{type: disk}`` by default. With ``{type: lmdb}``, ``dataroot_gt`` is an LMDB
-              as BasicSR's ``make_lmdb_from_imgs`` makes it, and an image's path its key.
+              written by BasicSR's ``make_lmdb_from_imgs``, and the path of an image is its key.
 
             For ``phase: train`` also ``use_hflip``.
 
     Raises:
-        UserError: an unknown key, a folder that does not exist, or one that is no LMDB.
+        UserError: unknown key, a folder that does not exist, or one that is not an LMDB.
         KeyError: a key is missing.
     """
 
@@ -62,7 +63,7 @@ class WholeImageDataset(Dataset[dict[str, Any]]):
             self.client = dict(opt.get('io_backend') or {'type': 'disk'})
             self.paths = self._find(opt['dataroot_gt'])
             if opt.get('images'):
-                logging.getLogger('basicsr').warning('images: not used, since dataroot_gt names a folder')
+                logging.getLogger('basicsr').warning('images: ignored, because dataroot_gt is set')
         else:
             self.squares = [
                 square
@@ -76,13 +77,13 @@ class WholeImageDataset(Dataset[dict[str, Any]]):
         self._files: FileClient | None = None
 
     def _find(self, folder: str) -> list[str]:
-        """The images' paths or, in an LMDB, their keys."""
+        """The paths of the images or, in an LMDB, their keys."""
         if self.client['type'] != 'lmdb':
             found = scandir(folder, recursive=True, full_path=True)
             return sorted(path for path in found if path.lower().endswith(ENDINGS))
         if not folder.endswith('.lmdb') or not os.path.isfile(os.path.join(folder, 'meta_info.txt')):
             raise UserError(
-                f'dataroot_gt: {folder} is no LMDB, a folder NAME.lmdb with meta_info.txt in it; make one '
+                f'dataroot_gt: {folder} is not an LMDB, a folder NAME.lmdb that contains meta_info.txt; make one '
                 'with make_lmdb_from_imgs of basicsr.utils.lmdb_util, or use io_backend: {type: disk} for '
                 'a folder of images'
             )
@@ -97,13 +98,13 @@ class WholeImageDataset(Dataset[dict[str, Any]]):
             path, image = self.paths[index], self._read(self.paths[index])
         else:
             path, image = f'square_{index:03d}.png', self.squares[index].astype(np.float32) / 255
-        image = np.ascontiguousarray(center_crop(image, min(image.shape[:2])))  # flipped in place
+        image = np.ascontiguousarray(center_crop(image, min(image.shape[:2])))  # a copy: augment flips in place
         gt = fit(img2tensor(augment(image, self.hflip, rotation=False), bgr2rgb=False), self.size)
         return {'gt': gt, 'gt_path': path}
 
     def _read(self, path: str) -> np.ndarray:
-        """An image file as (h, w, 3) RGB, 0..1."""
-        if self._files is None:  # made by each worker for itself, as BasicSR's data sets do
+        """Read an image file as (h, w, 3), RGB, range 0..1."""
+        if self._files is None:  # each worker opens its own, as in BasicSR's data sets
             self._files = FileClient(self.client.pop('type'), **self.client)
         image = imfrombytes(self._files.get(path, 'gt'), float32=True)
         if min(image.shape[:2]) < self.size:
@@ -112,14 +113,14 @@ class WholeImageDataset(Dataset[dict[str, Any]]):
 
 
 def fit(image: Tensor, size: int) -> Tensor:
-    """Reduce a square image (c, s, s), 0..1, to (c, size, size); as it is, where it has that size."""
+    """Downsample a square image (c, s, s), range 0..1, to (c, size, size); unchanged if it has that size."""
     if image.shape[-1] == size:
         return image
     return interpolate(image[None], size, mode='bicubic', antialias=True, align_corners=False)[0].clamp(0, 1)
 
 
 def cut(photo: np.ndarray, side: int) -> list[np.ndarray]:
-    """The whole squares of a photograph (h, w, 3), row after row."""
+    """The complete squares of a photograph (h, w, 3), row by row."""
     height, width = photo.shape[:2]
     return [
         photo[top : top + side, left : left + side]

@@ -1,4 +1,4 @@
-"""Whether discriminator or generator has won: then a GAN has stopped to teach."""
+"""Detects whether the discriminator or the generator has won, so that the GAN loss teaches nothing any more."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-WON = 0.05  # of the loss of a discriminator that cannot tell: it always knows
+WON = 0.05  # fraction of the chance loss below which the discriminator has won
 ADVICE = (
     'has told real from generated images almost without a mistake for {} iterations, so the generator has nothing to '
     'learn from it. Try a smaller network_d.width, a lower learning rate for it (lr_d of the stage), or '
@@ -20,16 +20,16 @@ ADVICE = (
 
 
 class Balance:
-    """Counts the iterations in a row in which the discriminator has won or lost, on the device.
+    """Counts, on the device, the consecutive iterations in which the discriminator has won or lost.
 
-    The measure is its loss, ``l_d_real + l_d_fake``, relative to that of a discriminator that cannot tell, which gives
+    The measure is its loss, ``l_d_real + l_d_fake``, relative to the chance loss, that of a discriminator which gives
     every image the same score: 2 ln 2 for ``vanilla``, 1/2 for ``lsgan``, 2 for ``hinge``. Losses without such a bound
     (``wgan``) are not watched.
 
     Args:
         gan_loss: called with ``(scores, is_real, is_disc=True)``.
-        patience: iterations in a row after which one side counts as the winner; 0 for never.
-        device: of the logged losses.
+        patience: number of consecutive iterations after which one side has won; 0 for never.
+        device: the device of the logged losses.
     """
 
     def __init__(self, gan_loss: nn.Module, patience: int, device: torch.device) -> None:
@@ -42,13 +42,13 @@ class Balance:
         self.reported = False
 
     def watch(self, log: Mapping[str, Tensor]) -> None:
-        """Take note of an iteration's losses."""
+        """Count an iteration by its losses."""
         if self.patience and self.chance > 0:
             loss = log['l_d_real'] + log['l_d_fake']
             self.streaks = (self.streaks + 1) * torch.stack([loss < WON * self.chance, loss >= self.chance])
 
     def report(self) -> str | None:
-        """What is to be said, once in a run. Waits for the device."""
+        """A warning, once in a run, otherwise ``None``. Waits for the device."""
         if self.reported or not self.patience:
             return None
         for streak, advice in zip(self.streaks.tolist(), ADVICE, strict=True):
@@ -58,10 +58,10 @@ class Balance:
         return None
 
     def state(self) -> dict[str, Any]:
-        """For a training state."""
+        """The counters, for a training state."""
         return {'streaks': self.streaks.tolist(), 'reported': self.reported}
 
     def load_state(self, state: Mapping[str, Any]) -> None:
-        """Go on from there."""
+        """Restore what ``state`` returned."""
         self.streaks = torch.tensor(state['streaks'], device=self.streaks.device)
         self.reported = state['reported']

@@ -12,14 +12,14 @@ from sdakd_plugin.distillation.teacher import Teacher, TeacherOutput
 
 @dataclass(frozen=True)
 class TrainingBatch:
-    """What students and discriminators train on. Images are (n, c, h, w), range 0..1.
+    """The images that students and discriminators train on, (n, c, h, w), range 0..1.
 
     Attributes:
         lq, gt: input and ground truth.
         real: the real images for the discriminators: the ground truth, sharpened or not.
-        gt_usm: the sharpened ground truth, where an option asks for it.
-        lq_scale: (n,), the scale of each LQ image, where LQ images have GT's size.
-        teacher_image: the teacher's image, where it comes from a cache.
+        gt_usm: the sharpened ground truth, if an option asks for it.
+        lq_scale: (n,), the scale of each LQ image, if LQ images have the size of GT.
+        teacher_image: the teacher's image, if it comes from a cache.
     """
 
     lq: Tensor
@@ -31,10 +31,10 @@ class TrainingBatch:
 
 
 class TeacherPass:
-    """The teacher's outputs for one batch. It runs when it is first asked, once for all students that ask the same.
+    """The teacher's outputs for one batch, computed on first use and shared by all students.
 
     Args:
-        teacher: ``None`` where a cache answers, or nobody asks.
+        teacher: the teacher; ``None`` if a cache provides its images, or if there is none.
         batch: the batch.
     """
 
@@ -43,7 +43,7 @@ class TeacherPass:
         self._outputs: dict[tuple[tuple[str, ...], bool], TeacherOutput] = {}
 
     def __call__(self, layers: Sequence[str], image: bool) -> TeacherOutput:
-        """The features of some layers, and, if ``image``, the teacher's image."""
+        """The features of the named layers and, with ``image``, the teacher's image."""
         key = tuple(layers), image
         if key not in self._outputs:
             self._outputs[key] = self._run(layers, image)

@@ -1,4 +1,4 @@
-"""BatchNorm's running statistics, which a single image with a NaN in it would spoil for good."""
+"""Protects BatchNorm's running statistics, which a single NaN would make useless permanently."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 
 class BatchNormStatistics:
-    """The running means and variances of networks; ``restore`` puts those back that are no longer finite."""
+    """A copy of the running means and variances of networks; ``restore`` replaces those that are not finite."""
 
     def __init__(self, nets: Iterable[nn.Module]) -> None:
         modules = [module for net in nets for module in net.modules() if isinstance(module, _BatchNorm)]
@@ -21,12 +21,12 @@ class BatchNormStatistics:
 
     @torch.no_grad()
     def keep(self) -> None:
-        """Remember them as they are now."""
+        """Update the copy."""
         for kept, now in zip(self.kept, self.now, strict=True):
             kept.copy_(now)
 
     @torch.no_grad()
     def restore(self) -> None:
-        """Put back what is not finite; nobody waits for the device."""
+        """Restore the values that are not finite, without waiting for the device."""
         for kept, now in zip(self.kept, self.now, strict=True):
             now.copy_(torch.where(now.isfinite(), now, kept))

@@ -1,4 +1,4 @@
-"""The blocks of a network, in the order in which an image passes them: where features can be compared by depth."""
+"""Selects layers of two networks by depth, so that their features can be compared."""
 
 from __future__ import annotations
 
@@ -10,23 +10,25 @@ from sdakd_plugin.losses.feature_alignment_loss import FeatureAlignmentLoss
 
 
 def spread(names: list[str], depths: int) -> list[str]:
-    """``depths`` of the names at even distances, the last of them included: of 23 blocks and 4 depths the sixth,
-    twelfth, eighteenth and last."""
+    """``depths`` evenly spaced names, including the last one.
+
+    For 23 blocks and 4 depths: the sixth, twelfth, eighteenth and last.
+    """
     return [names[-(-len(names) * part // depths) - 1] for part in range(1, depths + 1)]
 
 
 def name_layers(loss: nn.Module, student: nn.Module, teacher: nn.Module, key: str) -> None:
-    """Give a ``FeatureAlignmentLoss`` whose ``layers`` is a number the names that it stands for.
+    """Set the layer names of a ``FeatureAlignmentLoss`` whose option ``layers`` is a number of depths.
 
     Args:
-        loss: any loss; others than that one are left alone.
+        loss: any loss; losses of other types are not changed.
         student: the network whose features are transformed, not wrapped.
-        teacher: the network that it learns from, not wrapped.
-        key: where ``layers`` stands in the option file.
+        teacher: the network to learn from, not wrapped.
+        key: the key of ``layers`` in the option file.
 
     Raises:
-        UserError: a network has too few blocks or none that are known, or a list of names is meant for networks of
-            two families, whose equal names mean different things.
+        UserError: the blocks of a network are unknown or too few, or a list of names is used for networks of two
+            families in which the same names mean different depths.
     """
     if not isinstance(loss, FeatureAlignmentLoss):
         return
@@ -41,7 +43,7 @@ def name_layers(loss: nn.Module, student: nn.Module, teacher: nn.Module, key: st
         ):
             raise UserError(
                 f'{key}: a list names the same layers in both networks, but {kinds[0]} and {kinds[1]} '
-                'count theirs differently; write a number of depths, such as 4, or a mapping '
+                'number their layers differently; use a number of depths, such as 4, or a mapping '
                 'student: teacher'
             )
         return
@@ -49,10 +51,8 @@ def name_layers(loss: nn.Module, student: nn.Module, teacher: nn.Module, key: st
         found = len(blocks(net))
         if not found:
             raise UserError(
-                f'{key}: the blocks of {kind} are not known; name its layers: a list, or a mapping student: teacher'
+                f'{key}: the blocks of {kind} are unknown; name its layers in a list or a mapping student: teacher'
             )
         if found < loss.depths:
-            raise UserError(
-                f'{key}: {kind} has {found} blocks, which is less than {loss.depths} depths; use {found} or less'
-            )
+            raise UserError(f'{key}: {kind} has {found} blocks, fewer than {loss.depths} depths; use {found} or less')
     loss.layers = dict(zip(spread(blocks(student), loss.depths), spread(blocks(teacher), loss.depths), strict=True))

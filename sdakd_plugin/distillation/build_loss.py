@@ -1,4 +1,4 @@
-"""Losses from their option blocks, with the weights that they need."""
+"""Builds losses from their option blocks."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from sdakd_plugin.stock.perceptual_loss import local_vgg
 
 
 def build_loss(block: Mapping[str, Any], key: str) -> nn.Module:
-    """Build the loss of an option block; as ``build_network``. Weights that it needs are downloaded."""
+    """Build the loss of an option block, like ``build_network``; the weights that it needs are downloaded."""
 
     def constructor(block: dict[str, Any]) -> nn.Module:
         if block['type'] != 'PerceptualLoss':

@@ -1,6 +1,6 @@
-"""The discriminators' objective: the GAN loss on real and generated images, and what else guides them.
+"""The backward pass of discriminators: the GAN loss on real and generated images, and further terms.
 
-One function serves a student discriminator by itself, one with a peer, and a cohort that teaches each other.
+One function serves a single student discriminator, one with a peer, and the discriminators of a cohort.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ class TrainedDiscriminator:
     """A discriminator in training.
 
     Attributes:
-        net: the network.
-        bare: what is inside its distributed wrapper.
-        terms: its own further terms.
-        forward_pass: how it scores images; as it is where left out.
+        net: the network, possibly in a distributed wrapper.
+        bare: the network without its distributed wrapper.
+        terms: its further terms.
+        forward_pass: runs the network; by default in float32 as it is.
         differentiate: accumulates the gradients of its loss.
     """
 
@@ -41,7 +41,7 @@ class TrainedDiscriminator:
 
 
 class Batch(NamedTuple):
-    """Images (n, c, H, W), range 0..1, real or generated, and the discriminators whose GAN loss they enter."""
+    """Real or generated images (n, c, H, W), range 0..1, and the discriminators whose GAN loss uses them."""
 
     is_real: bool
     images: Tensor
@@ -54,18 +54,19 @@ def backward(
     batches: Sequence[Batch],
     mutual: Exchange | None = None,
 ) -> list[Log]:
-    """Accumulate the gradients of every discriminator, batch after batch; for one alone that is BasicSR's order.
+    """Accumulate the gradients of every discriminator, batch by batch; a single one follows BasicSR's order.
 
-    All discriminators score a batch before any of them learns from it, and each learns before it sees the next batch.
+    All discriminators score a batch before the backward pass of any of them, and each runs its backward pass before it
+    scores the next batch.
 
     Args:
         discriminators: the discriminators.
         gan_loss: called with ``(scores, is_real, is_disc=True)``.
-        batches: the real images and the generated ones, which carry no gradient.
-        mutual: the exchange between them. It, like every further term, counts with its mean over the batches.
+        batches: the real images and the generated ones, without gradients.
+        mutual: the exchange between the discriminators; like every further term, it is averaged over the batches.
 
     Returns:
-        For each discriminator its losses and mean scores by BasicSR's log keys.
+        The losses and mean scores of each discriminator, by BasicSR's log keys.
     """
     logs: list[Log] = [{} for _ in discriminators]
     shared = sum(mutual.wants(batch.is_real) for batch in batches) if mutual else 0

@@ -1,4 +1,4 @@
-"""What a discriminator says of a batch."""
+"""The output of a discriminator for a batch."""
 
 from typing import NamedTuple
 
@@ -6,7 +6,7 @@ from torch import Tensor
 
 
 class DiscriminatorOutput(NamedTuple):
-    """Images (n, c, H, W), range 0..1, their scores (n, ...), and the features asked for, by layer name."""
+    """Images (n, c, H, W), range 0..1, their scores (n, ...), and the requested features by layer name."""
 
     images: Tensor
     scores: Tensor

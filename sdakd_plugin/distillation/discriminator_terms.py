@@ -11,7 +11,7 @@ from sdakd_plugin.distillation.teacher import Teacher
 
 
 class FeatureDTerm:
-    """Aligns the student discriminator's features with the teacher discriminator's, on the same images."""
+    """Aligns the features of the student discriminator with those of the teacher discriminator on the same images."""
 
     log_name = 'l_d_feature'
 

@@ -1,7 +1,7 @@
-"""What discriminators learn from each other: mutual distillation of a cohort (Lee and Park, 2022).
+"""Mutual distillation between discriminators of a cohort (Lee and Park, 2022).
 
-The paper publishes the idea. The equation, in the manner of Deep Mutual Learning (Zhang et al., 2018), is a
-reconstruction: ``l * sum_{j != k} mean_x KL(stopgrad q_j(x) || q_k(x))``, all scoring the same images ``x``.
+The paper describes the idea only. The equation follows Deep Mutual Learning (Zhang et al., 2018) and is a
+reconstruction: ``l * sum_{j != k} mean_x KL(stopgrad q_j(x) || q_k(x))``, where all score the same images ``x``.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ class Exchange:
     """The exchange between discriminators.
 
     Attributes:
-        losses: for each ordered pair (learner, peer): a loss of the learner's and the peer's scores, or, where it is a
-            ``FeatureAlignmentLoss``, of their features. No gradient reaches the peer.
-        images: on which images they exchange, 'real', 'fake' or 'both'.
+        losses: for each ordered pair (learner, peer), a loss of their scores or, for ``FeatureAlignmentLoss``, of their
+            features. No gradient reaches the peer.
+        images: the images that are exchanged: 'real', 'fake' or 'both'.
     """
 
     losses: Mapping[tuple[int, int], nn.Module]
@@ -43,21 +43,21 @@ class Exchange:
         self._calls = dict(self.losses)
 
     def distribute(self, wrap: Callable[[nn.Module], nn.Module]) -> None:
-        """Wrap the losses that have parameters of their own, so that processes share their gradients."""
+        """Wrap the losses with trainable parameters, so that processes share their gradients."""
         self._calls = {
             pair: wrap(loss) if any(True for _ in loss.parameters()) else loss for pair, loss in self.losses.items()
         }
 
     @property
     def of_features(self) -> bool:
-        """Whether features are exchanged, not scores."""
+        """Whether features are exchanged instead of scores."""
         return any(isinstance(loss, FeatureAlignmentLoss) for loss in self.losses.values())
 
     def wants(self, is_real: bool) -> bool:
         return self.images in ('both', 'real' if is_real else 'fake')
 
     def layers(self, discriminator: int) -> list[str]:
-        """The features that a discriminator must show, as a learner and as a peer; none where scores are exchanged."""
+        """The layers whose features a discriminator provides, as learner and as peer; empty if scores are exchanged."""
         names: dict[str, None] = {}
         for (learner, peer), loss in self.losses.items():
             if isinstance(loss, FeatureAlignmentLoss):
@@ -69,12 +69,12 @@ class Exchange:
         return list(names)
 
     def of(self, learner: int) -> list[nn.Module]:
-        """The losses whose parameters train with a learner."""
+        """The losses whose parameters are trained together with a learner."""
         return [loss for (source, _), loss in self.losses.items() if source == learner]
 
     @property
     def connectors(self) -> dict[str, nn.Module]:
-        """The losses with parameters of their own, by name."""
+        """The losses with trainable parameters, by name."""
         return {
             f'mutual_{learner}_{peer}': loss
             for (learner, peer), loss in self.losses.items()
@@ -82,7 +82,7 @@ class Exchange:
         }
 
     def __call__(self, learner: int, scored: Mapping[int, DiscriminatorOutput]) -> Tensor:
-        """The learner's sum over its peers; ``scored`` holds every discriminator's view of the same images."""
+        """The learner's sum over its peers; ``scored`` has the output of every discriminator for the same images."""
         mine = scored[learner]
         total = torch.zeros((), device=mine.scores.device)
         for (source, peer), loss in self._calls.items():
@@ -93,7 +93,7 @@ class Exchange:
                     if self.of_features
                     else loss(mine.scores, theirs.scores.detach())
                 )
-        # distributed training wants a gradient, be it zero, for the layers behind the features too
+        # distributed training needs a gradient, even a zero one, for the layers after the features too
         return total + 0 * mine.scores.sum() if self.of_features else total
 
 
@@ -103,17 +103,18 @@ def make_exchange(
     """Build the exchange of a cohort from ``train.mutual_opt``.
 
     Args:
-        block: that option block. Its type decides what is exchanged: scores (``MutualDiscriminatorLoss``) or features
-            (``FeatureAlignmentLoss``; a mapping of layers is read from the earlier to the later member).
-        options: the run's options.
+        block: the option block. Its type determines what is exchanged: scores (``MutualDiscriminatorLoss``) or features
+            (``FeatureAlignmentLoss``; a mapping of layers goes from the earlier to the later member).
+        options: the options of the run.
         nets: the discriminators, not wrapped.
-        device: where they are.
+        device: the device of the discriminators.
 
     Returns:
-        ``None`` for a weight of 0: then nothing is scored for the exchange, and the discriminators are independent.
+        The exchange, or ``None`` for a weight of 0: the discriminators are then independent, and no images are scored
+        for the exchange.
 
     Raises:
-        UserError: the discriminators' scores or features do not fit together.
+        UserError: the scores or features of the discriminators do not fit together.
     """
     images = blank_images(options, device)
     losses: dict[tuple[int, int], nn.Module] = {}

@@ -1,4 +1,4 @@
-"""How networks run in training: in which precision, and with which order of memory. None of it changes a checkpoint."""
+"""The precision and memory format of networks in training; neither affects checkpoints."""
 
 from __future__ import annotations
 
@@ -15,12 +15,13 @@ Call = Callable[..., Tensor]
 
 
 class ForwardPass:
-    """Calls networks; what leaves them is float32.
+    """Calls networks in a precision and memory format; outputs are float32.
 
     Args:
-        device: where the networks are.
-        dtype: 'bfloat16' or 'float16' for torch's autocast, ``None`` for float32.
-        channels_last: whether images and weights are in memory with the channels last, which convolutions like.
+        device: the device of the networks.
+        dtype: 'bfloat16' or 'float16' for torch's autocast; ``None`` for float32.
+        channels_last: whether images and weights use the memory format channels_last, which makes convolutions
+            faster.
     """
 
     def __init__(self, device: torch.device, dtype: str | None = None, channels_last: bool = False) -> None:
@@ -37,27 +38,27 @@ class ForwardPass:
             return call(net, images, *more).float()
 
     def prepare(self, net: nn.Module) -> nn.Module:
-        """Make a network ready, before anything wraps it.
+        """Prepare a network; must be called before the network is wrapped.
 
         Raises:
-            UserError: it cannot run with the channels last.
+            UserError: the network does not support channels_last.
         """
         if self.channels_last:
             if any(parameter.dim() > 4 for parameter in net.parameters()):
                 raise UserError(
-                    f'train.channels_last: the modulated convolutions of {type(net).__name__} take the '
-                    'usual order of memory only; leave it out'
+                    f'train.channels_last: the modulated convolutions of {type(net).__name__} do not '
+                    'support it; leave it out'
                 )
             net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         for module in net.modules() if self.dtype else ():
             for hook in module._forward_pre_hooks.values():
-                if isinstance(hook, SpectralNorm):  # autocast would take its matrix products, too
+                if isinstance(hook, SpectralNorm):  # autocast would affect its matrix products
                     hook.__class__ = Float32SpectralNorm
         return net
 
 
 class Float32SpectralNorm(SpectralNorm):
-    """torch's spectral norm, outside autocast."""
+    """torch's spectral norm without autocast."""
 
     def __call__(self, module: nn.Module, inputs: Any) -> None:
         with torch.autocast(module.weight_orig.device.type, enabled=False):  # type: ignore[union-attr, arg-type]

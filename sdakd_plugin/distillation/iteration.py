@@ -1,4 +1,4 @@
-"""One training iteration of K students: SDAKD, LPIPS distillation and plain SRGAN for one, a cohort for several."""
+"""One training iteration of K students: SDAKD, LPIPS distillation or SRGAN with one student, a cohort with several."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ def train_iteration(
     schedule: Schedule,
     train: TrainOptions,
 ) -> None:
-    """Train all students on one batch: first the generators, then the discriminators on what those made.
+    """Train all students on one batch: first the generators, then the discriminators on the generated images.
 
-    With ``train.d_first`` it is the other way round, on images of a forward pass of their own.
+    With ``train.d_first`` the discriminators are trained first, on images of a separate forward pass.
 
     Args:
-        trainees: the students; each keeps its losses in its ``log``.
+        trainees: the students; each stores its losses in its ``log``.
         batch: the images.
-        teacher: ``None`` where there is none, or a cache answers.
-        exchange: what the discriminators learn from each other, in stages that name ``mutual``.
-        iteration: of the run, from 1.
+        teacher: the teacher; ``None`` if a cache provides its images, or if there is none.
+        exchange: the exchange between the discriminators, used in stages that name ``mutual``.
+        iteration: the iteration of the run, from 1.
         schedule: the stages.
         train: the options of training.
     """
@@ -58,10 +58,10 @@ def train_generators(
     stage: Stage,
     steps: bool,
 ) -> list[Tensor]:
-    """Train each student; the teacher's outputs are gone afterwards.
+    """Train the generator of each student. The teacher's outputs are freed afterwards.
 
     Returns:
-        The students' images, (n, c, H, W) each, without gradients.
+        The images of each student, (n, c, H, W), without gradients.
     """
     teacher_pass = TeacherPass(teacher, batch)
     return [trainee.train_generator(batch, teacher_pass, iteration, stage, steps) for trainee in trainees]
@@ -75,15 +75,16 @@ def train_discriminators(
     iteration: int,
     stage: Stage,
 ) -> None:
-    """Train all discriminators: on the real images, and each on the images of its own student. Where the stage names
-    ``mutual``, they score all images, and learn from each other's scores or features.
+    """Train all discriminators on the real images, and each on the images of its own student.
+
+    If the stage names ``mutual``, they score all images and learn from each other's scores or features.
 
     Args:
         trainees: the students.
         batch: the images.
-        fakes: each student's images, (n, c, H, W), without gradients.
-        exchange: what they learn from each other.
-        iteration: of the run.
+        fakes: the images of each student, (n, c, H, W), without gradients.
+        exchange: the exchange between the discriminators.
+        iteration: the iteration of the run.
         stage: its stage.
     """
     ready = [trainee.ready_discriminators(stage) for trainee in trainees]

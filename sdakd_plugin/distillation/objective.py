@@ -1,4 +1,4 @@
-"""What a student and its discriminators are trained for."""
+"""The objective of a student and its discriminators."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ class Objective:
     """The losses by the names that stages use.
 
     Attributes:
-        terms: the generator's.
-        d_terms: the discriminators' besides the GAN loss.
-        gan_loss: the discriminators', called with ``(scores, is_real, is_disc=True)``; ``None`` where none trains.
+        terms: the terms of the generator.
+        d_terms: the terms of the discriminators, apart from the GAN loss.
+        gan_loss: the GAN loss, called with ``(scores, is_real, is_disc=True)``; ``None`` without a discriminator.
     """
 
     terms: Mapping[str, Term]
@@ -28,17 +28,17 @@ class Objective:
     _needs: dict[str, Needs] = field(default_factory=dict, init=False, repr=False)
 
     def needs(self, stage: Stage) -> Needs:
-        """The generator's terms of a stage, and what they ask of the networks."""
+        """The generator terms of a stage, and what they need from the networks."""
         if stage.name not in self._needs:
             self._needs[stage.name] = Needs.of(self.terms[loss] for loss in stage.losses if loss in self.terms)
         return self._needs[stage.name]
 
     def discriminator_terms(self, stage: Stage) -> list[FeatureDTerm]:
-        """The discriminators' terms of a stage."""
+        """The discriminator terms of a stage."""
         return [self.d_terms[loss] for loss in stage.losses if loss in self.d_terms]
 
     def connectors(self) -> dict[str, nn.Module]:
-        """The losses with parameters of their own, by name."""
+        """The losses with trainable parameters, by name."""
         holders: dict[str, Term | FeatureDTerm] = {**self.terms, **self.d_terms}
         return {
             name: holder.loss
@@ -47,7 +47,7 @@ class Objective:
         }
 
     def distribute(self, wrap: Callable[[nn.Module], nn.Module]) -> None:
-        """Wrap the losses that have parameters, so that processes share their gradients."""
+        """Wrap the losses with trainable parameters, so that processes share their gradients."""
         for name in self.connectors():
             holder: Term | FeatureDTerm = self.terms.get(name) or self.d_terms[name]
             holder.loss = wrap(holder.loss)

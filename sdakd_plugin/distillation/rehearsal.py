@@ -1,5 +1,4 @@
-"""One forward pass of every network before training: what cannot fit together fails now, not at the stage that first
-needs it."""
+"""One forward pass of every network before training, so that mismatches fail now instead of in a later stage."""
 
 from __future__ import annotations
 
@@ -31,10 +30,10 @@ def rehearse(
     terms: Mapping[str, Term],
     d_terms: Mapping[str, FeatureDTerm],
 ) -> None:
-    """Run student, teacher and discriminators once on a blank crop of the training size, and make the connectors.
+    """Run student, teacher and discriminators once on a blank crop of the training size, and create the connectors.
 
     Raises:
-        UserError: scales differ, a layer does not exist or does not fit, a discriminator refuses the crop.
+        UserError: scales differ, a layer does not exist or does not fit, or a discriminator rejects the crop.
     """
     lq = blank_images(options, device, reduced=True)
     layers = [layer for term in terms.values() for layer in term.student_layers]
@@ -74,7 +73,7 @@ def rehearse(
 
 
 def blank_images(options: Options, device: torch.device, reduced: bool = False) -> Tensor:
-    """A blank training crop (1, c, H, W); ``reduced``: the LQ image (1, c, h, w) of it."""
+    """A blank GT crop (1, c, H, W) of the training size or, with ``reduced``, a blank LQ crop (1, c, h, w)."""
     size = (
         options.gt_size
         or options.datasets.get('train', {}).get('gt_size')
@@ -90,9 +89,18 @@ def blank_images(options: Options, device: torch.device, reduced: bool = False) 
 def run_once(
     call: Call, net: nn.Module, images: Tensor, layers: Iterable[str], key: str, layers_key: str
 ) -> tuple[Tensor, dict[str, Tensor]]:
-    """The output and the features of a network in evaluation mode.
+    """Run a network in evaluation mode and return its output and features.
 
-    ``call`` is ``super_resolve`` or ``score``; ``key`` and ``layers_key`` are for messages.
+    Args:
+        call: ``super_resolve`` or ``score``.
+        net: the network, not wrapped.
+        images: its input.
+        layers: names of the features.
+        key: key of the network in the option file, for messages.
+        layers_key: key of the layers in the option file, for messages.
+
+    Raises:
+        UserError: a layer does not exist, or the network rejects the input.
     """
     check_layers(net, layers, layers_key)
     try:
@@ -102,13 +110,13 @@ def run_once(
         raise UserError(f'{layers_key}: {error}') from None
     except (AssertionError, NameError, RuntimeError, ValueError) as error:
         size = 'x'.join(str(side) for side in images.shape[1:])
-        raise UserError(f'{key}: refuses an input of {size} (the training crop): {error}') from error
+        raise UserError(f'{key}: rejects an input of {size} (the training crop): {error}') from error
     return out, taps.features
 
 
 @contextmanager
 def _evaluating(net: nn.Module) -> Iterator[None]:
-    """Evaluation mode: a rehearsal must not touch BatchNorm's statistics or spectral norm's vectors."""
+    """Evaluation mode, so that BatchNorm's statistics and spectral norm's vectors do not change."""
     training = net.training
     net.eval()
     try:

@@ -1,5 +1,7 @@
-"""The schedule: which stage an iteration belongs to. A function of the iteration alone, so that resuming needs no
-state of its own."""
+"""The stages of training and their schedule.
+
+The stage depends only on the iteration, so that resuming needs no further state.
+"""
 
 from __future__ import annotations
 
@@ -10,17 +12,17 @@ from dataclasses import dataclass, field
 from sdakd_plugin.errors import UserError, nearest
 from sdakd_plugin.options import StageOptions, TrainOptions
 
-DISCRIMINATOR_LOSSES = ('feature_d', 'mutual')  # all others are the generator's
+DISCRIMINATOR_LOSSES = ('feature_d', 'mutual')  # all others are losses of the generator
 
 
 @dataclass(frozen=True)
 class Stage:
-    """A run of iterations with one set of losses.
+    """A range of iterations with one set of losses.
 
     Attributes:
         number: position in the schedule, from 1.
-        first, last: its iterations, both included, counted from 1 over the whole run.
-        options: what the option file says of it.
+        first, last: its first and last iteration, counted from 1 over the whole run.
+        options: its block in the option file.
     """
 
     number: int
@@ -43,7 +45,7 @@ class Stage:
 
 @dataclass(frozen=True)
 class Schedule:
-    """The stages in their order."""
+    """The stages in order."""
 
     stages: tuple[Stage, ...]
     _ends: tuple[int, ...] = field(repr=False)
@@ -58,11 +60,11 @@ class Schedule:
 
     @classmethod
     def from_train(cls, train: TrainOptions) -> Schedule:
-        """Read ``train.stages``; without it, one stage with every loss that is defined.
+        """Build the schedule from ``train.stages``; by default one stage with every defined loss.
 
         Raises:
-            UserError: the stages do not add up to ``total_iter``, or name losses that are not defined, or leave out
-                some that are.
+            UserError: the stages do not add up to ``total_iter``, name losses that are not defined, or leave out
+                defined losses.
         """
         if train.stages is None:
             return cls.of([StageOptions(name='all', iters=train.total_iter, losses=list(train.losses))])
@@ -70,7 +72,7 @@ class Schedule:
         total = schedule.stages[-1].last
         if total != train.total_iter:
             parts = ' + '.join(str(stage.options.iters) for stage in schedule.stages)
-            raise UserError(f'train.total_iter: is {train.total_iter}, but the stages make {parts} = {total}')
+            raise UserError(f'train.total_iter: is {train.total_iter}, but the stages add up to {parts} = {total}')
         names = [stage.name for stage in schedule.stages]
         if len(set(names)) < len(names):
             raise UserError(f"train.stages: two stages are named '{max(names, key=names.count)}'")
@@ -99,19 +101,24 @@ class Schedule:
         return schedule
 
     def at(self, iteration: int) -> Stage:
-        """The stage of an iteration, from 1. Past the end it is the last one: BasicSR validates once more there."""
+        """The stage of an iteration, from 1; after the end, where BasicSR validates once more, the last stage."""
         return self.stages[min(bisect_left(self._ends, iteration), len(self.stages) - 1)]
 
     def generator_steps(self, iteration: int, train: TrainOptions) -> bool:
-        """Whether the generator steps. Where no discriminator trains it always does; elsewhere ``net_d_iters`` and
-        ``net_d_init_iters`` decide as in BasicSR."""
+        """Whether the generator is updated in an iteration.
+
+        It always is in stages that do not train the discriminator. In the others ``net_d_iters`` and
+        ``net_d_init_iters`` decide, as in BasicSR.
+        """
         stage = self.at(iteration)
         return not stage.trains_d or (
             iteration % train.net_d_iters == 0 and iteration >= self.first_beside_d(stage, train)
         )
 
     def first_beside_d(self, stage: Stage, train: TrainOptions) -> int:
-        """From which iteration on the generator may step in a stage that trains the discriminator: that has
-        ``net_d_init_iters`` for itself, counted from where it trains first."""
+        """The first iteration in which the generator may be updated in a stage that trains the discriminator.
+
+        For ``net_d_init_iters`` iterations, counted from the first stage that trains it, only the discriminator trains.
+        """
         begun = next(other.first for other in self.stages if other.trains_d)
         return max(stage.first, begun + train.net_d_init_iters)

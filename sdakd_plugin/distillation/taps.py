@@ -1,4 +1,4 @@
-"""Named features of any network, asked for by module path."""
+"""Captures intermediate features of any network by module path."""
 
 from __future__ import annotations
 
@@ -29,18 +29,18 @@ class Taps:
             sr = net(lq)
         taps.features['body.5']
 
-    A feature is what the module itself returns, with its gradient graph, and in float32 under autocast. It is a copy:
-    the network may go on in place (``LeakyReLU(inplace=True)``), which would change the feature in some passes and not
-    in others, since ``stop`` leaves before.
+    A feature is the output of the module with its gradient graph, in float32 also under autocast. It is a copy, because
+    the next layer may work in place (``LeakyReLU(inplace=True)``), which would change the feature, except in passes
+    that ``stop`` ends before that layer.
 
     Args:
         net: the network, not wrapped for distributed training.
         layers: module paths as in ``net.named_modules()``.
-        stop: end the forward pass behind the last captured layer. The block is left quietly then, and whatever the
-            network would have returned stays unassigned.
+        stop: end the forward pass after the last captured layer. The ``with`` block is then left without an error, and
+            the output of the network is not assigned.
 
     Raises:
-        TapError: a layer does not exist, gives something other than a tensor, runs several times or not at all.
+        TapError: a layer does not exist, returns something other than a tensor, runs several times or not at all.
     """
 
     def __init__(self, net: nn.Module, layers: Iterable[str], stop: bool = False) -> None:
@@ -68,7 +68,7 @@ class Taps:
         def capture(module: nn.Module, inputs: Any, output: Any) -> None:
             if not isinstance(output, Tensor):
                 raise TapError(
-                    f"layer '{name}' of {type(self.net).__name__} gives a {type(output).__name__}, "
+                    f"layer '{name}' of {type(self.net).__name__} returns a {type(output).__name__}, "
                     'not a tensor; name a layer inside it'
                 )
             if name in self.features:
@@ -84,7 +84,7 @@ class Taps:
 
 
 def check_layers(net: nn.Module, layers: Iterable[str], key: str = 'layers') -> None:
-    """Raise a TapError that offers the nearest names if ``net`` lacks one of ``layers``."""
+    """Raise a TapError that suggests the closest names if ``net`` lacks one of ``layers``."""
     modules = dict(net.named_modules())
     for name in layers:
         if name not in modules or name == '':
@@ -92,10 +92,10 @@ def check_layers(net: nn.Module, layers: Iterable[str], key: str = 'layers') -> 
 
 
 def _remedy(name: str, modules: Mapping[str, nn.Module]) -> str:
-    """How to go on: for a number beyond the end of a list there is no nearest name."""
+    """The remedy in an error message; an index after the end of a list has no closest name."""
     container, _, index = name.rpartition('.')
     entries = modules.get(container)
     if index.isdigit() and isinstance(entries, nn.ModuleList | nn.Sequential) and len(entries):
         last = f'{container}.{len(entries) - 1}'
-        return f"; its last one is '{last}'; layers: 4 takes four depths of each network's own blocks"
+        return f"; its last one is '{last}'; layers: 4 selects four depths of each network's own blocks"
     return nearest(name, filter(None, modules))

@@ -1,4 +1,4 @@
-"""The frozen networks: in evaluation mode, without gradients, outside every optimizer, wrapper and checkpoint."""
+"""The teacher's frozen networks, which are not part of any optimizer, distributed wrapper or checkpoint."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ from sdakd_plugin.options import TeacherOptions
 
 
 class TeacherOutput(NamedTuple):
-    """What a teacher says of a batch: its image (n, c, H, W), if asked for, and the features by layer name."""
+    """The output of a teacher for a batch: its image (n, c, H, W), if requested, and the features by layer name."""
 
     sr: Tensor | None
     features: dict[str, Tensor]
 
 
 class Teacher:
-    """The networks of the block ``teacher``.
+    """The networks of the block ``teacher``, in evaluation mode and without gradients.
 
     Args:
-        options: that block.
-        forward_pass: where and how the networks run.
+        options: the block ``teacher``.
+        forward_pass: runs the networks.
 
     Raises:
-        UserError: unknown network, weights that are missing, unreadable or made for another network.
+        UserError: unknown network, or weights that are missing, unreadable or of another network.
     """
 
     def __init__(self, options: TeacherOptions, forward_pass: ForwardPass) -> None:
@@ -58,9 +58,9 @@ class Teacher:
 
         Args:
             lq: (n, c, h, w), range 0..1.
-            layers: names of the features wanted.
-            image: whether the image is wanted; without it the pass ends behind the last layer.
-            lq_scale: as for ``super_resolve``.
+            layers: names of the features to return.
+            image: whether to return the image; otherwise the forward pass ends after the last layer.
+            lq_scale: see ``super_resolve``.
         """
         sr = None
         with Taps(self.net_g, layers, stop=not image) as taps:
@@ -69,7 +69,7 @@ class Teacher:
 
     @torch.no_grad()
     def discriminate(self, images: Tensor, layers: Iterable[str]) -> dict[str, Tensor]:
-        """Features of images (n, c, H, W), range 0..1, in the teacher's discriminator."""
+        """The features of images (n, c, H, W), range 0..1, in the teacher's discriminator."""
         assert self.net_d is not None
         with Taps(self.net_d, layers, stop=True) as taps:
             self.forward_pass(score, self.net_d, images)

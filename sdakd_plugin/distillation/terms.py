@@ -1,6 +1,6 @@
-"""The terms of the generator's objective: a loss, and what it compares.
+"""The terms of the generator's objective: losses together with what they compare.
 
-A term is declared in the YAML as a block ``train.NAME_opt``. What it compares follows from its name:
+A term is a block ``train.NAME_opt`` in the option file. Its name determines what it compares:
 
 ==============  ===============================================  =====================
 name            compares                                         log key
@@ -38,13 +38,13 @@ USM_KEYS = {'pixel': 'l1_gt_usm', 'perceptual': 'percep_gt_usm'}
 
 @dataclass
 class GeneratorStep:
-    """What the terms of one iteration share. The costly parts are computed on first use, and only once.
+    """What the terms of one iteration share; the expensive parts are computed once, on first use.
 
     Attributes:
         lq, gt, sr: input, ground truth and student's image, (n, c, h, w), range 0..1.
-        gt_usm: the sharpened ground truth, where an option asks for it.
-        features: the student's, by layer name.
-        run_teacher, run_ema, run_d: run the teacher, the averaged student and the discriminator.
+        gt_usm: the sharpened ground truth, if an option asks for it.
+        features: the features of the student, by layer name.
+        run_teacher, run_ema, run_d: run the teacher, the moving average of the student and the discriminator.
     """
 
     lq: Tensor
@@ -62,10 +62,10 @@ class GeneratorStep:
 
 
 class Term(ABC):
-    """Base: a named loss, and what it needs of the networks."""
+    """Base class of terms: a named loss with what it needs from the networks."""
 
     needs_teacher_image = False
-    uses_image = True  # whether its gradient passes through the student's image
+    uses_image = True  # whether its gradient flows through the student's image
     student_layers: tuple[str, ...] = ()
     teacher_layers: tuple[str, ...] = ()
 
@@ -86,13 +86,13 @@ class Term(ABC):
 
 
 class ImageTerm(Term):
-    """Compares the student's image with the ground truth, the teacher's image, or both."""
+    """Compares the student's image with the ground truth, the teacher's image or both."""
 
     def __init__(self, name: str, loss: nn.Module, usm: bool = False) -> None:
         super().__init__(name, loss)
         target = getattr(loss, 'target', 'teacher' if name == 'teacher_pixel' else 'gt')
         if target not in TARGETS:
-            raise UserError(f"train.{name}_opt.target: '{target}' is none of {', '.join(TARGETS)}")
+            raise UserError(f"train.{name}_opt.target: '{target}' is not one of {', '.join(TARGETS)}")
         self.target, self.usm = target, usm
         self.needs_teacher_image = target != 'gt'
 
@@ -105,7 +105,7 @@ class ImageTerm(Term):
         values: dict[str, Tensor] = {}
         for reference in references:
             value = self.loss(step.sr, reference)
-            # BasicSR's PerceptualLoss gives (perceptual, style), either of them None
+            # BasicSR's PerceptualLoss returns (perceptual, style), each of which may be None
             named = (
                 dict(zip((self.log_name, 'l_g_style'), value, strict=True))
                 if isinstance(value, tuple)
@@ -118,7 +118,7 @@ class ImageTerm(Term):
 
 
 class ArtifactTerm(Term):
-    """LDL: the pixel loss where the student has artefacts that its moving average has not (Liang et al., CVPR 2022)."""
+    """LDL: the pixel loss weighted by artefacts that the moving average does not have (Liang et al., CVPR 2022)."""
 
     def __call__(self, step: GeneratorStep) -> dict[str, Tensor]:
         weight = get_refined_artifact_map(step.gt, step.sr, step.run_ema(), 7)
@@ -126,14 +126,14 @@ class ArtifactTerm(Term):
 
 
 class AdversarialTerm(Term):
-    """The student against its discriminator."""
+    """The GAN loss of the student's image."""
 
     def __call__(self, step: GeneratorStep) -> dict[str, Tensor]:
         return {self.log_name: self.loss(step.run_d(step.sr), True, is_disc=False)}
 
 
 class FeatureTerm(Term):
-    """The student's features against the teacher's."""
+    """Compares the student's features with the teacher's."""
 
     uses_image = False
 
@@ -143,7 +143,7 @@ class FeatureTerm(Term):
 
     @property
     def needs_teacher(self) -> bool:
-        return True  # also where no layers are named, since there is no teacher to count the blocks of
+        return True  # also without layer names: a number of depths needs the teacher's blocks
 
     def __call__(self, step: GeneratorStep) -> dict[str, Tensor]:
         return {self.log_name: self.loss(step.features, step.teacher.features)}
@@ -155,7 +155,7 @@ def make_term(name: str, loss: nn.Module, usm: Mapping[str, bool]) -> Term:
     Args:
         name: the block's name without ``_opt``.
         loss: the loss that the block builds.
-        usm: for each of Real-ESRGAN's options ``*_gt_usm`` whether the ground truth is sharpened.
+        usm: the values of Real-ESRGAN's options ``*_gt_usm``: whether the ground truth is sharpened.
     """
     if name == 'gan':
         return AdversarialTerm(name, loss)
@@ -171,7 +171,7 @@ def make_term(name: str, loss: nn.Module, usm: Mapping[str, bool]) -> Term:
 
 @dataclass(frozen=True)
 class Needs:
-    """What a set of terms asks of the networks."""
+    """A set of terms with what they need from the networks."""
 
     student_layers: tuple[str, ...] = ()
     teacher_layers: tuple[str, ...] = ()

@@ -1,4 +1,4 @@
-"""One student and all that trains with it."""
+"""One student with everything that trains with it."""
 
 from __future__ import annotations
 
@@ -26,19 +26,19 @@ MakeOptimizer = Callable[[str, Sequence[nn.Module]], torch.optim.Optimizer]
 
 
 class Trainee:
-    """A student with its discriminators, losses, optimizers, moving average and state. It knows nothing of BasicSR.
+    """A student with its discriminators, losses, optimizers, moving average and state, independent of BasicSR's models.
 
     Args:
-        suffix: ends the names of its files and log entries; empty for the only student of a run.
-        net_g: the student, perhaps in a distributed wrapper.
+        suffix: suffix of its file names and log keys; empty for the only student of a run.
+        net_g: the student, possibly in a distributed wrapper.
         net_g_ema: its moving average; ``None`` for none.
-        ema_decay: the average's decay.
-        discriminators: those of the student: none, one, or one with a peer.
+        ema_decay: decay of the moving average.
+        discriminators: the discriminators of the student: none, one, or one with a peer.
         objective: the losses.
-        forward_pass: how student and discriminators run.
+        forward_pass: runs the student and the discriminators.
         steps: steps the optimizers.
-        r1: regularises the discriminators; ``None`` for not at all.
-        balance: watches the first discriminator; ``None`` where none trains.
+        r1: R1 regularisation of the discriminators; ``None`` for none.
+        balance: watches the first discriminator; ``None`` without a discriminator.
     """
 
     optimizer_g: torch.optim.Optimizer
@@ -65,11 +65,11 @@ class Trainee:
         self.log: Log = {}
 
     def make_optimizers(self, make: MakeOptimizer, exchanged: Sequence[Sequence[nn.Module]]) -> None:
-        """Make the optimizers. Connectors train beside the network whose features they transform.
+        """Build the optimizers. A connector is trained with the network whose features it transforms.
 
         Args:
-            make: builds one.
-            exchanged: for each discriminator the losses with which it learns from its peers.
+            make: builds an optimizer.
+            exchanged: for each discriminator, the losses with which it learns from its peers.
         """
         beside_g = [loss for name, loss in self.connectors.items() if name in self.objective.terms]
         beside_d = [loss for name, loss in self.connectors.items() if name in self.objective.d_terms]
@@ -81,17 +81,17 @@ class Trainee:
 
     @property
     def net_d(self) -> nn.Module | None:
-        """The student's own discriminator, if it has one."""
+        """The student's own discriminator; ``None`` if it has none."""
         return self.discriminators[0] if self.discriminators else None
 
     @property
     def optimizers(self) -> list[torch.optim.Optimizer]:
-        """The student's, then those of its discriminators."""
+        """The optimizer of the student, then those of its discriminators."""
         return [self.optimizer_g, *self.d_optimizers]
 
     @property
     def networks(self) -> dict[str, dict[str, nn.Module]]:
-        """What is saved: for each file's name the networks by their key in it."""
+        """The networks to save: by file name, then by key in the file."""
         averaged = {} if self.net_g_ema is None else {'params_ema': self.net_g_ema}
         names = [f'{name}{self.suffix}' for name in ('net_d', 'net_d_peer')]
         return {
@@ -102,7 +102,7 @@ class Trainee:
     # ------------------------------------------------------------------------------------------ parts of an iteration
 
     def begin_iteration(self, iteration: int, stage: Stage) -> None:
-        """Forget what was logged, and, where a stage begins that asks for it, the optimizers' moments."""
+        """Clear the log and, at the start of a stage that asks for it, the moments of the optimizers."""
         if iteration == stage.first and stage.options.optimizer == 'reset':
             for optimizer in self.optimizers:
                 optimizer.state.clear()
@@ -111,7 +111,7 @@ class Trainee:
 
     @torch.no_grad()
     def sample(self, batch: TrainingBatch) -> Tensor:
-        """The student's images (n, c, H, W) for the discriminators, from a forward pass of their own."""
+        """The student's images (n, c, H, W) for the discriminators, from a separate forward pass."""
         return self._generate(self.net_g, batch)
 
     def train_generator(
@@ -121,11 +121,11 @@ class Trainee:
 
         Args:
             batch: the images.
-            teacher: runs the teacher, where a term of the stage asks for it.
-            iteration: of the run.
+            teacher: runs the teacher if a term of the stage needs it.
+            iteration: the iteration of the run.
             stage: its stage.
-            steps: whether the student is trained; where it is not, as while the discriminators have a head start, its
-                images are made and its moving average goes on, as in BasicSR.
+            steps: whether the student is updated. If not, for example during ``net_d_init_iters``, its images are still
+                generated and its moving average is still updated, as in BasicSR.
 
         Returns:
             The student's images (n, c, H, W), without gradients.
@@ -133,13 +133,13 @@ class Trainee:
         step = self._forward(batch, teacher, stage)
         if steps:
             self._step_generator(step, iteration, stage)
-        self.statistics.restore()  # after the backward pass, to which they belong
+        self.statistics.restore()  # after the backward pass, which uses them
         if self.net_g_ema is not None:
             self.update_average()
         return step.sr.detach()
 
     def ready_discriminators(self, stage: Stage) -> list[TrainedDiscriminator]:
-        """The discriminators, ready to accumulate gradients."""
+        """Prepare the discriminators to accumulate gradients, and return them."""
         terms = self.objective.discriminator_terms(stage)
         for net, optimizer in zip(self.discriminators, self.d_optimizers, strict=True):
             net.requires_grad_(True)
@@ -157,13 +157,13 @@ class Trainee:
         iteration: int,
         stage: Stage,
     ) -> None:
-        """Regularise the discriminators, whose gradients are complete but for that, and step them.
+        """Add the gradients of the R1 regularisation and step the optimizers of the discriminators.
 
         Args:
-            discriminators: as ``ready_discriminators`` gave them.
-            logs: their losses, which go into the log.
+            discriminators: the result of ``ready_discriminators``, with the gradients of all other losses.
+            logs: their losses, which are added to the log.
             real: the real images (n, c, H, W), range 0..1.
-            iteration: of the run.
+            iteration: the iteration of the run.
             stage: its stage.
         """
         losses = [{key: value for key, value in log.items() if key.startswith('l_')} for log in logs]
@@ -183,9 +183,9 @@ class Trainee:
         return self.forward_pass(super_resolve, net, batch.lq, batch.lq_scale)
 
     def _forward(self, batch: TrainingBatch, teacher: TeacherPass, stage: Stage) -> GeneratorStep:
-        """Run the student, and prepare what the stage's terms may ask for."""
+        """Run the student and prepare what the terms of the stage may need."""
         needs = self.objective.needs(stage)
-        for net in self.discriminators[:1]:  # the peer scores nothing here
+        for net in self.discriminators[:1]:  # the peer is not used here
             net.requires_grad_(False)
         self.optimizer_g.zero_grad()
         with Taps(unwrap(self.net_g), needs.student_layers) as taps:
@@ -208,7 +208,7 @@ class Trainee:
         )
 
     def _step_generator(self, step: GeneratorStep, iteration: int, stage: Stage) -> None:
-        losses: Log = {}  # of this step alone: the log may hold the discriminators' already
+        losses: Log = {}  # only of this step: the log may already have those of the discriminators
         total: Tensor | float = 0.0
         terms = self.objective.needs(stage).terms
         for term in terms:
@@ -216,7 +216,7 @@ class Trainee:
                 losses[key] = value.detach()
                 total = total + value
         if not isinstance(total, Tensor) or not any(term.uses_image for term in terms):
-            # distributed training wants a gradient, be it zero, for the layers behind the features too
+            # distributed training needs a gradient, even a zero one, for the layers after the features too
             total = total + 0 * step.sr.sum()
         self.steps.backward(total)
         self.steps.step(self.optimizer_g, losses, iteration, stage)
@@ -224,8 +224,10 @@ class Trainee:
 
     @torch.no_grad()
     def update_average(self) -> None:
-        """BasicSR's moving average, in two operations instead of two for each tensor, and with the buffers, so that
-        BatchNorm's statistics follow."""
+        """Update the moving average as in BasicSR, but with two operations in total instead of two for each tensor.
+
+        Buffers are copied, so that BatchNorm's statistics are up to date.
+        """
         assert self.net_g_ema is not None
         net_g = unwrap(self.net_g)
         averages: list[Tensor] = list(self.net_g_ema.parameters())
@@ -238,7 +240,7 @@ class Trainee:
     # ------------------------------------------------------------------------------------------------ training state
 
     def state(self) -> dict[str, Any]:
-        """What a training state must hold of it in each process, besides networks, optimizers and connectors."""
+        """The part of a training state that each process has, apart from networks, optimizers and connectors."""
         return {
             'r1': [value.cpu() for value in self.r1.last] if self.r1 else [],
             'updates': self.steps.state(),
@@ -246,14 +248,15 @@ class Trainee:
         }
 
     def load_state(self, state: Mapping[str, Any], device: torch.device, is_new: bool = False) -> None:
-        """Go on from there.
+        """Restore what ``state`` returned.
 
         Args:
-            state: what ``state`` gave.
-            device: where the losses are.
-            is_new: whether this process was not there when it was saved; then it takes only what all must agree on.
+            state: the saved state.
+            device: the device of the losses.
+            is_new: whether this process did not exist when the state was saved; then only what must agree on all
+                processes is restored.
         """
-        if self.r1 is not None:  # whether it is in the log
+        if self.r1 is not None:  # all processes must log the same keys
             self.r1.last = [value.to(device) for value in state['r1']]
         self.steps.load_state(state['updates'])
         if self.balance is not None and not is_new:

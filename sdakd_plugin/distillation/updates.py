@@ -1,4 +1,4 @@
-"""Steps of the optimizers, none of them with a loss or a gradient that is not finite."""
+"""Optimizer steps that are skipped if a loss or a gradient is not finite."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ GRADIENT = 'gradient'
 
 
 class Checked(NamedTuple):
-    """A step, and for each of its losses and for its gradient whether it was not finite."""
+    """An optimizer step with a flag for each of its losses, and for its gradient, that is not finite."""
 
     iteration: int
     stage: str
@@ -27,14 +27,14 @@ class Checked(NamedTuple):
 class OptimizerSteps:
     """Steps the optimizers of a model. A step whose loss or gradient is not finite is skipped and reported.
 
-    A fused optimizer decides on the device whether it steps, so that nobody waits for a GPU; what was skipped is
-    reported then when ``read`` is called. With every other optimizer, and on a CPU, it is known at once.
+    A fused optimizer skips the step on the device, so that the host does not wait for the GPU; skipped steps are then
+    reported by ``read``. With any other optimizer, or on a CPU, they are known at once.
 
     Args:
-        limit: training ends after so many iterations in a row with a skipped step.
-        scaled: scale the gradients, for float16.
-        device: where the model is.
-        label: behind the word "iteration" in reports, for a member of a cohort.
+        limit: number of consecutive iterations with a skipped step after which training ends.
+        scaled: whether to scale the gradients, for float16.
+        device: the device of the model.
+        label: text after the word "Iteration" in reports, for a member of a cohort.
     """
 
     def __init__(self, limit: int, scaled: bool, device: torch.device, label: str = '') -> None:
@@ -42,8 +42,8 @@ class OptimizerSteps:
         self.scaler = GradScaler(device.type, enabled=scaled)
         self.unread: list[Checked] = []
         self.stepped = False  # whether this iteration had a step, taken or skipped
-        self.in_a_row = self.last = 0  # iterations with a skipped step, and the last of them
-        self.too_many = 0  # how many in a row, as soon as the limit is reached
+        self.in_a_row = self.last = 0  # number of consecutive iterations with a skipped step, and the last of them
+        self.too_many = 0  # that number once the limit is reached
 
     def backward(self, loss: Tensor) -> None:
         """Accumulate the gradients of a loss."""
@@ -52,14 +52,13 @@ class OptimizerSteps:
     def step(
         self, optimizer: torch.optim.Optimizer, losses: Mapping[str, Tensor], iteration: int, stage: Stage
     ) -> None:
-        """Step an optimizer if the losses and its gradient are finite, on every process.
+        """Step an optimizer if the losses and its gradient are finite on every process.
 
         Args:
-            optimizer: its gradients are complete.
-            losses: what it is of, by log key; scalars. Each of them stands for this step: one that is not finite
-                skips it.
-            iteration: of the run.
-            stage: the stage that the iteration is in.
+            optimizer: the optimizer, with complete gradients.
+            losses: the scalar losses of this step by log key; one that is not finite skips the step.
+            iteration: the iteration of the run.
+            stage: its stage.
         """
         if self.scaler.is_enabled():
             self.scaler.unscale_(optimizer)
@@ -73,10 +72,10 @@ class OptimizerSteps:
         self.stepped = True
 
     def end_iteration(self) -> None:
-        """Adjust the scale of the gradients; on a CPU, report what was skipped.
+        """Update the gradient scale; on a CPU, report skipped steps.
 
         Raises:
-            SystemExit: as ``check``.
+            SystemExit: see ``check``.
         """
         if self.stepped and self.scaler.is_enabled():
             self.scaler.update()
@@ -86,21 +85,21 @@ class OptimizerSteps:
         self.check()
 
     def check(self) -> None:
-        """End the training where the steps of too many iterations in a row are known to be skipped.
+        """End training if too many consecutive iterations are known to have skipped a step.
 
         Raises:
-            SystemExit: it ends.
+            SystemExit: the limit is reached.
         """
         if self.too_many:
             get_root_logger().error(
-                f'Training stops: {self.too_many} iterations in a row were not finite. The checkpoints are as they '
-                'were; look at the data, lower the learning rate or the weight of that loss, and go on with '
+                f'Training stops: {self.too_many} iterations in a row were not finite. The checkpoints are '
+                'unchanged; check the data, lower the learning rate or the weight of that loss, and resume with '
                 '--auto_resume. The limit is train.nonfinite_limit.'
             )
             raise SystemExit(1)
 
     def read(self) -> None:
-        """Report what was skipped since the last time. Waits for the device."""
+        """Report the steps that were skipped since the last call. Waits for the device."""
         if not self.unread:
             return
         unread, self.unread = self.unread, []
@@ -123,12 +122,12 @@ class OptimizerSteps:
             self.too_many = self.in_a_row
 
     def state(self) -> dict[str, Any]:
-        """For a training state."""
+        """The counters and the gradient scale, for a training state."""
         self.read()
         return {'scaler': self.scaler.state_dict(), 'in_a_row': self.in_a_row, 'last': self.last}
 
     def load_state(self, state: Mapping[str, Any]) -> None:
-        """Go on from there; a scale is taken only where gradients were scaled before."""
+        """Restore what ``state`` returned; the gradient scale only if gradients were scaled before."""
         if self.scaler.is_enabled() and state['scaler']:
             self.scaler.load_state_dict(state['scaler'])
         self.in_a_row, self.last = state['in_a_row'], state['last']
@@ -136,7 +135,7 @@ class OptimizerSteps:
 
 @torch.no_grad()
 def not_finite(losses: Mapping[str, Tensor], optimizer: torch.optim.Optimizer) -> Tensor:
-    """For each loss, and last for the gradient, whether it is NaN or infinite on any process; on the device."""
+    """A flag on the device for each loss, and last for the gradient: whether it is NaN or infinite on any process."""
     gradients = [
         parameter.grad
         for group in optimizer.param_groups

@@ -1,5 +1,5 @@
-"""What is known of each family of networks, one file a family: how to recognise, slim, call, tap and export it.
+"""Knowledge about families of networks, one file per family.
 
-``family.py`` says what a family may state, ``registry.py`` lists the families and finds that of a network or a state
-dict, and ``calling.py`` calls any network.
+``family.py`` declares what a family can define (how to recognise, slim, call, tap and export its networks),
+``registry.py`` lists the families and finds the one of a network or a state dict, and ``calling.py`` calls any network.
 """

@@ -1,7 +1,8 @@
-"""How networks are called. Everywhere else images are (n, c, h, w), range 0..1; a generator turns ``lq`` into ``sr``,
-and a discriminator scores images. Some families want more than that, which their files say.
+"""A uniform way to call generators and discriminators, whatever their family.
 
-Teacher, student, moving average, validation, testing and export all call through here.
+Images are (n, c, h, w), range 0..1; a generator turns ``lq`` into ``sr``, and a discriminator scores images. The files
+of the families adapt networks that differ from that. Teacher, student, moving average, validation, testing and export
+all call networks through this module.
 """
 
 from __future__ import annotations
@@ -13,43 +14,43 @@ from sdakd_plugin.families.registry import family_of
 
 
 def super_resolve(net: nn.Module, lq: Tensor, lq_scale: Tensor | None = None) -> Tensor:
-    """Call a generator, in a distributed wrapper or bare.
+    """Call a generator.
 
-    GCFSR's noise is drawn anew while it trains; in evaluation mode it is the stored one, so that results repeat.
+    GCFSR draws new noise in training mode; in evaluation mode it uses the stored noise, for reproducible results.
 
     Args:
-        net: the generator.
-        lq: (n, c, h, w), range 0..1. For GCFSR square, of any size up to ``out_size``; smaller ones are enlarged as in
-            training, but for the rounding to 8 bits.
-        lq_scale: (n,), for GCFSR how many times smaller each image was before it was enlarged to ``lq``; without it,
-            ``out_size`` over the size of ``lq``. The blind network needs none.
+        net: the generator, with or without a distributed wrapper.
+        lq: (n, c, h, w), range 0..1. For GCFSR square, of any size up to ``out_size``; smaller images are enlarged as
+            in training, but not rounded to 8 bits.
+        lq_scale: (n,), for GCFSR the scale of each image before it was enlarged to the size of ``lq``; by default
+            ``out_size`` divided by the size of ``lq``. The blind network ignores it.
 
     Returns:
         The image (n, c, H, W), range 0..1 but not clamped.
 
     Raises:
-        UserError: an image that GCFSR cannot take.
+        UserError: GCFSR does not support the size of the image.
     """
     return family_of(net).call(net, lq, lq_scale)
 
 
 def score(net_d: nn.Module, images: Tensor) -> Tensor:
-    """Call a discriminator, in a distributed wrapper or bare, on images (n, c, H, W) of range 0..1."""
+    """Call a discriminator, with or without a distributed wrapper, on images (n, c, H, W), range 0..1."""
     return net_d(as_input(net_d, images))
 
 
 def as_input(net_d: nn.Module, images: Tensor) -> Tensor:
-    """Images of range 0..1 in the range that a discriminator was made for."""
+    """Convert images in 0..1 to the range that a discriminator expects."""
     return family_of(net_d).as_input(images)
 
 
 def largest_scale(net: nn.Module) -> int | None:
-    """The largest scale of a network that takes several, as GCFSR does; ``None`` for a network of one scale."""
+    """The largest scale of a network that supports several, such as GCFSR; ``None`` for a network of one scale."""
     return family_of(net).largest_scale(unwrap(net))
 
 
 class ImageToImage(nn.Module):
-    """A generator for tools that can only call ``net(lq)``; its state dict is not the generator's."""
+    """Wraps a generator for tools that call ``net(lq)``; its state dict has other keys than the generator's."""
 
     def __init__(self, net: nn.Module) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""The discriminators of SRGAN, ESRGAN and Real-ESRGAN, which score images of 0..1."""
+"""The discriminators of SRGAN, ESRGAN and Real-ESRGAN, which score images in 0..1."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def recognise_vgg(shapes: Shapes) -> tuple[Identity, Shapes]:
 
 
 def recognise_srgan(shapes: Shapes) -> tuple[Identity, Shapes]:
-    """SRGAN's discriminator; of the crop sizes with the same tensors, the multiple of 16."""
+    """SRGAN's discriminator; several crop sizes have the same tensors, and the multiple of 16 is chosen."""
     num_feat, num_in_ch = shapes['features.0.0.weight'][:2]
     widths = [num_feat * factor for factor in (1, 1, 2, 2, 4, 4, 8, 8)]
     flat = shapes['classifier.0.weight'][1]
@@ -59,12 +59,12 @@ def recognise_srgan(shapes: Shapes) -> tuple[Identity, Shapes]:
 
 
 def unet_blocks(net: Any) -> list[str]:
-    """Its convolutions, but for the one that scores."""
+    """Its convolutions, except the last one, which computes the scores."""
     return [f'conv{index}' for index in range(9)]
 
 
 def srgan_blocks(net: Any) -> list[str]:
-    """Convolutions with what follows each."""
+    """Its convolutions, each with the layers that follow it."""
     return [f'features.{index}' for index in range(len(net.features))]
 
 

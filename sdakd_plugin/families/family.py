@@ -1,4 +1,7 @@
-"""What a family of networks states about itself. A plain ``net(lq)`` of images 0..1 needs no more than its names."""
+"""The declaration of a family of networks.
+
+A family whose networks are called as ``net(lq)`` with images in 0..1 needs only its names.
+"""
 
 from __future__ import annotations
 
@@ -18,24 +21,24 @@ Network = Mapping[str, Any]  # an option block
 
 
 def plain_call(net: nn.Module, lq: Tensor, lq_scale: Tensor | None) -> Tensor:
-    """Call a network that turns an LQ image into an SR image, both in 0..1, and has one scale."""
+    """Call a network of one scale that turns an LQ image into an SR image, both in 0..1."""
     sr: Tensor = net(lq)
     return sr
 
 
 @dataclass(frozen=True)
 class Export:
-    """How generators of a family reach other programs.
+    """How generators of a family are exported to other programs.
 
     Args:
-        rewrite: the generator, not wrapped, to one with the same ``net(lq)`` in operators that exporters know;
-            ``None`` where it has no others, or gives it up to ``Family.call``.
-        multiple_of: the number whose multiples height and width of the input must be.
-        size_hint: for a network whose input size must be fixed, what to say to who did not; else ``None``.
-        onnx_half: whether ONNX in half precision is possible.
-        onnx_constants: whether PyTorch's exporter to ONNX must be given a graph whose sizes are all constants.
-        for_spandrel: tensors and option block to those of a network that spandrel loads and that computes the same;
-            ``None`` where spandrel loads all of the family, or none.
+        rewrite: returns, for a generator that is not wrapped, a module with the same ``net(lq)`` in operators that
+            exporters support; ``None`` if the generator needs no rewriting, or is exported through ``Family.call``.
+        multiple_of: returns the number of which height and width of the input must be multiples.
+        size_hint: returns the message for a network whose input size must be fixed but is not; otherwise ``None``.
+        onnx_half: whether ONNX in half precision is supported.
+        onnx_constants: whether PyTorch's exporter to ONNX needs a graph in which all sizes are constants.
+        for_spandrel: converts tensors and option block to those of an equivalent network that spandrel can load;
+            ``None`` if spandrel loads all networks of the family, or none.
     """
 
     rewrite: Callable[[Any], nn.Module | None] = lambda net: None
@@ -48,22 +51,23 @@ class Export:
 
 @dataclass(frozen=True)
 class Family:
-    """Networks that are recognised, slimmed, called, tapped and exported alike.
+    """Networks that are recognised, slimmed, called, tapped and exported in the same way.
 
-    The functions take a network that is not wrapped, but for ``call``, which must call the distributed wrapper.
+    The functions take a network that is not wrapped, except ``call``, which must call the distributed wrapper.
 
     Args:
         names: the class names of its networks, which are their ``type`` in an option file.
-        recognise: from the shapes of a state dict to the network that it should be and all tensors that such a network
-            has. May raise what a missing name or an odd number raises. ``None``: its weights do not tell.
-        wire: the groups of its channels, for slimming; ``None``: its students cannot start from their teacher.
-        step: how many entries of ``body``, if it has one, make a block.
-        blocks: the names of its blocks in the order in which an image passes them; by default those of ``body``.
-        call: ``(net, lq, lq_scale)`` to the SR image; see ``calling.super_resolve``.
-        largest_scale: the largest scale of a network that takes several; ``None`` for a network of one scale.
-        as_input: for a discriminator, images of 0..1 to the range that it was made for.
-        check_lq: ``(option block, width, height, scales)`` of an LQ image file to what is wrong with it, or ``None``;
-            by default nothing is.
+        recognise: returns, for the shapes of a state dict, the network that they suggest and all tensors of such a
+            network. May raise KeyError, IndexError, ValueError or ArithmeticError for other state dicts. ``None`` if
+            networks cannot be recognised by their weights.
+        wire: returns the wiring of its channels, for slimming; ``None`` if students cannot start from their teacher.
+        step: the number of entries of ``body`` that form a block.
+        blocks: returns the names of its blocks in forward order; by default those of ``body``.
+        call: returns the SR image for ``(net, lq, lq_scale)``; see ``calling.super_resolve``.
+        largest_scale: returns the largest scale of a network that supports several; ``None`` for one scale.
+        as_input: for a discriminator, converts images in 0..1 to the range that it expects.
+        check_lq: returns what is wrong with an LQ image, from ``(option block, width, height, scales)``, or ``None``;
+            by default nothing is checked.
         export: see ``Export``.
     """
 
@@ -80,5 +84,5 @@ class Family:
 
 
 def unwrap(net: nn.Module) -> nn.Module:
-    """The network inside a distributed wrapper."""
+    """The network without its distributed wrapper, if it has one."""
     return net.module if isinstance(net, (DataParallel, DistributedDataParallel)) else net

@@ -1,7 +1,7 @@
-"""GCFSR's generators (He et al., CVPR 2022), which enlarge a face by any factor.
+"""GCFSR's generators (He et al., CVPR 2022), which upscale a face by any factor.
 
-They want an input that is enlarged to the output's size, images of -1..1 and, but for the blind one, a condition; and
-they return a pair.
+They require an input that is enlarged to the size of the output, images in -1..1 and, except for the blind one, a
+condition, and they return a pair.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ from sdakd_plugin.families.stylegan2 import (
 from sdakd_plugin.families.wiring import Layer, Wiring, chain
 from sdakd_plugin.utils.bicubic import resize
 
-SMALLEST_LQ = 16  # pixels, for which the condition is 1: a scale of 64 at 1024 pixels, of 32 at 512
+SMALLEST_LQ = 16  # pixels; the condition is then 1: a scale of 64 at 1024 pixels, of 32 at 512
 
 
 def recognise(shapes: Shapes) -> tuple[Identity, Shapes]:
-    """The blind one makes its latent codes of all channels at 4x4, the other of half of them."""
+    """GCFSR or GCFSRBlind: the blind network makes its latent codes from all channels at 4x4, the other from half."""
     num_down = count(shapes, r'conv_body_down\.\d+\.1\.weight')
-    widths = [shapes['conv_body_first.0.weight'][0], shapes['conv_body_down.0.1.weight'][0]]  # 32 pixels at least
+    widths = [shapes['conv_body_first.0.weight'][0], shapes['conv_body_down.0.1.weight'][0]]  # at least 32 pixels
     widths += [shapes[f'conv_body_down.{index}.1.weight'][0] for index in range(1, num_down)]
     last, flat = shapes['final_conv.0.weight'][0], shapes['final_down2.1.weight'][0]
     style = shapes['to_rgb1.modulated_conv.modulation.weight'][1]
@@ -55,7 +55,7 @@ def recognise(shapes: Shapes) -> tuple[Identity, Shapes]:
 
 
 def decoder_shapes(widths: list[int], style: int) -> Shapes:
-    """The tensors of the decoder: ``widths`` are its channels from 16x16 on, ``style`` the length of a latent."""
+    """The tensors of the decoder; ``widths`` are its channels from 16x16 on, ``style`` the length of a latent code."""
     expected = style_conv('style_conv1', widths[0], widths[0], style) | to_rgb('to_rgb1', widths[0], style)
     for index, (before, width) in enumerate(pairwise(widths)):
         expected |= style_conv(f'style_convs.{2 * index}', width, before, style)
@@ -66,7 +66,7 @@ def decoder_shapes(widths: list[int], style: int) -> Shapes:
 
 
 def wire(net: Any) -> Wiring:
-    """An encoder and a decoder; at each resolution, what the encoder's features become is added to the decoder's."""
+    """An encoder and a decoder; at each resolution, the transformed encoder features are added to the decoder's."""
     levels = range(len(net.conv_body_down))
     encoder = ['conv_body_first', *(f'conv_body_down.{level}' for level in levels)]
     decoder = ['style_conv1', *(f'style_convs.{index}' for index in range(2 * len(levels)))]
@@ -76,7 +76,7 @@ def wire(net: Any) -> Wiring:
         wiring |= wire_conv_layer(net, name, layer)
     for before, name in pairwise(('final_conv', *decoder)):
         wiring |= wire_modulated_conv(name, before) | {f'{name}.activate': Layer(name)}
-    # the conditions count from high to low resolution, as the encoder; every other style convolution has one
+    # the conditions go from high to low resolution, like the encoder; every second style convolution has one
     for index, (feature, name, rgb) in enumerate(zip(encoder, decoder[::-2], to_rgbs[::-1], strict=True)):
         wiring |= wire_modulated_conv(rgb, name) | {f'condition_shift.{index}.0': Layer(name, (feature,))}
         wiring |= {f'condition_scale{part}.{index}': Layer(name, ('condition',)) for part in (1, 2)}
@@ -84,12 +84,12 @@ def wire(net: Any) -> Wiring:
 
 
 def blocks(net: Any) -> list[str]:
-    """Those of the decoder, one for each resolution."""
+    """The style convolutions of the decoder, one per resolution."""
     return [f'style_convs.{index}' for index in range(1, len(net.style_convs), 2)]
 
 
 def call(net: nn.Module, lq: Tensor, lq_scale: Tensor | None) -> Tensor:
-    """The noise is drawn anew in training mode; in evaluation mode it is the stored one, so that results repeat.
+    """Call the network, with new noise in training mode and the stored noise in evaluation mode.
 
     Raises:
         UserError: the image is not square, or larger than the output.
@@ -133,9 +133,9 @@ def largest_scale(net: Any) -> int:
 
 
 def check_lq(network: Mapping[str, Any], width: int, height: int, scales: Sequence[int] | None) -> str | None:
-    """The size of an LQ image tells its scale, but not to the blind one, whose images have any."""
+    """Check the size of an LQ image, which determines its scale; the blind network supports any scale."""
     out_size = network.get('out_size')
-    if out_size is None:  # the network says so when it is built
+    if out_size is None:  # reported when the network is built
         return None
     if width != height or width > out_size:
         return f'is {width}x{height}; network_g takes square images of at most {out_size}'
@@ -146,21 +146,21 @@ def check_lq(network: Mapping[str, Any], width: int, height: int, scales: Sequen
 
 
 def size_hint(net: Any) -> str:
-    """An exported file enlarges by one factor."""
+    """The message if no input size is given: an exported file has one scale."""
     side = net.out_size
     if is_blind(net):
         return (
-            f'GCFSRBlind makes images of {side} pixels from one size; name it, such as --size {side} for images '
-            'that have the size already'
+            f'GCFSRBlind makes images of {side} pixels from one size; set it, such as --size {side} for images '
+            'that already have that size'
         )
     return (
-        f'GCFSR makes images of {side} pixels from one size, which sets its scale; name it, such as --size '
+        f'GCFSR makes images of {side} pixels from one size, which determines its scale; set it, such as --size '
         f'{side // 8} for x8'
     )
 
 
-# StyleGAN2's layers take the shape of a convolution's weights from their input, and the exporter to ONNX wants a
-# constant. Tracing in half precision takes a CPU more than five minutes.
+# StyleGAN2's layers derive the shape of a convolution's weights from their input, but the exporter to ONNX requires a
+# constant. Tracing in half precision takes more than five minutes on a CPU.
 FAMILY = Family(
     names=('GCFSR', 'GCFSRBlind'),
     recognise=recognise,

@@ -1,4 +1,4 @@
-"""Which network some weights belong to."""
+"""The identity of the network that weights belong to."""
 
 from __future__ import annotations
 
@@ -7,12 +7,18 @@ from typing import Any, Literal
 
 Kind = Literal['generator', 'discriminator']
 
-USUAL = {'num_in_ch': 3, 'num_out_ch': 3, 'scale': 4, 'upscale': 4, 'num_style_feat': 512}  # not worth showing
+USUAL = {
+    'num_in_ch': 3,
+    'num_out_ch': 3,
+    'scale': 4,
+    'upscale': 4,
+    'num_style_feat': 512,
+}  # usual values, which are not shown
 
 
 @dataclass(frozen=True)
 class Identity:
-    """A network's options as in a BasicSR option file, with the upscaling factor of a generator."""
+    """A network's kind, its option block, and the upscaling factor of a generator."""
 
     kind: Kind
     network: dict[str, Any]

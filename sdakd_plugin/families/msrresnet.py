@@ -12,7 +12,7 @@ from sdakd_plugin.families.wiring import Layer, Wiring, chain
 
 
 def recognise(shapes: Shapes) -> tuple[Identity, Shapes]:
-    """It enlarges x4 in two steps, x2 and x3 in one."""
+    """MSRResNet, which upsamples x4 in two steps, x2 and x3 in one."""
     num_feat, num_in_ch = shapes['conv_first.weight'][:2]
     num_out_ch = shapes['conv_last.weight'][0]
     num_block = count(shapes, r'body\.\d+\.conv1\.weight')

@@ -1,6 +1,6 @@
-"""The families of networks that are known here, and which of them a network or a state dict belongs to.
+"""The registered families of networks, and the look-up of the family of a network or a state dict.
 
-A family is found by class name, as an option file names it: Real-ESRGAN's own package has copies of some of BasicSR's
+A family is found by class name, as in an option file, because Real-ESRGAN's own package has copies of some of BasicSR's
 classes under the same names.
 """
 
@@ -24,7 +24,7 @@ from sdakd_plugin.families import (
 from sdakd_plugin.families.family import Family, unwrap
 from sdakd_plugin.families.identity import Identity
 
-OTHER = Family(names=())  # a network of which nothing is known is called plainly
+OTHER = Family(names=())  # the family of unknown networks, which are called as net(lq)
 
 FAMILIES: list[Family] = [
     rrdbnet.FAMILY,
@@ -42,14 +42,14 @@ FAMILIES: list[Family] = [
 
 
 def register(family: Family) -> Family:
-    """Add a family of one's own, before the networks of its kind are loaded or trained.
+    """Add a family, before its networks are loaded or trained.
 
     Raises:
         ValueError: another family has one of its names.
     """
     taken = [name for name in family.names if family_named(name) is not OTHER]
     if taken:
-        raise ValueError(f'there is a family of {", ".join(taken)} already')
+        raise ValueError(f'there is already a family of {", ".join(taken)}')
     FAMILIES.append(family)
     return family
 
@@ -60,23 +60,25 @@ def unregister(family: Family) -> None:
 
 
 def family_named(name: str) -> Family:
-    """The family of a network's ``type``, ``OTHER`` if there is none."""
+    """The family of a network's ``type``; ``OTHER`` if there is none."""
     return next((family for family in FAMILIES if name in family.names), OTHER)
 
 
 def family_of(net: nn.Module) -> Family:
-    """The family of a network, in a distributed wrapper or bare; that of its parent class if it has none of its own,
-    and ``OTHER`` if there is none at all."""
+    """The family of a network, with or without a distributed wrapper.
+
+    If its class has no family, that of a parent class; ``OTHER`` if there is none.
+    """
     found = (family_named(kind.__name__) for kind in type(unwrap(net)).__mro__)
     return next((family for family in found if family is not OTHER), OTHER)
 
 
 def identify(state: Mapping[str, Tensor]) -> Identity | None:
-    """Tell the network of a state dict, or ``None`` if it is of no known family.
+    """Identify the network of a state dict; ``None`` if it belongs to no known family.
 
-    A family reads the hyper-parameters off a few shapes and lists every tensor that such a network has. It is believed
-    only if that list is the state dict's, so an identity always rebuilds a network that loads strictly. Options that
-    leave no trace in the shapes keep their defaults, such as ``skip_connection`` of UNetDiscriminatorSN.
+    A family derives the hyper-parameters from a few shapes and lists all tensors of such a network. The result is
+    accepted only if that list equals the state dict, so that the identified network always loads it strictly. Options
+    that do not affect the shapes, such as ``skip_connection`` of UNetDiscriminatorSN, keep their defaults.
 
     Args:
         state: tensors by name; only their shapes are read.
@@ -85,7 +87,7 @@ def identify(state: Mapping[str, Tensor]) -> Identity | None:
     for family in FAMILIES:
         if family.recognise is None:
             continue
-        with suppress(KeyError, IndexError, ValueError, ArithmeticError):  # lacks what the family looks at
+        with suppress(KeyError, IndexError, ValueError, ArithmeticError):  # lacks tensors of this family
             identity, expected = family.recognise(shapes)
             if expected == shapes:
                 return identity
@@ -93,10 +95,10 @@ def identify(state: Mapping[str, Tensor]) -> Identity | None:
 
 
 def blocks(net: nn.Module) -> list[str]:
-    """The names of a network's blocks, first to last; empty where they are not known.
+    """The names of a network's blocks in forward order; empty if they are unknown.
 
     Args:
-        net: not wrapped.
+        net: the network, not wrapped.
     """
     family = family_of(net)
     if family.blocks is not None:
@@ -108,5 +110,5 @@ def blocks(net: nn.Module) -> list[str]:
 
 
 def slimmable() -> list[str]:
-    """The types of network whose students can start from their teacher."""
+    """The types of networks whose students can start from their teacher."""
     return [name for family in FAMILIES if family.wire is not None for name in family.names]

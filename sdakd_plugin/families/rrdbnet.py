@@ -1,7 +1,7 @@
 """RRDBNet, the generator of ESRGAN and Real-ESRGAN.
 
-spandrel recognises it too, but not as we need: it takes every RRDBNet to have 32 channels of growth, of which our
-students have fewer; it makes a model and not BasicSR's option block; and it comes only with the extra ``test``.
+spandrel recognises it too, but cannot replace this file: it assumes 32 growth channels for every RRDBNet, but students
+have fewer; it returns a model instead of BasicSR's option block; and it is only installed with the extra ``test``.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from sdakd_plugin.families.identity import Identity
 from sdakd_plugin.families.shapes import Shapes, conv, count
 from sdakd_plugin.families.wiring import Layer, Wiring, chain
 
-SPANDREL_GROWTH = 32  # spandrel 0.4.2 reads all other sizes off the weights
+SPANDREL_GROWTH = 32  # spandrel 0.4.2 derives all other sizes from the weights
 
 
 def recognise(shapes: Shapes) -> tuple[Identity, Shapes]:
-    """It unshuffles its input to 4 (scale 2) or 16 (scale 1) times the channels."""
+    """RRDBNet, which pixel-unshuffles its input to 4 (scale 2) or 16 (scale 1) times the channels."""
     num_feat, first = shapes['conv_first.weight'][:2]
     num_out_ch = shapes['conv_last.weight'][0]
     num_grow_ch = shapes['body.0.rdb1.conv1.weight'][0]
@@ -52,7 +52,7 @@ def recognise(shapes: Shapes) -> tuple[Identity, Shapes]:
 
 
 def wire(net: Any) -> Wiring:
-    """Dense blocks: each convolution reads the trunk and all that its block has grown so far."""
+    """Dense blocks: each convolution reads the trunk and the outputs of the earlier convolutions of its block."""
     wiring = {'conv_first': Layer('trunk', ('lq',)), 'conv_body': Layer('trunk', ('trunk',))}
     for dense in (f'body.{block}.rdb{part}' for block in range(len(net.body)) for part in (1, 2, 3)):
         grown = [f'{dense}.conv{index}' for index in (1, 2, 3, 4)]
@@ -62,13 +62,15 @@ def wire(net: Any) -> Wiring:
 
 
 def unshuffle(net: Any) -> int:
-    """By how much the network makes its input smaller before its first convolution."""
+    """The factor by which the network pixel-unshuffles its input."""
     return {2: 2, 1: 4}.get(net.scale, 1)
 
 
 def rewrite(net: Any) -> nn.Module | None:
-    """The network for x2 and x1 rearranges its input by views of five axes and more, which ncnn does not have;
-    PyTorch's own layer does the same."""
+    """Replace the pixel unshuffle of networks for x2 and x1 by PyTorch's layer.
+
+    BasicSR implements it with tensors of five and more axes, which ncnn does not support.
+    """
     if unshuffle(net) == 1:
         return None
     rest = copy(net)  # the same weights
@@ -77,13 +79,13 @@ def rewrite(net: Any) -> nn.Module | None:
 
 
 def widen(state: Mapping[str, Tensor], network: Mapping[str, Any]) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Fill the dense blocks up to spandrel's 32 channels of growth with channels that are zero and go nowhere.
+    """Pad the dense blocks to spandrel's 32 growth channels with zeros.
 
-    The network computes the same; only the file grows, by up to a factor of 2.3 for a student of half the channels.
+    The network computes the same, but the file grows, by up to a factor of 2.3 for a student with half the channels.
 
     Args:
         state: tensors of an RRDBNet by name.
-        network: its option block; a ``num_grow_ch`` of 32 or more is left as it is.
+        network: its option block; networks with a ``num_grow_ch`` of 32 or more are not changed.
 
     Returns:
         The tensors and the option block of the wider network.
@@ -91,7 +93,7 @@ def widen(state: Mapping[str, Tensor], network: Mapping[str, Any]) -> tuple[dict
     grow, num_feat, growth = network['num_grow_ch'], network['num_feat'], SPANDREL_GROWTH
     if grow >= growth:
         return dict(state), dict(network)
-    # a dense block's layer reads num_feat channels, and then those that each layer before it has grown
+    # a layer of a dense block reads num_feat channels, then the growth channels of each earlier layer
     reads = [*range(num_feat), *(num_feat + layer * growth + channel for layer in range(4) for channel in range(grow))]
     wide = {}
     for key, tensor in state.items():
@@ -103,7 +105,7 @@ def widen(state: Mapping[str, Tensor], network: Mapping[str, Any]) -> tuple[dict
             wide[key] = tensor.new_zeros(num_out)
             wide[key][: len(tensor)] = tensor
         else:
-            before = (tensor.shape[1] - num_feat) // grow  # layers whose growth it reads
+            before = (tensor.shape[1] - num_feat) // grow  # number of earlier layers that it reads
             wide[key] = tensor.new_zeros(num_out, num_feat + before * growth, *tensor.shape[2:])
             wide[key][: len(tensor), torch.tensor(reads[: tensor.shape[1]])] = tensor
     return wide, {**network, 'num_grow_ch': growth}

@@ -1,4 +1,4 @@
-"""The tensors of common layers, by name and shape, from which a family lists those of its networks."""
+"""The names and shapes of the tensors of common layers, from which families list those of their networks."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def linear(name: str, num_out: int, num_in: int) -> Shapes:
 
 
 def batch_norm(name: str, num_feat: int) -> Shapes:
-    """The tensors of a BatchNorm layer, less the counter."""
+    """The tensors of a BatchNorm layer, without the counter."""
     return {f'{name}.{part}': (num_feat,) for part in ('weight', 'bias', 'running_mean', 'running_var')}
 
 
@@ -31,5 +31,5 @@ def spectral_conv(name: str, num_out: int, num_in: int, kernel: int) -> Shapes:
 
 
 def count(shapes: Shapes, pattern: str) -> int:
-    """How many names match; gaps in a numbering show when the shapes are compared."""
+    """The number of names that match; gaps in the numbering are found when the shapes are compared."""
     return sum(re.fullmatch(pattern, key) is not None for key in shapes)

@@ -12,8 +12,10 @@ from sdakd_plugin.families.wiring import Layer, Wiring, chain
 
 
 def recognise(shapes: Shapes) -> tuple[Identity, Shapes]:
-    """One without BatchNorm after the blocks is taken to end in tanh as well, like the only such generator that is
-    published."""
+    """SRGANGenerator; without BatchNorm after the blocks, a final tanh is assumed.
+
+    The only published generator without that BatchNorm has a final tanh.
+    """
     num_feat, num_in_ch = shapes['conv_first.weight'][:2]
     num_out_ch = shapes['conv_last.weight'][0]
     num_block = count(shapes, r'body\.\d+\.conv1\.weight')

@@ -1,4 +1,4 @@
-"""SRVGGNetCompact, Real-ESRGAN's compact generator, which adds its enlarged input to its output."""
+"""SRVGGNetCompact, Real-ESRGAN's compact generator, which adds its upsampled input to its output."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from sdakd_plugin.families.wiring import Layer, Wiring, chain
 
 
 def recognise(shapes: Shapes) -> tuple[Identity, Shapes]:
-    """Input and output have the same channels. Without PReLU, ReLU is assumed, though it may be LeakyReLU."""
+    """SRVGGNetCompact with equal input and output channels; without PReLU, ReLU is assumed (it may be LeakyReLU)."""
     num_feat, num_in_ch = shapes['body.0.weight'][:2]
     act_type = 'prelu' if len(shapes.get('body.1.weight', ())) == 1 else 'relu'
     num_conv = sum(len(shape) == 4 for shape in shapes.values()) - 2
@@ -39,11 +39,11 @@ def recognise(shapes: Shapes) -> tuple[Identity, Shapes]:
 
 
 def wire(net: Any) -> Wiring:
-    """Convolutions in a row, an activation after each but the last."""
+    """A sequence of convolutions with an activation after each but the last."""
     convs = [f'body.{index}' for index in range(0, len(net.body), 2)]
     slopes = {f'body.{2 * index + 1}': Layer(conv) for index, conv in enumerate(convs[:-1])}
     return chain('lq', *convs) | slopes
 
 
-# A block is a convolution with its activation, and is named after the activation.
+# A block is a convolution with its activation, and has the name of the activation.
 FAMILY = Family(names=('SRVGGNetCompact',), recognise=recognise, wire=wire, step=2)

@@ -1,4 +1,4 @@
-"""The discriminators of StyleGAN2 and GCFSR, which are made of the same layers."""
+"""The discriminators of StyleGAN2 and GCFSR, which have the same layers."""
 
 from __future__ import annotations
 
@@ -14,8 +14,11 @@ from sdakd_plugin.families.stylegan2 import conv_layer, width_options
 
 
 def recognise(shapes: Shapes) -> tuple[Identity, Shapes]:
-    """StyleGAN2's discriminator, or GCFSR's, which lacks the channel of the minibatch standard deviation; below 64
-    pixels no layer shows ``channel_multiplier``. ``stddev_group`` leaves no trace and keeps its default."""
+    """StyleGAN2's discriminator, or GCFSR's, which lacks the channel of the minibatch standard deviation.
+
+    ``channel_multiplier`` has no effect below 64 pixels. ``stddev_group`` does not affect the shapes and keeps its
+    default.
+    """
     num_block = count(shapes, r'conv_body\.\d+\.conv1\.0\.weight')
     widths = [shapes['conv_body.0.0.weight'][0]]
     widths += [shapes[f'conv_body.{index}.conv2.1.weight'][0] for index in range(1, num_block + 1)]
@@ -34,14 +37,14 @@ def recognise(shapes: Shapes) -> tuple[Identity, Shapes]:
 
 
 def blocks(net: Any) -> list[str]:
-    """The residual blocks, one for each resolution."""
+    """The residual blocks, one per resolution."""
     return [f'conv_body.{index}' for index in range(1, len(net.conv_body))]
 
 
 def signed(images: Tensor) -> Tensor:
-    """Images of range 0..1 in -1..1, in which GCFSR's discriminator was trained."""
+    """Convert images from 0..1 to -1..1, the range of GCFSR's discriminator."""
     return images * 2 - 1
 
 
 STYLEGAN2 = Family(names=('StyleGAN2Discriminator',), recognise=recognise, blocks=blocks)
-GCFSR = Family(names=('GCFSRDiscriminator',), blocks=blocks, as_input=signed)  # recognised by the one above
+GCFSR = Family(names=('GCFSRDiscriminator',), blocks=blocks, as_input=signed)  # STYLEGAN2 recognises it

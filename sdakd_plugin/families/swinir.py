@@ -1,4 +1,4 @@
-"""SwinIR, a transformer that works in windows, so that its input must be a multiple of them."""
+"""SwinIR, a transformer with windowed attention: the size of its input must be a multiple of the window."""
 
 from __future__ import annotations
 
@@ -11,13 +11,15 @@ from sdakd_plugin.families.family import Family
 
 
 def call(net: nn.Module, lq: Tensor, lq_scale: Tensor | None) -> Tensor:
-    """Call it on an image of any size: it is reflected at the lower and right edge, up to a multiple of the window, and
-    the result is cropped, as BasicSR's ``SwinIRModel`` does.
+    """Call the network on an image of any size.
+
+    The image is padded by reflection at the lower and right edge to a multiple of the window, and the result is
+    cropped, as in BasicSR's ``SwinIRModel``.
 
     Args:
-        net: the generator, in a distributed wrapper or bare; one without BasicSR's windows is called as it is.
+        net: the generator, with or without a distributed wrapper; one without BasicSR's windows is called directly.
         lq: (n, c, h, w), range 0..1, larger than half a window.
-        lq_scale: without effect.
+        lq_scale: ignored.
     """
     window: Any = next((part.window_size for part in net.modules() if type(part).__name__ == 'SwinTransformerBlock'), 1)
     height, width = lq.shape[-2:]

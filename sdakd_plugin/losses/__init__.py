@@ -1,4 +1,4 @@
-"""Losses, registered with BasicSR: functions and modules of tensors, without knowledge of training."""
+"""The losses that the plugin adds to BasicSR."""
 
 import basicsr  # noqa: F401 - first: it imports all of the plugin, in an order that works
 

@@ -1,4 +1,4 @@
-"""ImageNet backbones of losses: read from a local torchvision file or downloaded, then frozen and never saved."""
+"""Frozen ImageNet backbones for losses, from a local torchvision file or a download."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ AnyLoss = TypeVar('AnyLoss', bound='FrozenLoss')
 
 
 class FrozenLoss(nn.Module):
-    """A loss around a fixed network: always in evaluation mode, whatever the module that holds it is set to.
+    """Base class of losses with a frozen network, which always stays in evaluation mode.
 
     Args:
         loss_weight: factor of the loss, at least 0.
@@ -41,11 +41,11 @@ class FrozenLoss(nn.Module):
         return super().train(False)
 
     def check_images(self, pred: torch.Tensor, reference: torch.Tensor, least: int = 1) -> None:
-        """Raise ``UserError`` unless both are ``(n, c, h, w)`` of one shape, ``h`` and ``w`` at least ``least``."""
+        """Raise a UserError unless both are ``(n, c, h, w)`` of one shape with ``h`` and ``w`` at least ``least``."""
         name = type(self).__name__
         if pred.shape != reference.shape or pred.dim() != 4:
             raise UserError(
-                f'{name} compares images (n, c, h, w) of one shape, not {tuple(pred.shape)} with '
+                f'{name} compares images (n, c, h, w) of the same shape, not {tuple(pred.shape)} with '
                 f'{tuple(reference.shape)}'
             )
         if min(pred.shape[-2:]) < least:
@@ -56,9 +56,9 @@ class FrozenLoss(nn.Module):
 
 
 def freeze(module: AnyModule) -> AnyModule:
-    """Turn all that ``module`` holds into buffers outside of the state dict, in place, and set it to evaluation mode.
+    """Turn the parameters and buffers of ``module`` into non-persistent buffers, in place, and set evaluation mode.
 
-    So nothing can train it or save it, no optimizer or DDP finds a parameter, and ``.to(device)`` still moves it.
+    The module then has no parameters for an optimizer or DDP, is not saved, and is still moved by ``.to(device)``.
     """
     for part in module.modules():
         for name, value in [*part.named_parameters(recurse=False), *part.named_buffers(recurse=False)]:
@@ -68,18 +68,18 @@ def freeze(module: AnyModule) -> AnyModule:
 
 
 def load_features(arch: str, path: str | Path | None, option: str) -> nn.Sequential:
-    """The ``features`` of a torchvision network with trained float32 weights. Uses no random numbers.
+    """The ``features`` of a torchvision network with trained float32 weights. Draws no random numbers.
 
     Args:
         arch: torchvision's name, such as ``vgg19``.
-        path: a state dict in any float precision: of the whole network (``features.0.weight``, ``classifier...``) or
-            of the features only (with or without the prefix ``features.``). None: torchvision's file, downloaded.
-        option: the YAML option that ``path`` comes from, for messages.
+        path: a state dict in any float precision, of the whole network (``features.0.weight``, ``classifier...``) or
+            only of its features (with or without the prefix ``features.``); ``None`` downloads torchvision's file.
+        option: the YAML option of ``path``, for messages.
 
     Raises:
-        UserError: if the file is missing, not safe to load or of another network, or the download is impossible.
+        UserError: the file is missing, not safe to load or of another network, or the download fails.
     """
-    with torch.device('meta'):  # allocates and draws nothing, not even VGG's 500 MB classifier
+    with torch.device('meta'):  # allocates no memory (500 MB for VGG's classifier) and draws no random numbers
         features = get_model(arch, weights=None).features
     file = Path(path).expanduser() if path else fetch(arch, f'set {option} to it')
     state = {
@@ -89,7 +89,7 @@ def load_features(arch: str, path: str | Path | None, option: str) -> nn.Sequent
     }
     expected = features.state_dict()
     for key in expected.keys() - state.keys():
-        if key.endswith('num_batches_tracked'):  # absent from files as old as torchvision's VGG with BatchNorm
+        if key.endswith('num_batches_tracked'):  # missing in old files such as torchvision's VGG with BatchNorm
             state[key] = torch.zeros((), dtype=torch.long)
     faults = (
         [f'{key!r} is missing' for key in expected if key not in state]
@@ -107,7 +107,7 @@ def load_features(arch: str, path: str | Path | None, option: str) -> nn.Sequent
 
 
 def cached_file(arch: str) -> Path:
-    """Where torch.hub keeps torchvision's weights of a network, whether they are there or not."""
+    """The path of torchvision's weights of a network in torch.hub's cache; the file may not exist."""
     return Path(torch.hub.get_dir(), 'checkpoints', _address(arch).rsplit('/', 1)[-1])
 
 
@@ -125,14 +125,14 @@ def _read(file: Path, arch: str, option: str) -> dict[str, torch.Tensor]:
 
 
 def fetch(arch: str, remedy: str) -> Path:
-    """torchvision's weights in torch.hub's cache, where torchvision itself looks for them, downloaded if needed.
+    """Download torchvision's weights to torch.hub's cache, unless they are there, and return the path.
 
     Args:
         arch: torchvision's name, such as ``vgg19``.
-        remedy: what else to do with the file, for who has no connection.
+        remedy: what to do with the file without a network connection, for the message.
 
     Raises:
-        UserError: it is not there and cannot be downloaded.
+        UserError: the file does not exist and cannot be downloaded.
     """
     url, file = _address(arch), cached_file(arch)
     if not file.exists():
@@ -147,7 +147,7 @@ def fetch(arch: str, remedy: str) -> Path:
 
 
 def source(arch: str) -> str:
-    """The weights of a network in words, with their address."""
+    """A description of the weights of a network, with their address."""
     return f"torchvision's {arch} ({_address(arch)})"
 
 

@@ -1,4 +1,4 @@
-"""Feature-map distillation through a small MLP on the student's side."""
+"""Feature distillation with a small MLP (connector) on the student's features."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from sdakd_plugin.utils.processes import mean
 
 
 def mse(student: Tensor, teacher: Tensor) -> Tensor:
-    """Mean square of the difference; (n, c, h, w) each."""
+    """Mean squared error of two features (n, c, h, w)."""
     return F.mse_loss(student, teacher)
 
 
 def rmse_gram(student: Tensor, teacher: Tensor) -> Tensor:
-    """Root mean square of the difference, plus the same of the Gram matrices (GCC, NeurIPS 2021)."""
+    """Root mean squared error of two features, plus that of their Gram matrices (GCC, NeurIPS 2021)."""
     return _rmse(student, teacher) + _rmse(gram(student), gram(teacher))
 
 
@@ -30,11 +30,11 @@ def gram(feature: Tensor) -> Tensor:
 
 
 def _rmse(student: Tensor, teacher: Tensor) -> Tensor:
-    # the slope of a square root is infinite at zero: stay a hair above it
+    # the gradient of a square root is infinite at zero
     return (F.mse_loss(student, teacher) + 1e-12).sqrt()
 
 
-START = 1e-4  # size of a new connector's last weights
+START = 1e-4  # bound of the initial weights of a connector's last layer
 DISTANCES = {'mse': mse, 'rmse_gram': rmse_gram}
 
 
@@ -43,26 +43,26 @@ class FeatureAlignmentLoss(nn.Module):
     """``sum_i distance(MLP_i(F_s,i), F_t,i)`` with ``MLP(F) = W2 relu(W1 F)``, W1 and W2 1x1 convolutions.
 
     After Liu et al., "A Simple and Generic Framework for Feature Distillation via Channel-wise Transformation"
-    (arXiv 2303.13212), which SDAKD (arXiv 2510.03870) adapts to students with fewer channels; how exactly is not
-    published, so ``W1: C_s -> C_hidden``, ``W2: C_hidden -> C_t`` is a reconstruction. Only the student's features are
-    transformed: transforming the teacher's would make zero a solution. Where a student's map is r times as high and
-    wide as the teacher's, each r x r square of it becomes r^2 times the channels first (not in the papers).
+    (arXiv 2303.13212), which SDAKD (arXiv 2510.03870) adapts to students with fewer channels. The details are not
+    published; ``W1: C_s -> C_hidden``, ``W2: C_hidden -> C_t`` is a reconstruction. Only the student's features are
+    transformed, since transforming the teacher's would make zero a solution. If a student's feature map is r times as
+    high and wide as the teacher's, it is first pixel-unshuffled to r^2 times the channels (not in the papers).
 
-    The MLPs ("connectors") start near zero (not in the papers), train with the student and belong to no checkpoint of
-    it. They are made when the first features arrive, as their sizes are not known before: call ``connect`` (or the
-    loss) once before making an optimizer of ``parameters()``.
+    The MLPs ("connectors") are initialised near zero (not in the papers), are trained with the student and are not part
+    of its checkpoints. They are created from the first features, which determine their sizes: call ``connect`` (or the
+    loss) once before building an optimizer of ``parameters()``.
 
     Args:
-        layers: names of the features: a list (the same names in both networks), or a mapping from student to teacher;
-            or a number: so many depths, spread evenly over each network's own blocks. Then ``layers`` is empty until
-            ``name_layers`` of ``distillation/blocks.py`` knows both networks.
-        loss_weight: weight of the whole sum.
-        hidden_channels: C_hidden; None for the teacher's channels; 0 for no hidden layer: one 1x1 convolution without
-            bias, as in GCC.
-        distance: 'mse', or 'rmse_gram' (GCC's root mean square error of the features and of their Gram matrices).
-        normalize: divide each layer's distance by that between the teacher's features and zero (for 'mse': by their
-            mean square), so that one weight serves teachers whose features differ by orders of magnitude. Not in the
-            paper.
+        layers: names of the features: a list (the same names in both networks), a mapping from student to teacher, or a
+            number of depths, which are spread evenly over the blocks of each network. With a number, ``layers`` is
+            empty until ``name_layers`` of ``distillation/blocks.py`` sets it.
+        loss_weight: weight of the sum.
+        hidden_channels: C_hidden; ``None`` for the teacher's number of channels; 0 for no hidden layer, which is one
+            1x1 convolution without bias, as in GCC.
+        distance: 'mse', or 'rmse_gram' (GCC's root mean squared error of the features and of their Gram matrices).
+        normalize: divide the distance of each layer by the distance between the teacher's features and zero (for 'mse':
+            by their mean square), so that one weight suits teachers whose features differ by orders of magnitude. Not
+            in the paper.
     """
 
     def __init__(
@@ -100,10 +100,10 @@ class FeatureAlignmentLoss(nn.Module):
         self.connectors = nn.ModuleDict()
 
     def connect(self, student: Mapping[str, Tensor], teacher: Mapping[str, Tensor]) -> None:
-        """Make the connectors for features of these shapes, without disturbing the random numbers of a training run.
+        """Create the connectors for features of these shapes, without affecting the random numbers of training.
 
         Raises:
-            UserError: spatial sizes of a pair differ.
+            UserError: the spatial sizes of a pair do not match.
         """
         with torch.random.fork_rng(devices=[]):
             for source, target in self.layers.items():
@@ -122,8 +122,8 @@ class FeatureAlignmentLoss(nn.Module):
     def _connector(self, c_s: int, c_t: int) -> nn.Module:
         hidden = c_t if self.hidden_channels is None else self.hidden_channels
         last = nn.Conv2d(hidden or c_s, c_t, 1, bias=hidden > 0)
-        # A student's features can be a hundred times the teacher's (the last block of an untrained RRDBNet), and a
-        # connector that passes them on would first of all shrink the student. From near zero it learns to fit.
+        # A student's features can be a hundred times larger than the teacher's (last block of an untrained RRDBNet). A
+        # connector that passed them on would first of all shrink the student, so it starts near zero.
         nn.init.uniform_(last.weight, -START, START)
         if last.bias is not None:
             nn.init.zeros_(last.bias)
@@ -132,7 +132,7 @@ class FeatureAlignmentLoss(nn.Module):
     def forward(self, student: Mapping[str, Tensor], teacher: Mapping[str, Tensor]) -> Tensor:
         """Compare features by layer name, each (n, c, h, w) or (n, c); returns a scalar.
 
-        No gradient reaches the teacher's features.
+        The teacher's features receive no gradient.
         """
         if not self.connectors:
             self.connect(student, teacher)
@@ -143,21 +143,22 @@ class FeatureAlignmentLoss(nn.Module):
                 for source, f_t in wanted.items()
             ]
         )
-        if self.normalize:  # by the whole batch, of which each process has a part
+        if self.normalize:  # over the whole batch, of which each process has a part
             sizes = torch.stack([self.distance(torch.zeros_like(f_t), f_t) for f_t in wanted.values()])
             distances = distances / mean(sizes).clamp_min(1e-12)
         return self.loss_weight * distances.sum()
 
 
 def as_map(feature: Tensor) -> Tensor:
-    """A vector (n, c) as a map (n, c, 1, 1)."""
+    """Reshape a vector (n, c) to a map (n, c, 1, 1)."""
     return feature[:, :, None, None] if feature.dim() == 2 else feature
 
 
 def folded(feature: Tensor, like: Tensor) -> Tensor:
-    """A map (n, c, r h, r w) as (n, r^2 c, h, w), where ``like`` is (n, C, h, w): nothing is lost, and a place means
-    the same part of the image. RRDBNet of scale 2 begins by doing that to its input. Maps of other sizes stay as they
-    are.
+    """Pixel-unshuffle a map (n, c, r h, r w) to (n, r^2 c, h, w), the spatial size of ``like`` (n, C, h, w).
+
+    No information is lost, and positions correspond to the same part of the image. RRDBNet of scale 2 does the same
+    with its input. Maps of other sizes are returned unchanged.
     """
     ratios = {divmod(mine, theirs) for mine, theirs in zip(feature.shape[2:], like.shape[2:], strict=True)}
     ratio, rest = ratios.pop()

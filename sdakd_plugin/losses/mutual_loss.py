@@ -1,4 +1,4 @@
-"""Discriminators that teach each other, in the manner of Deep Mutual Learning (Zhang et al., CVPR 2018, equation 5)."""
+"""Mutual distillation of discriminator scores, after Deep Mutual Learning (Zhang et al., CVPR 2018, equation 5)."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from sdakd_plugin.errors import UserError
 class MutualDiscriminatorLoss(nn.Module):
     """``loss_weight * mean_x KL(stopgrad q_peer(x) || q(x))`` with ``q = sigmoid(logits / temperature)``.
 
-    The form of Lee and Park's mutual loss is not published; this is a reconstruction: every score is the probability
-    of a Bernoulli variable "real", and both discriminators scored the same images. Its gradient, for one score, is
-    ``loss_weight * (q - q_peer) / temperature``.
+    The equation of Lee and Park's mutual loss is not published; this is a reconstruction. Every score is the
+    probability of a Bernoulli variable "real", and both discriminators score the same images. The gradient for one
+    score is ``loss_weight * (q - q_peer) / temperature``.
 
     Args:
         loss_weight: factor, at least 0.
         temperature: above 0; larger values soften both predictions.
 
     Raises:
-        UserError: for a value outside of these bounds.
+        UserError: an argument is out of range.
     """
 
     def __init__(self, loss_weight: float = 1.0, temperature: float = 1.0) -> None:
@@ -38,18 +38,21 @@ class MutualDiscriminatorLoss(nn.Module):
             raise UserError(f'temperature must be a number above 0, not {temperature!r}')
 
     def forward(self, logits: torch.Tensor, peer_logits: torch.Tensor) -> torch.Tensor:
-        """Average over every score; a scalar, finite for finite logits, with a gradient to ``logits`` only.
+        """Average over all scores; returns a scalar, finite for finite logits. Only ``logits`` receives a gradient.
 
         Args:
             logits: scores before the sigmoid, of any shape: one per image, ``(n, 1)``, or a map ``(n, 1, h, w)``.
-            peer_logits: the peer's scores of the same images, of the same shape, otherwise ``UserError``.
+            peer_logits: the peer's scores of the same images.
+
+        Raises:
+            UserError: the shapes differ.
         """
         if logits.shape != peer_logits.shape:
             raise UserError(
-                f'mutual distillation compares logits of one shape, not {tuple(logits.shape)} with the '
-                f"peer's {tuple(peer_logits.shape)}; choose discriminators of one kind or another exchange"
+                f'mutual distillation compares logits of the same shape, not {tuple(logits.shape)} with the '
+                f"peer's {tuple(peer_logits.shape)}; use discriminators of one kind or another exchange"
             )
-        # log(1 - sigmoid(z)) is logsigmoid(-z): no probability is ever rounded to 0 or 1 under a logarithm
+        # log(1 - sigmoid(z)) = logsigmoid(-z), so that no logarithm sees a probability rounded to 0 or 1
         real, fake = logsigmoid(logits / self.temperature), logsigmoid(-logits / self.temperature)
         with torch.no_grad():
             peer = peer_logits / self.temperature

@@ -15,24 +15,24 @@ from sdakd_plugin.losses.backbone import FrozenLoss, freeze, load_features
 
 @LOSS_REGISTRY.register()
 class VGGMSELoss(FrozenLoss):
-    """``loss_weight * mean((phi(pred) - phi(reference))^2)``, phi one layer of an ImageNet VGG.
+    """``loss_weight * mean((phi(pred) - phi(reference))^2)``, where phi is one layer of an ImageNet VGG.
 
-    BasicSR's ``VGGFeatureExtractor`` gives the same features but cannot be built without the whole torchvision file
-    at a fixed path or a download, hence only its table of layer names is used.
+    BasicSR's ``VGGFeatureExtractor`` computes the same features, but requires the whole torchvision file at a fixed
+    path or a download. Only its table of layer names is used here.
 
     Args:
         layer: BasicSR's name of the layer. ``conv5_4`` is before the activation, as in ESRGAN and BasicSR; SRGAN's
-            text takes it after, ``relu5_4``.
+            text uses ``relu5_4``, after the activation.
         vgg_type: ``vgg11``, ``vgg13``, ``vgg16`` or ``vgg19``, each also with ``_bn``.
-        use_input_norm: subtract ImageNet's mean and divide by its deviation, as the VGG was trained; images 0..1.
-        range_norm: images are -1..1 and are first brought to 0..1.
-        vgg_path: torchvision's weights, whole or features only, any float precision. None: BasicSR's
-            ``experiments/pretrained_models/vgg19-dcbb9e9d.pth`` if it is there (VGG19), else torchvision downloads.
-        loss_weight: factor, at least 0; SRGAN's and LPIPS distillation's is 6e-3, which stands for the
-            scaling of the features by 1 / 12.75 in SRGAN's text.
+        use_input_norm: normalise images in 0..1 with ImageNet's mean and standard deviation, as in VGG's training.
+        range_norm: whether images are in -1..1; they are first converted to 0..1.
+        vgg_path: torchvision's weights, whole or features only, in any float precision. By default BasicSR's
+            ``experiments/pretrained_models/vgg19-dcbb9e9d.pth`` if it exists (VGG19), otherwise a download.
+        loss_weight: factor, at least 0; 6e-3 in SRGAN and LPIPS distillation, which corresponds to the scaling of the
+            features by 1 / 12.75 in SRGAN's text.
 
     Raises:
-        UserError: for an unknown layer or VGG, or a weights file that is missing or of another network.
+        UserError: unknown layer or VGG, or a weight file that is missing or of another network.
     """
 
     mean: torch.Tensor
@@ -64,7 +64,7 @@ class VGGMSELoss(FrozenLoss):
         self.register_buffer('std', torch.tensor([0.229, 0.224, 0.225]).view(1, 3, 1, 1), persistent=False)
 
     def forward(self, pred: torch.Tensor, reference: torch.Tensor) -> torch.Tensor:
-        """Compare images ``(n, 3, h, w)``, RGB; a scalar whose gradient reaches ``pred`` only."""
+        """Compare images ``(n, 3, h, w)``, RGB; returns a scalar. Only ``pred`` receives a gradient."""
         self.check_images(pred, reference, self.min_size)
         with torch.no_grad():
             wanted = self._extract(reference)

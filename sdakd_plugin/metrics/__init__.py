@@ -1,4 +1,4 @@
-"""Metrics, registered with BasicSR."""
+"""The metrics that the plugin adds to BasicSR."""
 
 import basicsr  # noqa: F401 - first: it imports all of the plugin, in an order that works
 

@@ -1,4 +1,4 @@
-"""DISTS as a metric of BasicSR's ``val.metrics``, beside LPIPS. Lower is better."""
+"""DISTS as a metric for BasicSR's ``val.metrics``. Lower is better."""
 
 from __future__ import annotations
 
@@ -31,16 +31,16 @@ def calculate_dists(
     backbone_path: str | None = None,
     **kwargs: Any,
 ) -> float:
-    """DISTS (Ding et al., TPAMI 2020) of two images, 0 for equal ones, on the current CUDA device where there is one.
+    """DISTS (Ding et al., TPAMI 2020) of two images; 0 if they are equal. Uses the current CUDA device if there is one.
 
-    In an option file: ``dists: {type: calculate_dists, crop_border: 4, better: lower}``. Images keep their size; the
-    authors' script can reduce them to 256 pixels before.
+    In an option file: ``dists: {type: calculate_dists, crop_border: 4, better: lower}``. Images are not resized; the
+    authors' script can downsample them to 256 pixels first.
 
     Args:
-        img, img2: images of one shape, BGR or grey, uint8 or float, 0..255.
-        crop_border: pixels to cut off at each edge.
+        img, img2: images of the same shape, BGR or grey, uint8 or float, 0..255.
+        crop_border: number of pixels to crop at each edge.
         input_order: ``'HWC'`` or ``'CHW'``.
-        backbone_path: torchvision's weights of VGG16, whole or features only; None: torchvision downloads.
+        backbone_path: torchvision's weights of VGG16, whole or features only; ``None`` downloads them.
         kwargs: ignored, as in BasicSR's metrics (``better``, ``test_y_channel``).
 
     Raises:
@@ -57,13 +57,13 @@ def _network(backbone_path: str | None, device: torch.device) -> nn.Module:
 
 
 def build_dists(backbone_path: str | Path | None = None) -> nn.Module:
-    """The network of the package ``dists-pytorch``, its VGG16 from a local file or torchvision's download; frozen.
+    """Build the frozen network of ``dists-pytorch``, with VGG16 from a local file or torchvision's download.
 
-    The package's constructor always downloads VGG16, so its parts are put together here instead. Its forward pass
-    takes two batches (n, 3, h, w), RGB, 0..1. Draws no random numbers and prints nothing.
+    The package's constructor always downloads VGG16, so the network is assembled here instead. Its forward pass takes
+    two batches (n, 3, h, w), RGB, 0..1. Draws no random numbers and prints nothing.
 
     Raises:
-        UserError: the package is not installed, or the backbone is missing or another network's.
+        UserError: the package is not installed, or the backbone is missing or of another network.
     """
     dists = package()
     features = backbone.load_features(ARCH, backbone_path, 'backbone_path')
@@ -75,7 +75,7 @@ def build_dists(backbone_path: str | Path | None = None) -> nn.Module:
     for name, values in (('mean', (0.485, 0.456, 0.406)), ('std', (0.229, 0.224, 0.225))):  # ImageNet's
         model.register_buffer(name, torch.tensor(values).view(1, 3, 1, 1))
     weights = torch.load(Path(dists.__file__).with_name('weights.pt'), map_location='cpu', weights_only=True)
-    for name in ('alpha', 'beta'):  # of structure and of texture, for each channel of the image and of the stages
+    for name in ('alpha', 'beta'):  # weights of structure and texture, for each channel of the image and of the stages
         model.register_buffer(name, weights[name])
     model.chns = [3, *(features[end - 2].out_channels for _, end in STAGES)]
     frozen: nn.Module = backbone.freeze(model)
@@ -83,10 +83,10 @@ def build_dists(backbone_path: str | Path | None = None) -> nn.Module:
 
 
 def package() -> Any:
-    """The module of ``dists-pytorch`` that has the network.
+    """Import the module of ``dists-pytorch`` with the network.
 
     Raises:
-        UserError: it is not installed.
+        UserError: the package is not installed.
     """
     try:
         from DISTS_pytorch import DISTS_pt

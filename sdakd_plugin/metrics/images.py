@@ -1,4 +1,4 @@
-"""Images as BasicSR hands them to metrics, as tensors that networks take."""
+"""Converts the images that BasicSR passes to metrics to tensors."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from sdakd_plugin.errors import UserError
 
 
 def as_tensors(*images: np.ndarray, crop_border: int = 0, input_order: str = 'HWC') -> list[Tensor]:
-    """Each image as (1, 3, h, w), range 0..1, RGB, on the current CUDA device where there is one.
+    """Convert images to tensors (1, 3, h, w), RGB, range 0..1, on the current CUDA device if there is one.
 
     Args:
-        images: of one shape, BGR or grey (three equal channels), uint8 or float, 0..255.
-        crop_border: pixels to cut off at each edge.
+        images: images of the same shape, BGR or grey, uint8 or float, 0..255; grey becomes three equal channels.
+        crop_border: number of pixels to crop at each edge.
         input_order: ``'HWC'`` or ``'CHW'``.
 
     Raises:
-        UserError: the shapes differ, or the border leaves nothing.
+        UserError: the shapes differ, or nothing is left after cropping.
     """
     if len({image.shape for image in images}) > 1:
-        raise UserError(f'images of one shape are compared, not {" with ".join(str(image.shape) for image in images)}')
+        raise UserError(f'images must have the same shape, not {" and ".join(str(image.shape) for image in images)}')
     ordered = [reorder_image(image, input_order=input_order) for image in images]
     if crop_border:
         ordered = [image[crop_border:-crop_border, crop_border:-crop_border] for image in ordered]
@@ -37,5 +37,5 @@ def as_tensors(*images: np.ndarray, crop_border: int = 0, input_order: str = 'HW
 
 
 def current_device() -> torch.device:
-    """Where metrics work: the current CUDA device, else the CPU."""
+    """The device of the metrics: the current CUDA device, or the CPU if there is none."""
     return torch.device('cuda', torch.cuda.current_device()) if torch.cuda.is_available() else torch.device('cpu')

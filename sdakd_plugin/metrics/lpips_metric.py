@@ -1,4 +1,4 @@
-"""LPIPS as a metric of BasicSR's ``val.metrics``, beside PSNR and SSIM. Lower is better."""
+"""LPIPS as a metric for BasicSR's ``val.metrics``. Lower is better."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ def calculate_lpips(
     backbone_path: str | None = None,
     **kwargs: Any,
 ) -> float:
-    """LPIPS 0.1 (Zhang et al., CVPR 2018) of two images, on the current CUDA device where there is one.
+    """LPIPS 0.1 (Zhang et al., CVPR 2018) of two images. Uses the current CUDA device if there is one.
 
     In an option file: ``lpips: {type: calculate_lpips, crop_border: 4, net: alex, better: lower}``.
 
     Args:
-        img, img2: images of one shape, BGR or grey, uint8 or float, 0..255.
-        crop_border: pixels to cut off at each edge.
+        img, img2: images of the same shape, BGR or grey, uint8 or float, 0..255.
+        crop_border: number of pixels to crop at each edge.
         input_order: ``'HWC'`` or ``'CHW'``.
-        net: ``'alex'`` (what papers report), ``'vgg'`` or ``'squeeze'``.
-        backbone_path: torchvision's weights of the backbone, whole or features only; None: torchvision downloads.
+        net: ``'alex'`` (usual in papers), ``'vgg'`` or ``'squeeze'``.
+        backbone_path: torchvision's weights of the backbone, whole or features only; ``None`` downloads them.
         kwargs: ignored, as in BasicSR's metrics (``better``, ``test_y_channel``).
 
     Raises:

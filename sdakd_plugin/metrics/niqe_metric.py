@@ -1,4 +1,4 @@
-"""NIQE that cannot end a run."""
+"""NIQE as a metric that returns nan instead of raising an exception."""
 
 from __future__ import annotations
 
@@ -14,15 +14,16 @@ BLOCK = 96
 
 @METRIC_REGISTRY.register()
 def calculate_robust_niqe(img: np.ndarray, crop_border: int = 0, **kwargs: Any) -> float:
-    """BasicSR's ``calculate_niqe`` (lower is better), or nan where NIQE is not defined.
+    """BasicSR's ``calculate_niqe`` (lower is better), or nan if NIQE is not defined for the image.
 
-    NIQE compares statistics over blocks of 96x96 pixels. An image with fewer than two blocks, or one without contrast,
-    as an untrained generator gives, has none, and BasicSR's function then raises in the middle of a validation.
+    NIQE compares statistics over blocks of 96x96 pixels. They are undefined for an image of fewer than two blocks or
+    without contrast, such as the output of an untrained generator; BasicSR's function then raises an exception, which
+    would end the validation.
 
     Args:
         img: (h, w, 3), BGR, 0..255.
-        crop_border: pixels that do not count, on each side.
-        kwargs: BasicSR's further arguments; ``img2`` is not used.
+        crop_border: number of pixels to crop at each edge.
+        kwargs: further arguments of BasicSR's function; ``img2`` is ignored.
     """
     kwargs.pop('img2', None)
     if min(img.shape[:2]) - 2 * crop_border < BLOCK:

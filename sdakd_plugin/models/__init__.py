@@ -1,4 +1,4 @@
-"""Models, registered with BasicSR: its contract over ``distillation/``."""
+"""BasicSR's model interface on top of ``distillation/``."""
 
 import basicsr  # noqa: F401 - first: it imports all of the plugin, in an order that works
 

@@ -19,12 +19,14 @@ from sdakd_plugin.options import MemberOptions, parse
 
 @MODEL_REGISTRY.register()
 class MutualSRGANModel(PluginModel):
-    """K complete SRGANs in one run of stock BasicSR. Each is validated, and saved as ``net_g_NAME_*.pth`` and
-    ``net_d_NAME_*.pth``; after each validation the log names the best.
+    """A cohort of K SRGANs, trained in one run of stock BasicSR.
 
-    All train on the same batches. Each generator works against its own discriminator. Where the stage names
-    ``mutual``, the discriminators score the same images, the ground truth and every member's output, and learn from
-    each other's answers. With ``mutual_opt.loss_weight: 0`` the members are K independent runs, bit for bit.
+    All members train on the same batches, each generator against its own discriminator. In stages that name
+    ``mutual``, all discriminators score the same images (the ground truth and the output of every member) and learn
+    from each other's scores. With ``mutual_opt.loss_weight: 0`` the members equal K independent runs, bit for bit.
+
+    Each member is validated, and saved as ``net_g_NAME_*.pth`` and ``net_d_NAME_*.pth``. After each validation the best
+    member is logged.
     """
 
     def student_runs(self) -> list[StudentRun]:
@@ -39,7 +41,7 @@ class MutualSRGANModel(PluginModel):
         get_root_logger().info(f'Best of the cohort on {dataset}: {found}')
 
     def best(self) -> dict[str, tuple[str, float]]:
-        """For each metric of the last validation, the best member and its value."""
+        """The best member and its value, for each metric of the last validation."""
         found = {}
         for metric, block in self.opt['val']['metrics'].items():
             choose = min if block.get('better') == 'lower' else max
@@ -51,7 +53,7 @@ class MutualSRGANModel(PluginModel):
 
 
 def member_options(opt: Mapping[str, Any], member: MemberOptions) -> dict[str, Any]:
-    """A member's own options: those of an independent run, without the exchange."""
+    """The options of a member: those of an independent run, without the exchange."""
     own = deepcopy(dict(opt))
     del own['cohort']
     path = own['path']
@@ -62,7 +64,7 @@ def member_options(opt: Mapping[str, Any], member: MemberOptions) -> dict[str, A
         path['visualization'] = os.path.join(path['visualization'], member.name)
     for label in ('g', 'd'):
         given = getattr(member, f'pretrain_network_{label}')
-        if path.get('resume_state'):  # BasicSR names files without the member's name
+        if path.get('resume_state'):  # BasicSR's file name lacks the member's name
             given = os.path.join(path['models'], f'net_{label}_{member.name}_{Path(path["resume_state"]).stem}.pth')
         if given is not None:
             path[f'pretrain_network_{label}'] = given

@@ -1,4 +1,4 @@
-"""The networks of a run: built from its options, loaded, distributed; in the order in which BasicSR builds them."""
+"""Builds, loads and distributes the networks of a run, in BasicSR's order."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ from sdakd_plugin.networks.build import build_network
 from sdakd_plugin.options import Options
 from sdakd_plugin.slimming.slim import weights_from_teacher
 
-FUSED = ('Adam', 'AdamW')  # torch's fused SGD fails where a connector's momentum begins later than the network's
+FUSED = ('Adam', 'AdamW')  # torch's fused SGD fails if a connector's momentum starts later than the network's
 
 
 class Networks:
     """Builds the networks and optimizers of one student.
 
     Args:
-        opt: its options as BasicSR has them.
-        options: the same, checked.
-        device: where the networks are.
-        forward_pass: how they run.
-        wrap: moves a network to the device, and wraps it where several processes train.
+        opt: its options, as BasicSR's dictionary.
+        options: the same options, checked.
+        device: the device of the networks.
+        forward_pass: runs the networks.
+        wrap: moves a network to the device and, in distributed training, wraps it.
     """
 
     def __init__(
@@ -44,25 +44,25 @@ class Networks:
         self._wrap = wrap
 
     def distributed(self, net: nn.Module) -> nn.Module:
-        """A network on the device, in its order of memory, wrapped where several processes train."""
+        """Move a network to the device, in its memory format; in distributed training, wrap it."""
         return self._wrap(self.forward_pass.prepare(net))
 
     def generator(self) -> nn.Module:
-        """The student."""
+        """Build and load the student."""
         net = self.distributed(build_network(self.opt['network_g'], 'network_g'))
         log_size(net)
         self.load(net, 'g', 'params')
         return net
 
     def average(self, net_g: nn.Module) -> nn.Module:
-        """The moving average of the student; it draws as many random numbers as BasicSR's."""
+        """Build and load the moving average of the student; draws as many random numbers as BasicSR does."""
         net = self.forward_pass.prepare(build_network(self.opt['network_g'], 'network_g').to(self.device))
         net.load_state_dict(unwrap(net_g).state_dict())
         self.load(net, 'g', 'params_ema')
         return net.eval()
 
     def discriminator(self, label: str, needed: bool) -> nn.Module | None:
-        """The discriminator ``network_<label>``, if a stage trains it.
+        """Build and load the discriminator ``network_<label>``; returns ``None`` if no stage trains it.
 
         Raises:
             UserError: its options are missing.
@@ -84,8 +84,11 @@ class Networks:
         return net.train()
 
     def load(self, net: nn.Module, label: str, param_key: str) -> None:
-        """Load ``path.pretrain_network_<label>``, if any: a file of any common shape, a known name, or, for the
-        generator, the word ``teacher``: what fits of the teacher's weights."""
+        """Load ``path.pretrain_network_<label>``, if it is set.
+
+        It is a weight file in any common format, a known name or, for the generator, ``teacher``, which cuts the
+        weights out of those of the teacher.
+        """
         path_opt = self.opt['path']
         source = path_opt.get(f'pretrain_network_{label}')
         if source is None:
@@ -104,10 +107,10 @@ class Networks:
         get_root_logger().info(f'Loaded {role}: {path}')
 
     def optimizer(self, key: str, modules: Sequence[nn.Module]) -> torch.optim.Optimizer:
-        """Any optimizer of torch, as ``train.<key>`` says, for the trainable parameters of ``modules``.
+        """Build the optimizer ``train.<key>``, of any type in ``torch.optim``, for the trainable parameters of modules.
 
         Raises:
-            UserError: torch has no such optimizer, or it refuses its options.
+            UserError: torch has no such optimizer, or the optimizer rejects its options.
         """
         parameters = [parameter for module in modules for parameter in module.parameters() if parameter.requires_grad]
         block = dict(self.opt['train'][key])
@@ -118,7 +121,7 @@ class Networks:
         if 'betas' in signature(getattr(torch.optim, kind)).parameters:
             block = {**self._regularised_betas(key), **block}
         if self.device.type == 'cuda' and kind in FUSED and not {'fused', 'foreach'} & set(block):
-            block['fused'] = True  # decides on the device whether it steps: distillation/updates.py
+            block['fused'] = True  # can skip a step on the device: distillation/updates.py
         try:
             optimizer: torch.optim.Optimizer = getattr(torch.optim, kind)(parameters, **block)
         except (TypeError, ValueError) as error:
@@ -126,7 +129,7 @@ class Networks:
         return optimizer
 
     def _regularised_betas(self, key: str) -> dict[str, Any]:
-        """The betas of Adam for a network that is regularised only now and then (StyleGAN2, appendix B)."""
+        """Adam's betas for a network with lazy regularisation (StyleGAN2, appendix B)."""
         train = self.options.train
         assert train is not None
         every = train.net_g_reg_every if key == 'optim_g' else train.net_d_reg_every
@@ -134,7 +137,7 @@ class Networks:
 
 
 def log_size(net: nn.Module) -> None:
-    """Log a line about a network; BasicSR's hundreds of lines about its layers push all else out of sight."""
+    """Log one line about a network, instead of BasicSR's hundreds of lines about its layers."""
     bare = unwrap(net)
     parameters = sum(parameter.numel() for parameter in bare.parameters())
     get_root_logger().info(f'Network: {type(bare).__name__}, with parameters: {parameters:,d}')

@@ -1,4 +1,4 @@
-"""BasicSR's contract with a model, over students that know nothing of BasicSR."""
+"""BasicSR's model interface for students that do not depend on BasicSR."""
 
 from __future__ import annotations
 
@@ -36,21 +36,21 @@ from sdakd_plugin.utils.random_state import undisturbed_rng
 
 
 class LoggedInteger(int):
-    """A whole number that stays one in BasicSR's log, which formats every value as ``1.0000e+00``."""
+    """An integer that BasicSR logs as an integer; it formats every other value as ``1.0000e+00``."""
 
     def __format__(self, spec: str) -> str:
         return str(int(self))
 
 
 class PluginModel(BaseModel):
-    """Students that train side by side on the same batches. Subclasses say which.
+    """Base class for models that train one or several students on the same batches; subclasses define the students.
 
     Args:
-        opt: BasicSR's options. They are not changed.
-        position: where the run is; left out, that of the run which was begun, or one of its own.
+        opt: BasicSR's options; not changed.
+        position: the position of the run; by default that of the current run, or a new one.
 
     Raises:
-        UserError: one line for the first thing in the options, weights or devices that cannot work.
+        UserError: the first problem in the options, weights or devices.
     """
 
     def __init__(self, opt: Mapping[str, Any], position: RunPosition | None = None) -> None:
@@ -77,11 +77,11 @@ class PluginModel(BaseModel):
             self.init_training()
 
     def student_runs(self) -> list[StudentRun]:
-        """The options of each student."""
+        """The options of each student, one ``StudentRun`` each."""
         return [StudentRun('', self.opt, self.options)]
 
     def build_student(self, run: StudentRun) -> Student:
-        """A student of the run, from the random numbers of its own seed where it has one."""
+        """Build a student, with the random numbers of its own seed if it has one."""
         if run.seed is not None:
             with undisturbed_rng():
                 torch.manual_seed(run.seed)
@@ -96,14 +96,14 @@ class PluginModel(BaseModel):
         return student
 
     def model_to_device(self, net: nn.Module) -> nn.Module:
-        if self.opt['dist'] and self.device.type == 'cpu':  # BasicSR's own asks CUDA for a device number
+        if self.opt['dist'] and self.device.type == 'cpu':  # BasicSR's method requires a CUDA device
             return DistributedDataParallel(net.to(self.device))
         return super().model_to_device(net)
 
     # ------------------------------------------------------------------------------------------------------ training
 
     def init_training(self) -> None:
-        """Build what all students share, and their optimizers, once it is known what they exchange."""
+        """Build what all students share, then their optimizers, which depend on the exchange."""
         train = self.options.train
         assert train is not None
         self.stage: Stage | None = None
@@ -112,7 +112,7 @@ class PluginModel(BaseModel):
                 self.opt, self.options, self.trainees, self.device, self.model_to_device
             )
             self.degradation = shared_parts.build_degradation(self.opt, self.options, self.device)
-        first = 0  # number of the student's first discriminator
+        first = 0  # index of the student's first discriminator
         for student, trainee in zip(self.students, self.trainees, strict=True):
             exchanged = [
                 self.exchange.of(first + number) if self.exchange else []
@@ -122,19 +122,19 @@ class PluginModel(BaseModel):
             first += len(trainee.discriminators)
             self.optimizers += trainee.optimizers
         self.setup_schedulers()
-        if train.reseed:  # what was built until here drew as many numbers as its networks have weights
+        if train.reseed:  # building the networks has drawn a random number for each weight
             set_random_seed(self.opt['manual_seed'] + self.opt['rank'])
         if not self.opt['path'].get('resume_state'):
             self.stage_validation.validate(0)
 
     @cached_property
     def trainees(self) -> list[Trainee]:
-        """What trains, of each student."""
+        """The trainee of each student."""
         return [student.trainee for student in self.students if student.trainee is not None]
 
     @cached_property
     def teacher(self) -> Teacher | None:
-        """The teacher, unless there is none, or all that is asked of it are images that a cache holds."""
+        """The teacher; ``None`` if there is none, or if a cache provides everything that is needed from it."""
         return shared_parts.build_teacher(self.options, self.device)
 
     def setup_schedulers(self) -> None:
@@ -146,14 +146,16 @@ class PluginModel(BaseModel):
             raise UserError(f'train.scheduler: {error}') from error
 
     def update_learning_rate(self, current_iter: int, warmup_iter: int = -1) -> None:
-        """Begin an iteration, of which this is BasicSR's first call: validate if a stage has just ended, step BasicSR's
-        schedulers, and where the stage has a rate of its own, scale it as the scheduler scales."""
+        """Begin an iteration, of which this is BasicSR's first call.
+
+        Validates if a stage has just ended, steps BasicSR's schedulers, and applies the learning rates of the stage.
+        """
         self.position.stopwatch.start()
         self.stage_validation.end_stage_before(current_iter)
         groups = [group for optimizer in self.optimizers for group in optimizer.param_groups]
-        for group in groups:  # the schedulers go on from the rate that they set last
+        for group in groups:  # the schedulers continue from the rate that they set last
             group['lr'] = group.pop('scheduled_lr', group['lr'])
-        with warnings.catch_warnings():  # torch wonders about a discriminator that waits for its stage
+        with warnings.catch_warnings():  # torch warns about a discriminator whose stage has not begun
             warnings.filterwarnings('ignore', 'Detected call of `lr_scheduler.step', UserWarning)
             super().update_learning_rate(current_iter, warmup_iter)
         stage = self.schedule.at(current_iter)
@@ -162,11 +164,11 @@ class PluginModel(BaseModel):
             scale_rates(trainee.d_optimizers, stage.options.lr_d)
 
     def feed_data(self, data: Mapping[str, Any]) -> None:
-        """Take a batch: paired images, or the ground truth, with or without blur kernels, to make the input from."""
+        """Prepare a batch: paired images, or ground truth (with or without blur kernels) from which LQ is made."""
         self.batch = shared_parts.make_batch(data, self.degradation, self.options, self.device)
 
     def optimize_parameters(self, current_iter: int) -> None:
-        """Train on the batch of ``feed_data``."""
+        """Train on the batch from ``feed_data``."""
         assert self.options.train is not None
         self.enter(self.schedule.at(current_iter), current_iter)
         train_iteration(
@@ -175,7 +177,7 @@ class PluginModel(BaseModel):
         self.progress.update(current_iter)
 
     def enter(self, stage: Stage, current_iter: int) -> None:
-        """Show that a stage begins, or goes on after resuming."""
+        """Log the current stage when it begins or resumes."""
         if stage is self.stage:
             return
         if self.stage is None:
@@ -188,10 +190,10 @@ class PluginModel(BaseModel):
         )
 
     def get_current_log(self) -> dict[str, float]:
-        """The losses, each generator term's share in the total, and the stage's number; for a student with a name, its
-        suffix ends the keys.
+        """The losses, the share of each generator term in the total, and the number of the stage, by log key.
 
-        The only place where values are read back from the device, so only iterations that print wait for it.
+        The keys of a student with a name end with its suffix. Values are read from the device only here, so that only
+        iterations that print wait for it.
         """
         found: dict[str, float] = {}
         for trainee in self.trainees:
@@ -207,19 +209,21 @@ class PluginModel(BaseModel):
     # ---------------------------------------------------------------------------------------------------- validation
 
     def validation(self, dataloader: Any, current_iter: Any, tb_logger: Any, save_img: bool = False) -> None:
-        """BasicSR's validation of each student, unless these weights have just been validated."""
+        """Run BasicSR's validation for each student, unless these weights have just been validated."""
         validated = self.validate(dataloader, current_iter, tb_logger, save_img)
         if validated and self.opt['rank'] == 0 and self.opt['val'].get('metrics') is not None:
             self.after_validation(dataloader.dataset.opt['name'])
 
     def validate(self, dataloader: Any, current_iter: Any, tb_logger: Any, save_img: bool) -> bool:
-        """Validate on the first process while the others wait, on the CPU: a timeout of the GPUs' backend would end
-        the run. Returns whether it was due."""
+        """Validate on the first process if a validation is due, and return whether it was.
+
+        The other processes wait on the CPU: a timeout of the GPU backend would end the run.
+        """
         iteration = self.stage_validation.due(dataloader, current_iter)
         if iteration is None:
             return False
         if self.opt['rank'] == 0:
-            # a loader draws a seed for its workers
+            # a data loader draws a seed for its workers
             with undisturbed_rng(), self.position.stopwatch.paused():
                 self.stage_validation.run(dataloader, iteration, tb_logger, save_img)
         if self.opt['dist']:
@@ -227,18 +231,18 @@ class PluginModel(BaseModel):
         return True
 
     def after_validation(self, dataset: str) -> None:
-        """Called when BasicSR has validated and all students' metrics of a data set are there."""
+        """Called after a validation by BasicSR, when the metrics of all students on a data set are known."""
 
     # -------------------------------------------------------------------------------------------- saving and resuming
 
     @property
     def networks(self) -> dict[str, dict[str, nn.Module]]:
-        """What is saved: for each file's name the networks by their key in it."""
+        """The networks to save: by file name, then by key in the file."""
         return {label: nets for trainee in self.trainees for label, nets in trainee.networks.items()}
 
     @property
     def connectors(self) -> dict[str, nn.Module]:
-        """The losses with parameters of their own, by name."""
+        """The losses with trainable parameters, by name."""
         own = {
             f'{name}{trainee.suffix}': loss for trainee in self.trainees for name, loss in trainee.connectors.items()
         }
@@ -246,11 +250,11 @@ class PluginModel(BaseModel):
 
     @cached_property
     def checkpoints(self) -> Checkpoints:
-        """Where checkpoints go."""
+        """Saves the checkpoints of the run."""
         return Checkpoints(self.opt, self.options.logger, [student.run.suffix for student in self.students])
 
     def save(self, epoch: int, current_iter: int) -> None:
-        """Save BasicSR's networks and training state; on every process, as each has a part in the state."""
+        """Save the networks and the training state; called on every process, since each contributes to the state."""
         number = 'latest' if current_iter == -1 else str(current_iter)
         contents: dict[str, Any] = {}
         for label, nets in self.networks.items():
@@ -258,7 +262,7 @@ class PluginModel(BaseModel):
                 key: training_state.plain(unwrap(net)) for key, net in nets.items()
             }
         if current_iter != -1:
-            for trainee in self.trainees:  # before anything of a run that must stop is written
+            for trainee in self.trainees:  # so that nothing is written for a run that must stop
                 trainee.steps.read()
                 trainee.steps.check()
             contents[f'{STATES}/{number}.state'] = self.training_state(epoch, current_iter)
@@ -268,7 +272,7 @@ class PluginModel(BaseModel):
                 self.position.stopwatch.save(self.opt['path'].get('experiments_root'), current_iter)
 
     def training_state(self, epoch: int, current_iter: int) -> dict[str, Any]:
-        """BasicSR's training state, plus what ``training_state.py`` adds to it."""
+        """BasicSR's training state with the additions of ``training_state.py``."""
         process = training_state.capture_process(self.position, self.trainees, self.degradation)
         return {
             'epoch': epoch,
@@ -282,11 +286,11 @@ class PluginModel(BaseModel):
         }
 
     def resume_training(self, resume_state: dict[str, Any]) -> None:
-        """Go on from a training state. Where the data are other ones than before, its epoch is corrected.
+        """Resume from a training state. If the data options have changed, its epoch is corrected.
 
         Raises:
-            UserError: as ``training_state.check``; or the option file has another schedule of the learning rate for
-                the iterations that were trained.
+            UserError: see ``training_state.check``; or the option file has another learning-rate schedule for
+                iterations that are already trained.
         """
         iteration, connectors = resume_state['iter'], self.connectors
         training_state.check(resume_state, len(self.optimizers), connectors, self.schedule)
@@ -306,34 +310,33 @@ class PluginModel(BaseModel):
             training_state.restore_process(
                 states[self.opt['rank']], self.position, self.trainees, self.degradation, self.device, same_data
             )
-        elif states:  # a new process: its random numbers go on from its seed
+        elif states:  # a new process: its random numbers start from its seed
             training_state.restore_counts(states[0], self.trainees, self.device, is_new=True)
         self.stage_validation.resume(iteration)
 
     def check_data(self, resume_state: dict[str, Any]) -> bool:
-        """Whether the batches are those of the run that was stopped; if not, say so, and correct the epoch with which
-        BasicSR's loop begins."""
+        """Whether the batches are those of the interrupted run; if not, warn and correct the epoch for BasicSR."""
         was, now = resume_state.get('data'), training_state.data_options(self.opt)
         if was != now:
             get_root_logger().warning(training_state.other_data(was or {}, now))
             resume_state['epoch'] = epoch_of(resume_state['iter'], self.opt)
         elif self.opt['datasets']['train'].get('persistent_workers') and now['num_worker_per_gpu']:
             get_root_logger().warning(
-                'datasets.train.persistent_workers: the random numbers of such workers are in no '
-                'training state; images may be augmented otherwise than without the stop.'
+                'datasets.train.persistent_workers: the random numbers of persistent workers are not in the '
+                'training state; images may be augmented differently than without the interruption.'
             )
         return bool(was == now)
 
 
 def shares(log: Mapping[str, float]) -> dict[str, float]:
-    """Each generator term's share in the sum of all, by its name."""
+    """The share of each generator term in the sum of all, by log key."""
     terms = {key: abs(value) for key, value in log.items() if key.startswith('l_g_')}
     total = sum(terms.values()) or 1.0
     return {f'share_{key[4:]}': value / total for key, value in terms.items()}
 
 
 def check_device(num_gpu: int | str, dist: bool) -> None:
-    """Raise a UserError where ``num_gpu`` asks for what the machine or the launcher does not give."""
+    """Raise a UserError if the machine or the launcher does not provide ``num_gpu`` GPUs."""
     if isinstance(num_gpu, int) and num_gpu > 0 and not torch.cuda.is_available():
         raise UserError(f'num_gpu: {num_gpu}, but this machine has no CUDA device; use 0 (the CPU) or auto')
     if isinstance(num_gpu, int) and num_gpu > 1 and not dist:

@@ -1,4 +1,4 @@
-"""A progress bar with the remaining time, where somebody watches."""
+"""A progress bar with the remaining time, on a terminal."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 class Progress:
     """A tqdm bar over the iterations of a run; BasicSR's log lines are printed above it.
 
-    Nothing is shown where standard error is no terminal.
+    Nothing is shown if standard error is not a terminal.
 
     Args:
-        total: iterations in all.
-        done: iterations already behind, when resuming.
-        show: False in all processes but the first.
+        total: number of iterations of the run.
+        done: number of iterations already trained, when resuming.
+        show: whether to show the bar; False in all processes but the first.
     """
 
     def __init__(self, total: int, done: int, show: bool) -> None:

@@ -1,4 +1,4 @@
-"""One student in BasicSR's contract."""
+"""The BasicSR model of one student."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from sdakd_plugin.resume.run_position import RunPosition
 class SDAKDModel(PluginModel):
     """Distils a student generator from a teacher in stages (SDAKD, arXiv 2510.03870).
 
-    With one stage and no teacher it computes what BasicSR's ``SRGANModel`` and ``RealESRGANModel`` compute, number for
-    number. The option file says everything else: see ``docs/options.md``.
+    With one stage and no teacher it computes exactly the numbers of BasicSR's ``SRGANModel`` and ``RealESRGANModel``.
+    ``docs/options.md`` describes the options.
 
     Attributes:
         net_g: the student, as in BasicSR's models.
-        trainee: the student and all that trains with it; not there in testing.
+        trainee: the student and everything that trains with it; does not exist in testing.
     """
 
     def __init__(self, opt: Mapping[str, Any], position: RunPosition | None = None) -> None:
@@ -35,8 +35,11 @@ class SDAKDModel(PluginModel):
 
 
 def gan_remark(options: Options) -> str | None:
-    """What must be said to a user of ESRGANModel, whose option file is that of SRGANModel but for its type: here as
-    there it asks for one stage, a discriminator and no teacher."""
+    """A message about the GAN loss, for users of ESRGANModel; ``None`` if it does not apply.
+
+    Option files of ESRGANModel and SRGANModel differ only in the model type. The message applies to one stage with a
+    discriminator and no teacher, as in both.
+    """
     train = options.train
     if train is None or train.stages is not None or options.teacher or options.cohort or 'gan' not in train.losses:
         return None

@@ -1,4 +1,4 @@
-"""What all students of a run share: the teacher, what their discriminators exchange, the batch."""
+"""The parts that all students of a run share: teacher, exchange, degradation and batch."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from sdakd_plugin.stock.degradation import BatchDegradation
 
 
 def build_teacher(options: Options, device: torch.device) -> Teacher | None:
-    """The teacher, unless there is none, or all that is asked of it are images that a cache holds."""
+    """Build the teacher; ``None`` if there is none, or if a cache provides everything that is needed from it."""
     teacher, train = options.teacher, options.train
     if teacher is None or train is None:
         return None
@@ -37,17 +37,17 @@ def build_exchange(
     device: torch.device,
     wrap: Callable[[nn.Module], nn.Module],
 ) -> Exchange | None:
-    """What the discriminators of a run learn from each other; ``None`` for nothing.
+    """Build the exchange between the discriminators of a run; ``None`` if they learn nothing from each other.
 
     Args:
         opt: BasicSR's options.
-        options: the same, checked.
+        options: the same options, checked.
         trainees: the students.
-        device: where they are.
-        wrap: wraps a loss with parameters where several processes train.
+        device: the device of the students.
+        wrap: wraps a loss with parameters for distributed training.
 
     Raises:
-        UserError: the discriminators' scores or features do not fit together.
+        UserError: the scores or features of the discriminators do not fit together.
     """
     discriminators = [unwrap(net) for trainee in trainees for net in trainee.discriminators]
     if options.train is None or 'mutual' not in options.train.losses or not discriminators:
@@ -61,7 +61,7 @@ def build_exchange(
 def build_degradation(
     opt: Mapping[str, Any], options: Options, device: torch.device
 ) -> BatchDegradation | ScaleDraw | None:
-    """What makes the LQ images of a batch, where the data set does not, or sharpens its ground truth."""
+    """Build what makes the LQ images of a batch or sharpens its ground truth; ``None`` if neither is needed."""
     if options.scales is not None:
         return ScaleDraw(options.scales, device)
     if makes_lq(options) or options.l1_gt_usm or options.percep_gt_usm or options.gan_gt_usm:
@@ -73,9 +73,11 @@ def build_degradation(
 def make_batch(
     data: Mapping[str, Any], degradation: BatchDegradation | ScaleDraw | None, options: Options, device: torch.device
 ) -> TrainingBatch:
-    """The batch of an iteration from what the loader gives: paired images, or the ground truth, with or without blur
-    kernels, to make the LQ images from."""
-    # BasicSR's own transfers wait; the loader's memory is pinned
+    """Make the batch of an iteration from a batch of the data loader.
+
+    The data loader provides paired images, or ground truth (with or without blur kernels) from which LQ is made.
+    """
+    # the loader's memory is pinned, so the copies need not block as BasicSR's do
     data = {
         key: value.to(device, non_blocking=True) if isinstance(value, Tensor) else value for key, value in data.items()
     }

@@ -26,25 +26,27 @@ ALL, ENDS = 'validations', 'stages'
 
 
 def file_name(label: str = '', kind: str = ENDS) -> str:
-    """``stages.json`` or ``validations.json``, or that of a cohort's member."""
+    """The name of a metrics file, ``stages.json`` or ``validations.json``, with the suffix of a cohort's member."""
     return f'{kind}{label}.json'
 
 
 class StageValidation:
-    """Validates the students of a run, also at its start and at the ends of its stages.
+    """Validates the students of a run, also at the start of training and at the end of each stage.
 
-    The metrics are in ``experiments/NAME/validations.json``: a list of ``{iter, stage, dataset, metrics, elapsed}``.
-    ``elapsed`` is the seconds of training until then, validations left out; files of earlier versions lack it.
-    ``stages.json`` has the entries of the start, at iteration 0, and of the ends of stages.
+    The metrics are stored in ``experiments/NAME/validations.json``, a list of
+    ``{iter, stage, dataset, metrics, elapsed}``. ``elapsed`` is the training time in seconds up to that point, without
+    validations; files of earlier versions lack it. ``stages.json`` has the entries of the start, at iteration 0, and of
+    the ends of stages.
 
     Args:
         opt: BasicSR's options.
-        scales: of the run, where it has several.
-        students: what is validated.
+        scales: the scales of the run, if it has several.
+        students: the students to validate.
         schedule: the stages; ``None`` in testing.
-        position: where the run is.
-        validate: the model's ``validate``, called with a loader, the iteration, ``None`` and whether images are
-            saved.
+        position: the position of the run.
+        device: the device of the students.
+        validate: the model's ``validate``, called with a data loader, the iteration, ``None`` and whether to save
+            images.
     """
 
     def __init__(
@@ -63,16 +65,17 @@ class StageValidation:
         self.validations = [
             StudentValidation(student.run.opt, device, student.run.name, student.super_resolve) for student in students
         ]
-        self.resumed = 0  # the iteration from which the run went on
+        self.resumed = 0  # the iteration from which the run was resumed
         self._validated: dict[str, int] = {}  # the last iteration, by data set
         self._of_the_loop: WeakValueDictionary[str, Any] = WeakValueDictionary()  # BasicSR's own loaders, by data set
 
     def due(self, dataloader: Any, current_iter: Any) -> Any:
-        """The iteration of a validation, ``None`` where it has been made.
+        """The iteration of a validation, or ``None`` if this validation has already been done.
 
-        After the last iteration BasicSR's loop counts on, by one or, at the end of an epoch, by two, and validates.
+        After the last iteration BasicSR's loop validates again, with a counter that is higher by one or, at the end of
+        an epoch, by two.
         """
-        if self.schedule is None:  # in testing it is a name
+        if self.schedule is None:  # in testing the "iteration" is a name
             return current_iter
         name, last = dataloader.dataset.opt['name'], max(self.schedule.stages[-1].last, self.resumed)
         if current_iter > last and self._validated.get(name) == last:
@@ -81,7 +84,7 @@ class StageValidation:
         return self._validated[name]
 
     def run(self, dataloader: Any, iteration: Any, tb_logger: Any, save_img: bool) -> None:
-        """Validate all students, and keep their metrics."""
+        """Validate all students and store their metrics."""
         if self.schedule is not None:
             self._of_the_loop[dataloader.dataset.opt['name']] = dataloader
         for validation, suffix in zip(self.validations, self.suffixes, strict=True):
@@ -92,11 +95,11 @@ class StageValidation:
                     self._record(view.opt['name'], iteration, validation.metric_results, suffix, self.schedule)
 
     def validate(self, iteration: int, done: Collection[str] = ()) -> None:
-        """Run BasicSR's validation now, without drawing from the random numbers of training.
+        """Run BasicSR's validation now, without affecting the random numbers of training.
 
         Args:
-            iteration: of the run.
-            done: names of data sets, or of their views at one scale, that need no validation.
+            iteration: the iteration of the run.
+            done: names of data sets (or of their views at one scale) to skip.
         """
         if not self.opt.get('val'):
             return
@@ -107,7 +110,7 @@ class StageValidation:
                     self._validate(loader, iteration, None, self.opt['val'].get('save_img', False))
 
     def end_stage_before(self, iteration: int) -> None:
-        """Validate where a stage has ended just before an iteration, unless BasicSR has done so itself."""
+        """Validate if a stage has ended just before an iteration, unless BasicSR has already validated there."""
         assert self.schedule is not None
         stage = self.schedule.at(iteration - 1)
         if (
@@ -123,7 +126,7 @@ class StageValidation:
         self.validate(stage.last, set.intersection(*done))
 
     def resume(self, iteration: int) -> None:
-        """Tell the best results up to an iteration, and validate if the run was stopped before it could."""
+        """Restore the best results up to an iteration, and validate if the interrupted run did not get to it."""
         self.resumed = iteration
         if not self.opt.get('val'):
             return
@@ -135,8 +138,10 @@ class StageValidation:
             self.validate(iteration, set.intersection(*(self._done(suffix, iteration) for suffix in self.suffixes)))
 
     def _loaders(self) -> Iterator[Any]:
-        """The validation loaders, one after the other: those of BasicSR's loop, once it has validated with them, else
-        new ones, which nobody keeps. A process may open an LMDB only once at a time."""
+        """Yield the validation loaders: those of BasicSR's loop once it has used them, otherwise new ones.
+
+        New loaders are not kept, because a process may open an LMDB only once at a time.
+        """
         for phase, block in self.opt['datasets'].items():
             if phase.split('_')[0] == 'val':
                 loader = self._of_the_loop.get(block['name'])
@@ -149,17 +154,17 @@ class StageValidation:
                 )
 
     def _done(self, suffix: str, iteration: int) -> set[str]:
-        """The data sets of which a student's metrics of an iteration are known."""
+        """The data sets for which the metrics of a student at an iteration are stored."""
         return {entry['dataset'] for entry in self._known(suffix) if entry['iter'] == iteration}
 
     def _known(self, suffix: str) -> list[dict[str, Any]]:
-        """A student's validations; the file changes as soon as the first process validates."""
+        """The stored validations of a student, read by the first process, which also writes them."""
         return processes.from_first(read(self._path(ALL, suffix)))
 
     def _record(
         self, dataset: str, iteration: int, metrics: Mapping[str, float], suffix: str, schedule: Schedule
     ) -> None:
-        """Keep the metrics of a validation, those of the start and of the ends of stages once more by themselves."""
+        """Store the metrics of a validation; those of the start and of the ends of stages in ``stages.json`` too."""
         seconds = self.position.stopwatch.seconds
         ends = {0: 'start', **{stage.last: stage.name for stage in schedule.stages}}
         entry = {
@@ -173,9 +178,9 @@ class StageValidation:
             add(self._path(ALL, suffix), entry)
             if iteration in ends:
                 add(self._path(ENDS, suffix), entry)
-        except OSError as error:  # such as a full disk, where checkpoints are saved elsewhere
+        except OSError as error:  # such as a full disk; checkpoints then go to a fallback folder
             get_root_logger().error(
-                f'The metrics of this validation cannot be kept in {self._path(ALL, suffix)}: {error.strerror}'
+                f'The metrics of this validation cannot be stored in {self._path(ALL, suffix)}: {error.strerror}'
             )
 
     def _path(self, kind: str, suffix: str) -> str:
@@ -183,7 +188,7 @@ class StageValidation:
 
 
 def add(path: str, entry: dict[str, Any]) -> None:
-    """Add an entry to a file of them, in place of the one of the same iteration and data set."""
+    """Add an entry to a metrics file, replacing the one of the same iteration and data set."""
     same = entry['iter'], entry['dataset']
     entries = [other for other in read(path) if (other['iter'], other['dataset']) != same]
     with open(path + '.tmp', 'w', encoding='utf-8') as file:
@@ -192,7 +197,7 @@ def add(path: str, entry: dict[str, Any]) -> None:
 
 
 def read(path: str) -> list[dict[str, Any]]:
-    """The entries of such a file, none if there is no such file."""
+    """The entries of a metrics file; empty if the file does not exist."""
     if not os.path.exists(path):
         return []
     with open(path, encoding='utf-8') as file:

@@ -1,4 +1,4 @@
-"""One student of a run, as it is built from the option file: in testing its generator alone, in training a trainee."""
+"""One student of a run, built from the option file: only its generator for testing, a trainee for training."""
 
 from __future__ import annotations
 
@@ -33,8 +33,14 @@ USM_KEYS = ('l1_gt_usm', 'percep_gt_usm', 'gan_gt_usm')
 
 @dataclass(frozen=True)
 class StudentRun:
-    """The options of one student. Attributes: name (empty for the only one of a run); opt, as BasicSR has them;
-    options, the same, checked; seed, of its first weights (``None``: as BasicSR draws them)."""
+    """The options of one student.
+
+    Attributes:
+        name: name of the student; empty for the only one of a run.
+        opt: the options as BasicSR's dictionary.
+        options: the same options, checked.
+        seed: seed of the initial weights; ``None`` for the random numbers that BasicSR would use.
+    """
 
     name: str
     opt: Mapping[str, Any]
@@ -43,13 +49,20 @@ class StudentRun:
 
     @property
     def suffix(self) -> str:
-        """The end of its file names."""
+        """The suffix of its file names and log keys."""
         return f'_{self.name}' if self.name else ''
 
 
 @dataclass
 class Student:
-    """Attributes: run, its options; networks, which builds them; net_g, the generator; trainee, ``None`` in testing."""
+    """A student with its networks.
+
+    Attributes:
+        run: its options.
+        networks: builds its networks.
+        net_g: the generator.
+        trainee: the student in training; ``None`` in testing.
+    """
 
     run: StudentRun
     networks: Networks
@@ -58,8 +71,10 @@ class Student:
 
     @torch.no_grad()
     def super_resolve(self, lq: Tensor, lq_scale: Tensor | None) -> Tensor:
-        """Call the moving average where there is one; never a distributed wrapper, for only the first process
-        validates."""
+        """Super-resolve with the moving average if there is one, otherwise with the student.
+
+        The networks are called without their distributed wrapper, because only the first process validates.
+        """
         average = self.trainee.net_g_ema if self.trainee else None
         net = unwrap(self.net_g) if average is None else average
         training = net.training
@@ -70,7 +85,7 @@ class Student:
 
 
 def build_generator(networks: Networks) -> nn.Module:
-    """The generator of a student.
+    """Build the generator of a student.
 
     Raises:
         UserError: it cannot be built or loaded, or does not fit the scales of the run.
@@ -84,18 +99,20 @@ def build_generator(networks: Networks) -> nn.Module:
 def build_trainee(
     run: StudentRun, networks: Networks, net_g: nn.Module, schedule: Schedule, get_teacher: Callable[[], Teacher | None]
 ) -> Trainee:
-    """All that trains with a student but its optimizers, in BasicSR's order: it decides which random numbers each
-    network gets. What BasicSR does not have draws none of them.
+    """Build everything that trains with a student, except its optimizers.
+
+    The order is BasicSR's, which determines the random numbers of each network. Parts that BasicSR does not have draw
+    no random numbers of the run.
 
     Args:
-        run: the student's options.
+        run: the options of the student.
         networks: builds its networks.
         net_g: the generator.
         schedule: the stages.
-        get_teacher: builds the teacher, or gives the one that is there; ``None`` for none.
+        get_teacher: builds the teacher or returns the existing one; returns ``None`` if there is none.
 
     Raises:
-        UserError: the options ask for what cannot work together.
+        UserError: the options contradict each other.
     """
     train, device = run.options.train, networks.device
     assert train is not None
@@ -146,16 +163,16 @@ def make_objective(
     teacher: Teacher | None,
     usm: Mapping[str, bool],
 ) -> Objective:
-    """Wire the losses to what they compare.
+    """Build the objective: connect each loss to what it compares.
 
     Args:
-        losses: by the names that stages use.
-        net_g, net_d: the student's networks, not wrapped.
+        losses: the losses by the names that stages use.
+        net_g, net_d: the networks of the student, not wrapped.
         teacher: the frozen networks, if any.
-        usm: for each of Real-ESRGAN's options ``*_gt_usm`` whether the ground truth is sharpened.
+        usm: the values of Real-ESRGAN's options ``*_gt_usm``: whether the ground truth is sharpened.
 
     Raises:
-        UserError: a loss needs what is not there.
+        UserError: a loss needs something that is missing.
     """
     if 'feature' in losses and teacher is not None:
         name_layers(losses['feature'], net_g, teacher.net_g, 'train.feature_opt.layers')
@@ -172,7 +189,7 @@ def make_objective(
 
 
 def check_objective(objective: Objective, options: Options, net_g: nn.Module, averaged: bool) -> None:
-    """Raise a UserError where a term asks for what the run has not: a teacher, a moving average, another range."""
+    """Raise a UserError if a term needs a teacher, a moving average or an image range that the run does not have."""
     for name, term in objective.terms.items():
         if term.needs_teacher and options.teacher is None:
             raise UserError(f'train.{name}_opt: compares with the teacher, but the block teacher is missing')
@@ -180,6 +197,6 @@ def check_objective(objective: Objective, options: Options, net_g: nn.Module, av
             raise UserError('train.ldl_opt: needs train.ema_decay above 0')
         if getattr(term.loss, 'range_norm', False) and largest_scale(net_g):
             raise UserError(
-                f'train.{name}_opt.range_norm: is for images of -1..1, but losses see images of 0..1 '
-                'here, those of GCFSR too; leave it out'
+                f'train.{name}_opt.range_norm: requires images in -1..1, but all images here are in 0..1, '
+                'also with GCFSR; leave it out'
             )

@@ -1,4 +1,4 @@
-"""What a training state holds: BasicSR's, plus all that a resumed run needs to go on as if it had not been stopped."""
+"""The training state: BasicSR's, plus what a resumed run needs to equal an uninterrupted one."""
 
 from __future__ import annotations
 
@@ -14,43 +14,44 @@ from sdakd_plugin.errors import UserError
 from sdakd_plugin.resume.run_position import RunPosition
 from sdakd_plugin.stock.degradation import BatchDegradation
 
-IMPLEMENTATION = ('fused', 'foreach', 'capturable', 'differentiable')  # how an optimizer computes, not what
+# optimizer options that change how it computes, not what
+IMPLEMENTATION = ('fused', 'foreach', 'capturable', 'differentiable')  # of optimizers
 
 
 def plain(net: nn.Module) -> dict[str, Tensor]:
-    """A network's tensors on the CPU, in the usual order of memory whatever the training used."""
+    """The state dict of a network on the CPU, in the default (contiguous) memory format."""
     return {name: tensor.cpu().contiguous() for name, tensor in net.state_dict().items()}
 
 
 def data_options(opt: Mapping[str, Any]) -> dict[str, Any]:
-    """What decides which images a batch holds."""
+    """The options that determine which images a batch contains."""
     block = opt['datasets'].get('train', {})
     keys = ('type', 'batch_size_per_gpu', 'num_worker_per_gpu', 'dataset_enlarge_ratio')
     return {'world_size': opt['world_size'], **{key: block.get(key) for key in keys}}
 
 
 def other_data(was: Mapping[str, Any], now: Mapping[str, Any]) -> str:
-    """What it means to go on with other ``data_options`` than before."""
+    """The warning for a run that is resumed with other ``data_options``."""
     changes = ', '.join(f'{key} {was.get(key)} before and {now[key]} now' for key in now if was.get(key) != now[key])
     return (
         f'Resuming with other data, workers or processes than before ({changes}): weights, optimizers, learning '
-        'rates and stages go on. The epoch begins anew, a process that was not there before draws its random '
-        'numbers from its seed and fills its own pool, and the run is not the one that it would have been.'
+        'rates and stages continue. The epoch starts again, a new process draws its random numbers from its seed and '
+        'fills its own pool, and the run differs from an uninterrupted one.'
     )
 
 
 def check(state: Mapping[str, Any], optimizers: int, connectors: Mapping[str, nn.Module], schedule: Schedule) -> None:
-    """Check that a run can go on from a training state.
+    """Check that a run can be resumed from a training state.
 
     Args:
         state: the training state.
-        optimizers: how many the run has.
-        connectors: its losses with parameters of their own, by name.
+        optimizers: number of optimizers of the run.
+        connectors: its losses with trainable parameters, by name.
         schedule: its stages.
 
     Raises:
-        UserError: the state belongs to a run with other networks or losses, its iteration was in another stage, or it
-            lies behind the end.
+        UserError: the state belongs to a run with other networks or losses, its iteration was in another stage, or its
+            iteration is after the end of the run.
     """
     if len(state['optimizers']) != optimizers or set(state.get('connectors', {})) != set(connectors):
         raise UserError('path.resume_state: the state is of a run with other networks or losses')
@@ -58,25 +59,26 @@ def check(state: Mapping[str, Any], optimizers: int, connectors: Mapping[str, nn
     if iteration > last:
         raise UserError(
             f'path.resume_state: is of iteration {iteration}, but train.total_iter is {last}; '
-            'make the schedule longer, or go on from an earlier state'
+            'make the schedule longer, or resume from an earlier state'
         )
     if stage not in (None, schedule.at(iteration).name):
         raise UserError(
-            f"train.stages: iteration {iteration} of the run was in the stage '{stage}', and would now "
+            f"train.stages: iteration {iteration} of the run was in the stage '{stage}' and would now "
             f"be in '{schedule.at(iteration).name}'; change only stages that have not begun"
         )
 
 
 def as_built(state: Mapping[str, Any], optimizer: torch.optim.Optimizer) -> dict[str, Any]:
-    """An optimizer's state, to be computed with as this optimizer was built: another machine, or stock BasicSR, may
-    have saved it with another implementation, such as none that is fused."""
+    """The state of an optimizer, with the implementation (such as ``fused``) of the optimizer that loads it.
+
+    Another machine or stock BasicSR may have saved it with another implementation.
+    """
     own = {key: optimizer.defaults[key] for key in IMPLEMENTATION if key in optimizer.defaults}
     return {**state, 'param_groups': [{**group, **own} for group in state['param_groups']]}
 
 
 def capture_process(position: RunPosition, trainees: Sequence[Trainee], degradation: Any) -> dict[str, Any]:
-    """What each process has for itself: its random numbers, its place in the epoch, its pool of training pairs, and
-    what each student counts."""
+    """The state of a process: random numbers, position in the epoch, training-pair pool, counters of each student."""
     pool = degradation.state() if isinstance(degradation, BatchDegradation) else {}
     shared = {'random': position.state(), 'pool': pool}
     if len(trainees) == 1 and not trainees[0].suffix:
@@ -92,16 +94,16 @@ def restore_process(
     device: torch.device,
     same_data: bool,
 ) -> None:
-    """Put back what ``capture_process`` found; without the place in the epoch where the data differ."""
+    """Restore what ``capture_process`` returned; the position in the epoch only with ``same_data``."""
     restore_counts(state, trainees, device)
     if isinstance(degradation, BatchDegradation):
-        degradation.load_state(state['pool'] if 'pool' in state else state['members'][0]['pool'])  # as of old
+        degradation.load_state(state['pool'] if 'pool' in state else state['members'][0]['pool'])  # earlier versions
     position.load_state(state['random'], same_data)
 
 
 def restore_counts(
     state: Mapping[str, Any], trainees: Sequence[Trainee], device: torch.device, is_new: bool = False
 ) -> None:
-    """Put back what each student counts; where a process ``is_new``, only that in which all must agree."""
+    """Restore the counters of each student; for a new process only those that must agree on all processes."""
     for trainee, own in zip(trainees, state.get('members', [state]), strict=True):
         trainee.load_state(own, device, is_new)

@@ -1,4 +1,4 @@
-"""Networks and other registered classes from their option blocks; an error names the key of a block that is wrong."""
+"""Builds networks and other registered classes from option blocks; errors name the key of the block."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ def build_network(block: Mapping[str, Any], key: str) -> nn.Module:
     """Build the network of an option block.
 
     Args:
-        block: ``type`` and the constructor's arguments.
-        key: where the block stands in the option file, for the message.
+        block: ``type`` and the arguments of the constructor.
+        key: key of the block in the option file, for messages.
 
     Raises:
-        UserError: unknown type or argument, or values that the network refuses.
+        UserError: unknown type or argument, or values that the network rejects.
     """
     return build(basicsr_build_network, ARCH_REGISTRY, block, key)
 
 
 def registered(registry: Registry) -> list[str]:
-    """The names that an option file can use for a registry's entries."""
+    """The names of a registry's entries in an option file."""
     return [name.removesuffix('_basicsr') for name, _ in registry]
 
 
@@ -38,21 +38,21 @@ def build(
     """Call BasicSR's ``build_network`` or ``build_loss``.
 
     Args:
-        constructor: that function.
-        registry: where it looks ``type`` up.
-        block: ``type`` and the constructor's arguments.
-        key: where the block stands in the option file.
+        constructor: one of these functions.
+        registry: the registry in which it looks up ``type``.
+        block: ``type`` and the arguments of the constructor.
+        key: key of the block in the option file.
 
     Raises:
-        UserError: unknown type or argument, or values that the class refuses.
+        UserError: unknown type or argument, or values that the class rejects.
     """
     check_call(registry, block, key)
     try:
         return constructor({**block, 'type': full_name(registry, block['type'])})
     except UserError as error:
         raise UserError(f'{key}: {error}') from None
-    except OSError as error:  # weights of a loss or network of the user's own
-        raise UserError(f'{key}: {block["type"]} cannot get its weights ({error})') from error
+    except OSError as error:  # from a user's own loss or network that loads weights
+        raise UserError(f'{key}: {block["type"]} cannot load its weights ({error})') from error
     except (
         ArithmeticError,
         AssertionError,
@@ -67,16 +67,16 @@ def build(
 
 
 def check_call(registry: Registry, block: Any, key: str, given: Collection[str] = ()) -> None:
-    """Check ``type`` against a registry, and the other keys against what is registered there.
+    """Check the ``type`` of a block against a registry, and its other keys against the signature of that class.
 
     Args:
-        registry: one of BasicSR's.
+        registry: one of BasicSR's registries.
         block: the option block.
-        key: where the block stands in the option file.
+        key: key of the block in the option file.
         given: arguments that the caller supplies.
 
     Raises:
-        UserError: unknown type or argument, or one that is missing.
+        UserError: unknown type, or unknown or missing argument.
     """
     if not isinstance(block, Mapping) or 'type' not in block:
         raise UserError(f'{key}: expected a block with the key type')

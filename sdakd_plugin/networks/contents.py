@@ -19,8 +19,15 @@ from sdakd_plugin.weights.files import inner_keys
 
 @dataclass(frozen=True)
 class Contents:
-    """Attributes: path, keys (of the state dicts in the file; empty for a bare state dict), state (the one that is
-    read), identity and parameters (count; both ``None`` for an unknown architecture)."""
+    """The contents of a weight file.
+
+    Attributes:
+        path: path of the file.
+        keys: keys of the state dicts in the file; empty if the file itself is one.
+        state: the state dict that is used.
+        identity: the network; ``None`` if it is unknown.
+        parameters: number of parameters; ``None`` if the network is unknown.
+    """
 
     path: Path
     keys: list[str]
@@ -51,14 +58,14 @@ class Contents:
 
 
 def read_contents(source: str | os.PathLike[str], role: str) -> Contents:
-    """Read a weight file, and identify its network.
+    """Read a weight file and identify its network.
 
     Args:
-        source: a file, or one of ``weights.KNOWN``.
+        source: a file, or a name in ``weights.KNOWN``.
         role: every message begins with it.
 
     Raises:
-        UserError: there is no such file, it is damaged, holds no state dict, or NaN.
+        UserError: the file is missing or damaged, has no state dict, or contains NaN.
     """
     path, state = weights.load(source, role)
     check_sums(path, role)
@@ -66,16 +73,16 @@ def read_contents(source: str | os.PathLike[str], role: str) -> Contents:
     parameters = None
     if identity is not None:
         net = build_network(identity.network, role)
-        weights.load_into(net, state, path, role)  # proves the identification, and that the values are finite
+        weights.load_into(net, state, path, role)  # verifies the identity, and that the values are finite
         parameters = sum(parameter.numel() for parameter in net.parameters())
     return Contents(path, inner_keys(path), state, identity, parameters)
 
 
 def check_sums(path: Path, role: str) -> None:
-    """Verify the checksums of a file of ``torch.save``, which ``torch.load`` does not.
+    """Verify the checksums in a file written by ``torch.save``; ``torch.load`` does not check them.
 
     Raises:
-        UserError: one of them is wrong.
+        UserError: a checksum is wrong.
     """
     if not zipfile.is_zipfile(path):  # safetensors, or older than torch 1.6
         return

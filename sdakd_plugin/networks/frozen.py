@@ -1,4 +1,4 @@
-"""The frozen networks of a distillation: in evaluation mode, without gradients."""
+"""Loads frozen networks, in evaluation mode and without gradients."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ UNTRAINED = 'untrained'  # in place of a file
 
 
 class Frozen(NamedTuple):
-    """A frozen network. Attributes: net; network, its option block, either the given one or what its weights say."""
+    """A frozen network. Attributes: net; network, its option block, which is given or identified from the weights."""
 
     net: nn.Module
     network: Mapping[str, Any]
@@ -28,9 +28,9 @@ def load_frozen(network: Mapping[str, Any] | None, source: str, param_key: str |
     """Build a teacher's network, load its weights, and freeze it.
 
     Args:
-        network: the option block ``teacher.network_<label>``; ``None``: the network is identified by its weights.
-        source: a weight file, one of ``weights.KNOWN``, or ``'untrained'``.
-        param_key: the key of the state dict in the file; ``None``: the usual ones.
+        network: the option block ``teacher.network_<label>``; ``None`` to identify the network from its weights.
+        source: a weight file, a name in ``weights.KNOWN``, or ``'untrained'``.
+        param_key: the key of the state dict in the file; ``None`` for the common ones.
         label: ``'g'`` or ``'d'``.
 
     Raises:
@@ -54,15 +54,19 @@ def load_frozen(network: Mapping[str, Any] | None, source: str, param_key: str |
 
 
 def untrained(network: Mapping[str, Any] | None, label: str) -> Frozen:
-    """``teacher.network_<label>`` with random weights, which are the same each time.
+    """Build ``teacher.network_<label>`` with random weights from a fixed seed.
 
     Raises:
         UserError: ``network`` is ``None``.
     """
     if network is None:
-        raise UserError(f"teacher.network_{label}: this key is missing; '{UNTRAINED}' does not tell the architecture")
+        raise UserError(
+            f"teacher.network_{label}: this key is missing; '{UNTRAINED}' does not specify the architecture"
+        )
     with undisturbed_rng():
         torch.manual_seed(0)
         net = build_network(network, f'teacher.network_{label}')
-    get_root_logger().warning(f'teacher.network_{label} is untrained: what it teaches is worth nothing.')
+    get_root_logger().warning(
+        f'teacher.network_{label} is untrained: the student cannot learn anything useful from it.'
+    )
     return Frozen(net.eval().requires_grad_(False), network)

@@ -1,4 +1,4 @@
-"""SIGINT and SIGTERM, remembered until the run can be saved."""
+"""Deferred handling of SIGINT and SIGTERM, so that a run can be saved before it ends."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class Interruption:
-    """Catches the first signal; a second one acts as it always does, for who cannot wait for the iteration.
-
-    Attributes:
-        signal: the one that came.
-        patient: finish the iteration however many signals come. Processes that train together may get each of them
-            twice, from the scheduler and from the launcher.
+    """Catches the first signal; a second one has its default effect, so that a user can end the run at once.
 
     Args:
-        outlook: says what the run does about a signal, such as ``'finishing iteration 13, then saving'``.
+        outlook: returns what the run will do now, such as ``'finishing iteration 13, then saving'``.
+
+    Attributes:
+        signal: the signal that was received; ``None`` before.
+        patient: if True, further signals are caught too. In distributed training a process may receive each signal
+            twice, from the scheduler and from the launcher.
     """
 
     def __init__(self, outlook: Callable[[], str]) -> None:
@@ -43,7 +43,7 @@ class Interruption:
             say(number, self._outlook() + ('' if self.patient else f'; {again} to quit without saving'))
         self.signal = signal.Signals(number)
         if hasattr(signal, 'SIGCHLD'):  # Windows has none
-            # a scheduler may end the loader's workers too, and torch would raise that in the middle of the iteration
+            # a scheduler may end the loader's workers too, and torch would raise an error inside the iteration
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         if not self.patient:
             for caught in SIGNALS:
@@ -52,15 +52,15 @@ class Interruption:
 
 @contextmanager
 def held_back() -> Iterator[None]:
-    """Let signals that come inside the block act when it is over: what it writes belongs together."""
-    if threading.current_thread() is not threading.main_thread():  # signals reach only that one
+    """Defer signals until the end of the block, so that the files which it writes stay consistent."""
+    if threading.current_thread() is not threading.main_thread():  # signals are delivered only to the main thread
         yield
         return
     came: list[int] = []
 
     def hold(number: int, frame: Any) -> None:
         if not came and processes.is_first():
-            say(number, 'the checkpoint that is being saved is completed first')
+            say(number, 'completing the checkpoint first')
         came.append(number)
 
     with _handled(hold):
@@ -80,6 +80,6 @@ def _handled(handler: Callable[[int, Any], None]) -> Iterator[None]:
 
 
 def say(number: int, text: str) -> None:
-    """Write a line about a signal to standard error, from within its handler: there, ``print`` may meet itself."""
-    with suppress(OSError):  # it may be closed
+    """Write a line about a signal to standard error from its handler, where ``print`` is not reentrant."""
+    with suppress(OSError):  # standard error may be closed
         os.write(2, f'\n{signal.Signals(number).name}: {text}\n'.encode())

@@ -1,4 +1,4 @@
-"""Where a run is, so that a resumed one sees the very batches that an undisturbed one would."""
+"""The position of a run, so that a resumed run sees the same batches as an uninterrupted one."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ from sdakd_plugin.utils import processes, random_state
 
 
 class RunPosition:
-    """Counts the batches of an epoch, finds the place again, and stops there when it is asked to.
+    """The position of a run in its epoch: counts batches, restores the position on resuming, and stops on a signal.
 
-    BasicSR begins an epoch anew after resuming. Here the random numbers are put back to what they were when the epoch
-    began, so that the workers augment alike; the batches that were trained on are loaded and dropped; then the
-    generators get the states that they had when the run was saved.
+    BasicSR restarts the epoch after resuming. This class instead restores the random numbers of the beginning of the
+    epoch, so that the workers augment identically, then loads and discards the batches that were trained on, and
+    finally restores the random numbers of the moment when the run was saved.
 
     Attributes:
-        interruption: where a signal is remembered, if anybody listens.
-        stopwatch: how long the run has trained.
-        model: in training, with ``save`` as BasicSR calls it; needed where there is an interruption.
+        interruption: holds a received signal; ``None`` if signals are not caught.
+        stopwatch: the training time of the run.
+        model: the model in training, which is saved on a signal; required with an interruption.
     """
 
     def __init__(self) -> None:
@@ -36,28 +36,28 @@ class RunPosition:
         self.stopwatch = Stopwatch()
         self.model: Any = None
         self.epoch = -1  # as in BasicSR's loop
-        self.iteration = self.saved = 0  # trained, and known to be in a training state
-        self.trained = False  # whether the batch before went into an iteration; those that are dropped do not
-        self.begun: dict[str, Any] = {}  # the generators' states at the beginning of the epoch
-        self.consumed = 0  # batches of the epoch
-        self.pending: Mapping[str, Any] | None = None  # a saved state to go on from, at the next epoch that begins
+        self.iteration = self.saved = 0  # the last trained iteration, and the last one in a saved training state
+        self.trained = False  # whether the last batch went into an iteration; discarded batches do not
+        self.begun: dict[str, Any] = {}  # states of the random generators at the beginning of the epoch
+        self.consumed = 0  # number of batches of the epoch
+        self.pending: Mapping[str, Any] | None = None  # a saved state, restored when the next epoch begins
 
     def start(self, state: Mapping[str, Any]) -> None:
-        """Take note of a training state from which the run goes on."""
+        """Set the position to that of a training state."""
         self.epoch, self.iteration, self.saved = state['epoch'] - 1, state['iter'], state['iter']
 
     def state(self) -> dict[str, Any]:
-        """What a training state must hold of each process; the place in the epoch where somebody counts."""
-        place = {'begun': self.begun, 'consumed': self.consumed} if self.begun else {}
-        return {'now': random_state.capture(), **place}
+        """The part of a training state that each process has: random numbers and, if known, position in the epoch."""
+        in_epoch = {'begun': self.begun, 'consumed': self.consumed} if self.begun else {}
+        return {'now': random_state.capture(), **in_epoch}
 
     def load_state(self, state: Mapping[str, Any], same_data: bool) -> None:
-        """Go on from there; from the beginning of the epoch, if the data are other ones."""
+        """Resume from a state; from the beginning of the epoch if the data have changed."""
         random_state.restore(state['now'])
         self.pending = state if same_data and 'begun' in state else None
 
     def begin_epoch(self, reset: Callable[[], None], fetch: Callable[[], Any]) -> None:
-        """Begin an epoch, or go on in it; ``reset`` and ``fetch`` are BasicSR's."""
+        """Begin an epoch, or resume in it; ``reset`` and ``fetch`` are BasicSR's."""
         pending, self.pending = self.pending, None
         if pending is not None:
             random_state.restore(pending['begun'])
@@ -70,10 +70,10 @@ class RunPosition:
             random_state.restore(pending['now'])
 
     def next_batch(self, fetch: Callable[[], Any]) -> Any:
-        """The next batch, ``None`` at the end of the epoch.
+        """The next batch; ``None`` at the end of the epoch.
 
         Raises:
-            Interrupted: a signal came, to this process or to another one.
+            Interrupted: this process or another one has received a signal.
         """
         self.iteration += self.trained
         self.trained = False
@@ -82,7 +82,7 @@ class RunPosition:
         return batch
 
     def outlook(self) -> str:
-        """What a signal leads to that comes now."""
+        """What the run will do if it receives a signal now."""
         running = self.iteration + self.trained
         if self.model is None or running == 0:
             return 'stopping before the first iteration'
@@ -97,36 +97,38 @@ class RunPosition:
         return batch
 
     def _fetch_or_stop(self, fetch: Callable[[], Any]) -> Any:
-        """Fetch a batch; save the run and end it instead, if a signal came."""
+        """Fetch a batch; if a signal was received, save the run and end it instead."""
         assert self.interruption is not None
         before, failure, batch = random_state.capture(), None, None
         try:
             batch = fetch()
-        except Exception as error:  # the signal has ended the loader's workers too
+        except Exception as error:  # the signal may have ended the loader's workers too
             failure = error
-        number = processes.largest(self.interruption.signal or 0)  # of all processes, after the same iteration
+        number = processes.largest(
+            self.interruption.signal or 0
+        )  # over all processes, which stop after the same iteration
         if number:
             random_state.restore(before)
             self._stop(signal.Signals(number))
         if failure is not None:
-            if not processes.many():  # the others train on, and would not take part
+            if not processes.many():  # saving needs all processes, and the others train on
                 random_state.restore(before)
                 get_root_logger().error(f'No batch after iteration {self._save():,}, which is saved.')
             raise failure
         return batch
 
     def _save(self) -> int:
-        """Save what is not saved yet; the iteration."""
-        iteration = min(self.iteration, self.model.opt['train']['total_iter'])  # BasicSR fetches a batch too many
+        """Save the run unless it is already saved, and return its iteration."""
+        iteration = min(self.iteration, self.model.opt['train']['total_iter'])  # BasicSR fetches one batch too many
         if iteration > self.saved:
             self.model.save(self.epoch, iteration)
         return iteration
 
     def _stop(self, number: signal.Signals) -> None:
         iteration = self._save()
-        processes.wait()  # as soon as one is gone, a launcher ends the others
+        processes.wait()  # a launcher ends all processes as soon as one exits
         get_root_logger().info(
-            f'{number.name}: stopped after iteration {iteration:,}, which is saved. Go on with --auto_resume.'
+            f'{number.name}: stopped after iteration {iteration:,}, which is saved. Resume with --auto_resume.'
             if iteration
             else f'{number.name}: stopped before the first iteration.'
         )
@@ -134,20 +136,20 @@ class RunPosition:
 
 
 def begin() -> RunPosition:
-    """Begin a run: BasicSR's loop, which trains one run at a time, tells its position from now on."""
+    """Create the position of a new run and let BasicSR's loop, which trains one run at a time, update it."""
     position = RunPosition()
     loop.follow(position)
     return position
 
 
 def begun() -> RunPosition | None:
-    """The position of the run that was begun last."""
+    """The position of the run that was begun last; ``None`` if there is none."""
     position: RunPosition | None = loop.listener()
     return position
 
 
 def epoch_of(iteration: int, opt: Mapping[str, Any]) -> int:
-    """The epoch that an iteration ends in, for BasicSR's loop to begin with, with the data of these options."""
+    """The epoch in which BasicSR's loop must start after an iteration, with the data of these options."""
     block = opt['datasets']['train']
     images = len(build_dataset(deepcopy(block))) * block.get('dataset_enlarge_ratio', 1)
     batches = math.ceil(images / opt['world_size']) // block['batch_size_per_gpu']

@@ -1,4 +1,4 @@
-"""The seconds that a run has trained, without those of validation; a resumed run goes on counting."""
+"""The training time of a run in seconds, without validation; a resumed run continues to count."""
 
 from __future__ import annotations
 
@@ -10,32 +10,35 @@ from contextlib import contextmanager, suppress
 
 import torch
 
-FILE = 'seconds.json'  # in the folder of the run: the seconds by the iteration of each training state
+FILE = 'seconds.json'  # in the folder of the run: the training time at each training state, by iteration
 
 
 class Stopwatch:
-    """Runs from the first iteration. The training state does not hold what it shows: that is another in each run, and
-    a resumed run would not be equal to an undisturbed one."""
+    """Measures training time from the first iteration on.
+
+    The time is not part of the training state, because it differs between runs: otherwise the state of a resumed run
+    would not equal that of an uninterrupted one.
+    """
 
     def __init__(self) -> None:
         self._before: float | None = 0.0
-        self._since: float | None = None  # None: it stands
+        self._since: float | None = None  # None while stopped
 
     @property
     def seconds(self) -> float | None:
-        """Seconds of training; ``None`` for a resumed run of which nobody knows how long it took until then."""
+        """Seconds of training; ``None`` for a resumed run whose earlier training time is unknown."""
         if self._before is None:
             return None
         return self._before + (0.0 if self._since is None else time.perf_counter() - self._since)
 
     def start(self) -> None:
-        """Begin to count, or go on."""
+        """Start or continue."""
         if self._since is None:
             self._since = time.perf_counter()
 
     @contextmanager
     def paused(self) -> Iterator[None]:
-        """Do not count inside the block; a GPU finishes before it what it was given."""
+        """Stop inside the block, after the GPU has finished its pending work."""
         running = self._since is not None
         if running and torch.cuda.is_initialized():
             torch.cuda.synchronize()
@@ -47,7 +50,7 @@ class Stopwatch:
                 self.start()
 
     def save(self, folder: str | None, iteration: int) -> None:
-        """Keep what it shows at an iteration. A disk that takes no file has been complained about elsewhere."""
+        """Store the time at an iteration. Write errors are ignored: saving the checkpoint has already reported them."""
         if folder is None or self.seconds is None:
             return
         path = os.path.join(folder, FILE)
@@ -57,7 +60,7 @@ class Stopwatch:
             os.replace(path + '.tmp', path)
 
     def resume(self, folder: str | None, iteration: int) -> None:
-        """Go on from what it showed at an iteration."""
+        """Continue from the stored time at an iteration."""
         self._before, self._since = _read(os.path.join(folder or '', FILE)).get(str(iteration)), None
 
 

@@ -1,4 +1,4 @@
-"""BasicSR's training, which resumes exactly, without CUDA too, and saves itself on SIGINT and SIGTERM."""
+"""BasicSR's training with exact resuming, also without CUDA, and with saving on SIGINT and SIGTERM."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ def train(arguments: Sequence[str], root: str) -> dict[str, Any]:
     """Run BasicSR's ``train_pipeline``.
 
     Args:
-        arguments: those of its ``train.py``.
-        root: the folder of ``experiments/`` and ``tb_logger/``.
+        arguments: command-line arguments of BasicSR's ``train.py``.
+        root: the folder that contains ``experiments/`` and ``tb_logger/``.
 
     Returns:
-        The run's options, as BasicSR's ``parse_options`` returned them.
+        The options of the run, as returned by BasicSR's ``parse_options``.
 
     Raises:
-        Interrupted: by one of the signals.
+        Interrupted: one of the signals has ended the run.
     """
     stock = module('train', arguments)
     seen: list[dict[str, Any]] = []
-    position = RunPosition()  # of a model that is not this plugin's, or until the run begins
+    position = RunPosition()  # until the run begins, or for a model of another package
     interruption = Interruption(lambda: position.outlook())
     parse_options, build_model = stock.parse_options, stock.build_model
 

@@ -1,4 +1,4 @@
-"""Finding and reading a training state, as BasicSR does, but on machines without CUDA too, and none that is damaged."""
+"""Finds and reads training states as BasicSR does, but also without CUDA, and skips damaged ones."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from sdakd_plugin.weights.files import remove_temporary
 
 
 def load_resume_state(opt: dict[str, Any]) -> dict[str, Any] | None:
-    """The state to go on from, or ``None`` for a new run; takes the place of ``basicsr.train.load_resume_state``.
+    """The training state to resume from, or ``None`` for a new run; replaces ``basicsr.train.load_resume_state``.
 
-    With ``--auto_resume`` it is the newest of the run's folder that can be read, with its networks; a damaged one is
-    named and left out. Otherwise it is ``path.resume_state``. As in BasicSR, ``opt`` is told where the networks of
-    that iteration are.
+    With ``--auto_resume`` it is the newest one in the folder of the run that can be read together with its networks;
+    damaged ones are reported and skipped. Otherwise it is ``path.resume_state``. As in BasicSR, the paths of the
+    networks are written to ``opt``.
 
     Raises:
-        UserError: the file cannot be read, or holds no training state; or the folder holds nothing else.
+        UserError: the file cannot be read or is not a training state, or all files in the folder are damaged.
     """
     if opt['auto_resume']:
         found = newest_of_all(opt['path']['training_states'], opt['path']['models'])
@@ -39,10 +39,10 @@ def load_resume_state(opt: dict[str, Any]) -> dict[str, Any] | None:
 
 
 def newest_of_all(states: str, models: str) -> tuple[str, dict[str, Any]] | None:
-    """What ``newest`` finds in the first process, for all that train together; what was half-written is removed.
+    """The result of ``newest`` in the first process, for all processes; temporary files are removed first.
 
     Raises:
-        UserError: as ``newest``; or another process does not see the file.
+        UserError: see ``newest``; or another process does not see the file.
     """
     found = None
     first = processes.is_first()
@@ -55,22 +55,22 @@ def newest_of_all(states: str, models: str) -> tuple[str, dict[str, Any]] | None
         return found
     if not os.path.exists(path):
         raise UserError(
-            f'{path}: the first process goes on from this training state, but another one does not see it; '
+            f'{path}: the first process resumes from this training state, but another one does not see it; '
             'experiments/ must be in a file system that all nodes share'
         )
     return path, read_state(path)
 
 
 def newest(states: str, models: str, warn: bool = True) -> tuple[str, dict[str, Any]] | None:
-    """The newest training state whose file and networks are whole, or ``None`` where there is no state at all.
+    """The newest training state that can be read together with its networks, or ``None`` if there is no state.
 
     Args:
-        states: the folder of the ``ITERATION.state``.
-        models: the folder of the ``net_*_ITERATION.pth``.
-        warn: whether those that are damaged are named.
+        states: the folder with the files ``ITERATION.state``.
+        models: the folder with the files ``net_*_ITERATION.pth``.
+        warn: whether to print a warning about each damaged state.
 
     Raises:
-        UserError: there are states, but none that can be used.
+        UserError: there are states, but all of them are damaged.
     """
     paths = [path for path in Path(states).glob('*.state') if path.stem.isdigit()]
     problem = None
@@ -82,7 +82,7 @@ def newest(states: str, models: str, warn: bool = True) -> tuple[str, dict[str, 
         except UserError as error:
             problem = error
             if warn:
-                print(f'warning: {error}; trying the training state before it', file=sys.stderr)
+                print(f'warning: {error}; trying the previous training state', file=sys.stderr)
         else:
             return str(path), state
     if problem is not None:
@@ -91,16 +91,16 @@ def newest(states: str, models: str, warn: bool = True) -> tuple[str, dict[str, 
 
 
 def read_state(path: str) -> dict[str, Any]:
-    """A training state, on the CPU; the optimizers move their part to their parameters.
+    """Read a training state to the CPU; optimizers move their state to the device of their parameters.
 
     Raises:
-        UserError: it cannot be read, or is something else.
+        UserError: the file cannot be read or is not a training state.
     """
     try:
         state = torch.load(path, map_location='cpu', weights_only=True)
         state['iter'], state['epoch'], state['optimizers']
-    except Exception as error:  # a damaged file can provoke any exception in the parsers
+    except Exception as error:  # a damaged file can cause any exception
         raise UserError(
-            f'path.resume_state: {os.fspath(path)} is missing, damaged or no training state: {type(error).__name__}'
+            f'path.resume_state: {os.fspath(path)} is missing, damaged or not a training state: {type(error).__name__}'
         ) from error
     return state

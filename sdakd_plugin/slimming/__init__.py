@@ -1,3 +1,3 @@
-"""Cuts a student's initial weights out of its teacher's."""
+"""Initial weights of a student, cut out of those of its teacher."""
 
 import basicsr  # noqa: F401 - first: it imports all of the plugin, in an order that works

@@ -1,8 +1,8 @@
-"""Initial weights of a student from its teacher: a part of its channels, and blocks spread over its depth.
+"""Cuts the initial weights of a student out of its teacher: a subset of its channels, and blocks spread over its depth.
 
 The channels are evenly spaced, or those whose filters have the largest L1 norm, as in GAN Compression (Li et al., CVPR
-2020, ``transfer_weight``), here summed over all the layers that write to a group of channels. Which is better is
-measured in ``docs/slimming.md``. A student of the teacher's size equals the teacher, bit for bit.
+2020, ``transfer_weight``); here the norm is summed over all layers that write to a group of channels.
+``docs/slimming.md`` compares the two. A student of the teacher's size equals the teacher, bit for bit.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ REDUCIBLE = ('num_feat', 'num_grow_ch', 'narrow', 'channel_multiplier', 'num_blo
 def weights_from_teacher(
     student: nn.Module, network: Mapping[str, Any], options: TeacherOptions | None, role: str
 ) -> dict[str, Tensor]:
-    """The initial weights of a student whose option file has ``teacher`` in place of a weight file.
+    """The initial weights of a student whose option file has ``teacher`` instead of a weight file.
 
     Args:
-        student: the student's generator, not wrapped; not changed.
+        student: the generator of the student, not wrapped; not changed.
         network: its option block.
         options: the block ``teacher``.
         role: the key whose value is ``teacher``; every message begins with it.
@@ -51,7 +51,7 @@ def weights_from_teacher(
 
 
 def arguments(net: nn.Module, block: Mapping[str, Any]) -> dict[str, Any]:
-    """A network's type and every argument of its constructor, the defaults included."""
+    """The type of a network and all arguments of its constructor, including the defaults."""
     given = {key: tuple(value) if isinstance(value, list) else value for key, value in block.items() if key != 'type'}
     bound = signature(type(net)).bind(**given)
     bound.apply_defaults()
@@ -59,7 +59,7 @@ def arguments(net: nn.Module, block: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def check_fit(student: Mapping[str, Any], teacher: Mapping[str, Any], role: str) -> None:
-    """Raise a UserError unless the student is the teacher with fewer channels or blocks, or none fewer."""
+    """Raise a UserError unless the student equals the teacher or differs only in having fewer channels or blocks."""
     if student['type'] not in slimmable():
         raise UserError(
             f'{role}: teacher: a {student["type"]} cannot start from its teacher; these can: ' + ', '.join(slimmable())
@@ -78,15 +78,15 @@ def slim(teacher: nn.Module, student: nn.Module, channels: Literal['even', 'l1']
     """Cut a student's weights out of its teacher's.
 
     Args:
-        teacher, student: networks of one family that is ``slimmable``, the student with no more channels or blocks;
-            neither is changed.
-        channels: which to keep of each group: every so many, or those of the largest L1 norm.
+        teacher, student: networks of the same ``slimmable`` family, the student with no more channels or blocks than
+            the teacher; neither is changed.
+        channels: which channels of each group to keep: evenly spaced ones, or those with the largest L1 norm.
 
     Returns:
         A state dict that the student loads strictly.
     """
     wire = family_of(student).wire
-    assert wire is not None  # check_fit refuses others
+    assert wire is not None  # check_fit rejects other families
     wiring = wire(student)
     state = in_terms_of(student, teacher)
     before, after = group_sizes(state, wiring), group_sizes(student.state_dict(), wiring)
@@ -100,10 +100,10 @@ def slim(teacher: nn.Module, student: nn.Module, channels: Literal['even', 'l1']
 
 
 def in_terms_of(student: nn.Module, teacher: nn.Module) -> dict[str, Tensor]:
-    """The teacher's tensors of full width under the student's names: blocks are spread evenly, first and last included.
+    """The teacher's tensors at full width under the student's names; blocks are evenly spaced, with first and last.
 
-    StyleGAN2's layers multiply their weights by a ``scale`` that depends on the number of inputs; the weights are
-    rescaled for its change, so that the kept channels compute what they did.
+    StyleGAN2's layers multiply their weights by a ``scale`` that depends on the number of inputs. The weights are
+    rescaled accordingly, so that the kept channels compute the same as before.
     """
     bodies = [len(getattr(net, 'body', ())) for net in (teacher, student)]
     step = family_of(student).step
@@ -126,21 +126,21 @@ def layer_scale(net: nn.Module, key: str) -> float:
 
 
 def spread(count: int, chosen: int) -> list[int]:
-    """``chosen`` numbers, evenly from the first to the last of ``range(count)``."""
+    """``chosen`` evenly spaced indices from the first to the last of ``range(count)``."""
     return [index * (count - 1) // max(chosen - 1, 1) for index in range(chosen)]
 
 
 def choose(scores: Tensor, count: int, channels: str) -> Tensor:
-    """The numbers of the channels that are kept, in ascending order."""
+    """The indices of the channels to keep, in ascending order."""
     if channels == 'even':
         return torch.tensor(spread(len(scores), count))
     return scores.argsort(descending=True, stable=True)[:count].sort().values
 
 
 def axes(key: str, tensor: Tensor, wiring: Wiring) -> dict[int, tuple[str, ...]]:
-    """The groups along those axes of a tensor that depend on the width."""
+    """The groups along the axes of a tensor that depend on the width, by axis."""
     layer = wiring.get(layer_of(key))
-    if layer is None or tensor.numel() == 1:  # a slope that is shared, BatchNorm's counter
+    if layer is None or tensor.numel() == 1:  # a shared slope, or BatchNorm's counter
         return {}
     axis = output_axis(tensor)
     return {axis: (layer.writes,)} | ({axis + 1: layer.reads} if tensor.dim() > 1 else {})
@@ -152,12 +152,12 @@ def layer_of(key: str) -> str:
 
 
 def output_axis(tensor: Tensor) -> int:
-    """The axis of the channels that a layer writes; StyleGAN2's modulated weights begin with one for the batch."""
+    """The axis of the channels that a layer writes; StyleGAN2's modulated weights begin with a batch axis."""
     return 1 if tensor.dim() == 5 else 0
 
 
 def group_sizes(state: Mapping[str, Tensor], wiring: Wiring) -> Sizes:
-    """The channels of each group: its shortest axis, for a pixel shuffle or a flattening makes an axis longer."""
+    """The number of channels of each group: its shortest axis, since pixel shuffle and flattening lengthen an axis."""
     sizes: Sizes = {}
     for key, tensor in state.items():
         for axis, groups in axes(key, tensor, wiring).items():
@@ -167,7 +167,7 @@ def group_sizes(state: Mapping[str, Tensor], wiring: Wiring) -> Sizes:
 
 
 def importance(state: Mapping[str, Tensor], wiring: Wiring, sizes: Sizes) -> dict[str, Tensor]:
-    """For each group, the L1 norm of all the convolutions' filters that write a channel: ``(channels,)``."""
+    """The L1 norm of all convolution filters that write a channel, by group: ``(channels,)``."""
     scores = {group: torch.zeros(size) for group, size in sizes.items()}
     for key, tensor in state.items():
         layer = wiring.get(layer_of(key))
@@ -178,8 +178,11 @@ def importance(state: Mapping[str, Tensor], wiring: Wiring, sizes: Sizes) -> dic
 
 
 def entries(groups: Iterable[str], kept: Mapping[str, Tensor], sizes: Sizes, length: int) -> Tensor:
-    """The indices of the kept channels along an axis of concatenated groups. On an axis that is longer than its
-    groups, each channel has several entries in a row, as pixel shuffle and flattening order them."""
+    """The indices of the kept channels along an axis of concatenated groups.
+
+    On an axis that is longer than its groups, each channel has several consecutive entries, as pixel shuffle and
+    flattening order them.
+    """
     starts = accumulate((sizes[group] for group in groups), initial=0)
     channels = torch.cat([start + kept[group] for group, start in zip(groups, starts, strict=False)])
     each = length // sum(sizes[group] for group in groups)

@@ -2,34 +2,34 @@
 
 ``parse_options``
     - replaces or borrows: ``parse_options`` of ``basicsr.utils.options``, ``basicsr.train`` and ``basicsr.test``
-    - active: always; it acts for models of this plugin only
-    - why: a mistake is found before a folder is made
+    - active: always, with an effect only for models of this plugin
+    - why: mistakes are found before a folder is created
     - fails without it: test_mistakes
 ``loop``
     - replaces or borrows: ``reset`` and ``next`` of the prefetchers, ``__iter__`` of ``PrefetchDataLoader``
     - active: from the beginning of a run of this plugin's models
-    - why: the place in the epoch, and signals
+    - why: the position in the epoch, and signals
     - fails without it: test_resume, test_interruption
 ``pipelines``
     - replaces or borrows: ``parse_options``, ``build_model``, ``build_dataset``, ``load_resume_state`` and
       ``MessageLogger`` of ``basicsr.train``
     - active: ``sdakd train``, ``sdakd test``
-    - why: resuming without CUDA, saving on signals, the last remaining time
+    - why: resuming without CUDA, saving on signals, a correct remaining time at the end
     - fails without it: test_resume, test_log
 ``named_errors``
     - replaces or borrows: ``__getitem__`` of one data set, in a subclass of its own
     - active: ``sdakd train``, ``sdakd test``, checks
-    - why: an image that cannot be read is named
+    - why: the error about an unreadable image names the image
     - fails without it: test_bad_programs
 ``perceptual_loss``
     - replaces or borrows: ``VGG_PRETRAIN_PATH`` of ``basicsr.archs.vgg_arch``
     - active: while a ``PerceptualLoss`` is built
-    - why: another VGG than VGG19, and a visible download
+    - why: VGGs other than VGG19, and a visible download
     - fails without it: test_download
 ``silence``
     - replaces or borrows: ``initialized_logger`` of ``basicsr.utils.logger``
     - active: inside ``quiet()``
-    - why: checks print nothing, and do not decide where the log file goes
+    - why: checks print nothing, and leave the log file to the run
     - fails without it: test_check_command
 ``degradation``
     - replaces or borrows: ``RealESRGANModel`` without its constructor
@@ -39,11 +39,11 @@
 ``validation``
     - replaces or borrows: ``SRModel`` without its constructor
     - active: during validation
-    - why: it would build another network
+    - why: its constructor would build another network
     - fails without it: test_mutual_srgan_model, test_calling
 
-Outside of this package, ``bootstrap.py`` supplies the torchvision module that BasicSR 1.4.2 misses, as it must before
-anything else of the plugin is imported.
+Outside of this package, ``bootstrap.py`` supplies the torchvision module that BasicSR 1.4.2 lacks, because that must
+happen before anything else of the plugin is imported.
 """
 
 import basicsr  # noqa: F401 - first: it imports all of the plugin, in an order that works

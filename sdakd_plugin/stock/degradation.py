@@ -1,4 +1,4 @@
-"""The degradation of BasicSR's ``RealESRGANModel`` without that model: of a batch, or of one photograph."""
+"""The degradation of BasicSR's ``RealESRGANModel``, without building that model."""
 
 from __future__ import annotations
 
@@ -15,32 +15,35 @@ from torch import Tensor
 
 from sdakd_plugin.errors import UserError
 
-LEAST = 400  # pixels of GT: Real-ESRGAN extends smaller ones; its blur cannot work on images that are smaller than it
+LEAST = 400  # pixels of GT: Real-ESRGAN pads smaller images, since its blur fails on images smaller than the kernel
 
 
 class ContiguousJPEG(DiffJPEG):
-    """BasicSR's JPEG in the memory order that its own ``filter2D`` takes: on a CPU, padding keeps the order of the
-    colours-last image that JPEG makes, and ``filter2D`` fails on it."""
+    """BasicSR's differentiable JPEG with a contiguous result.
+
+    The result of ``DiffJPEG`` is channels-last. On a CPU, padding keeps that format, and BasicSR's ``filter2D`` fails
+    on it.
+    """
 
     def forward(self, x: Tensor, quality: Any) -> Tensor:
         return super().forward(x, quality=quality).contiguous()
 
 
 class BatchDegradation(RealESRGANModel):
-    """Calls ``RealESRGANModel.feed_data`` without being a model: it holds only the attributes which that reads.
+    """Degrades a batch with ``RealESRGANModel.feed_data``; has only the attributes that this method reads.
 
     The stock class cannot be built without CUDA, because its constructor and its training-pair pool call ``.cuda()``.
-    Here the helpers are made on ``device``, and so is the pool, before the stock code would make it.
-
-    Args:
-        opt: the option dictionary of the run, for the degradation's settings.
-        pool: (images, GT's side, LQ's side) of the training-pair pool; ``None``: batches bring their LQ images.
-        device: where the images are degraded.
-        reduce: reduces images (n, 3, H, W), range 0..255 and whole, by a scale.
+    Here the helpers and the pool are created on ``device``, before the stock code would create them.
 
     After ``feed_data(data)`` the attributes ``lq``, ``gt`` and ``gt_usm`` hold the batch, (n, 3, h, w), range 0..1:
-    synthesised from ``gt`` and kernels, or, for a batch that has an ``lq``, passed on. Where the batch has ``bicubic``,
-    (n) truth values, LQ images of which it is true are only reduced, by ``reduce``.
+    synthesised from ``gt`` and kernels or, if the batch has ``lq``, passed on. If the batch has ``bicubic``, a boolean
+    tensor (n,), the LQ images for which it is true are made by ``reduce`` instead.
+
+    Args:
+        opt: the option dictionary of the run, with the settings of the degradation.
+        pool: (number of images, side of GT, side of LQ) of the training-pair pool; ``None`` if batches have LQ images.
+        device: the device that degrades the images.
+        reduce: downsamples images (n, 3, H, W), integers in 0..255, by a scale.
     """
 
     lq: Tensor
@@ -54,7 +57,7 @@ class BatchDegradation(RealESRGANModel):
         device: torch.device,
         reduce: Callable[[Tensor, int], Tensor],
     ) -> None:
-        # no super().__init__(): there is no network here
+        # no super().__init__(): it would build a network
         self.device, self.is_train, self.reduce = device, True, reduce
         self.opt = {**opt, 'high_order_degradation': pool is not None}
         self.jpeger = ContiguousJPEG(differentiable=False).to(device)
@@ -70,7 +73,7 @@ class BatchDegradation(RealESRGANModel):
         super().feed_data(data)
 
     def _dequeue_and_enqueue(self) -> None:
-        """Before the pair goes into the pool: all images are reduced, so that nothing waits for the device."""
+        """Insert the bicubic LQ images before the pool; all are computed, so that nothing waits for the device."""
         if self.bicubic is not None:
             reduced = self.reduce((self.gt * 255).round(), self.opt['scale']) / 255
             self.lq = torch.where(self.bicubic.to(self.device)[:, None, None, None], reduced.to(self.lq), self.lq)
@@ -83,10 +86,10 @@ class BatchDegradation(RealESRGANModel):
         return {'lr': self.queue_lr.cpu(), 'gt': self.queue_gt.cpu(), 'pointer': self.queue_ptr}
 
     def load_state(self, state: Mapping[str, Any]) -> None:
-        """Put the pool back.
+        """Restore the pool.
 
         Raises:
-            UserError: it has another size, or images of another size.
+            UserError: the size of the pool or of its images has changed.
         """
         if not state:
             return
@@ -98,19 +101,19 @@ class BatchDegradation(RealESRGANModel):
                     'the values of the run'
                 )
             pool.copy_(state[key])
-        batch = self.opt['datasets']['train']['batch_size_per_gpu']  # a pool is filled in whole batches
+        batch = self.opt['datasets']['train']['batch_size_per_gpu']  # the pool is filled in whole batches
         self.queue_ptr = state['pointer'] // batch * batch
 
 
 class PhotoDegradation(RealESRGANModel):
-    """Calls ``RealESRGANModel.feed_data`` for one photograph, on the CPU, without being a model.
+    """Degrades one photograph with ``RealESRGANModel.feed_data``, on the CPU.
 
     Args:
-        opt: the degradation's settings, and ``scale``.
+        opt: the settings of the degradation, and ``scale``.
     """
 
     def __init__(self, opt: Mapping[str, Any]) -> None:
-        # no super().__init__(): there is no network here
+        # no super().__init__(): it would build a network
         self.opt, self.device, self.is_train = dict(opt), torch.device('cpu'), True
         self.jpeger = ContiguousJPEG(differentiable=False)
 
@@ -118,15 +121,15 @@ class PhotoDegradation(RealESRGANModel):
         """Degrade a photograph (h, w, 3), uint8, BGR, with blur kernels (1, k, k), to (h / scale, w / scale, 3)."""
         height, width = gt.shape[:2]
         scale = self.opt['scale']
-        side = -(-max(height, width, LEAST) // scale) * scale  # a square, since that is what BasicSR crops
+        side = -(-max(height, width, LEAST) // scale) * scale  # a square, as BasicSR crops squares
         square = cv2.copyMakeBorder(gt, 0, side - height, 0, side - width, cv2.BORDER_REFLECT_101)
         self.opt['gt_size'] = side
         self.feed_data({'gt': img2tensor(square / np.float32(255))[None], **kernels})
         return tensor2img(self.lq)[: height // scale, : width // scale]
 
     def usm_sharpener(self, image: Tensor) -> Tensor:
-        """BasicSR's own for NumPy, whose blur is separable: 50 times faster than its module on a CPU."""
+        """BasicSR's NumPy version, whose blur is separable: 50 times faster than its module on a CPU."""
         return img2tensor(usm_sharp(image[0].permute(1, 2, 0).numpy()), bgr2rgb=False)[None]
 
     def _dequeue_and_enqueue(self) -> None:
-        """There is no pool."""
+        """Does nothing: there is no pool."""

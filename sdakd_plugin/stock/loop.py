@@ -1,7 +1,7 @@
-"""BasicSR's training loop tells a run where it is.
+"""Callbacks from BasicSR's training loop for each epoch and batch.
 
-Its prefetchers, which fetch the batches, are the only part of the loop that this plugin can hear from: ``train.py``
-passes nothing that knows the epoch or the batch to a model.
+They are attached to the prefetchers, which fetch the batches: ``train.py`` passes neither the epoch nor the position in
+it to a model.
 """
 
 from __future__ import annotations
@@ -14,18 +14,18 @@ from torch.utils.data import DataLoader
 
 
 class Listener(Protocol):
-    """What is told of each epoch and batch; ``reset`` and ``fetch`` are BasicSR's."""
+    """Receives each epoch and batch; ``reset`` and ``fetch`` are BasicSR's."""
 
     def begin_epoch(self, reset: Callable[[], None], fetch: Callable[[], Any]) -> None: ...
 
     def next_batch(self, fetch: Callable[[], Any]) -> Any: ...
 
 
-_listener: Listener | None = None  # of the one run that a process trains
+_listener: Listener | None = None  # a process trains one run at a time
 
 
 def follow(listener: Listener) -> None:
-    """From now on tell ``listener`` where BasicSR's loop is, and draw the loop's random numbers in one order only."""
+    """Report the epochs and batches of BasicSR's loop to ``listener``, and make its random numbers deterministic."""
     global _listener
     if _listener is None:
         for kind in (CPUPrefetcher, CUDAPrefetcher):
@@ -35,7 +35,7 @@ def follow(listener: Listener) -> None:
 
 
 def listener() -> Any:
-    """The one that is told, ``None`` where BasicSR's loop is not followed."""
+    """The current listener; ``None`` before ``follow``."""
     return _listener
 
 
@@ -54,8 +54,10 @@ def _report_batches(kind: type[Any]) -> None:
 
 
 def _load_in_turn() -> None:
-    """Without workers ``prefetch_mode: cpu`` reads images in a thread, which draws from the random numbers of training
-    at any time. Such a loader then reads when it is asked."""
+    """Make ``prefetch_mode: cpu`` without workers read images on demand instead of in a thread.
+
+    The thread would draw from the random numbers of training at unpredictable times.
+    """
     stock_iter = PrefetchDataLoader.__iter__
 
     def __iter__(self: Any) -> Any:

@@ -1,4 +1,4 @@
-"""A data set whose errors name the image: BasicSR's decoder says ``'NoneType' object has no attribute 'astype'``."""
+"""Data sets whose errors name the image, where BasicSR says ``'NoneType' object has no attribute 'astype'``."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ BuildDataset = Callable[[dict[str, Any]], Any]
 
 
 def with_image_names(build_dataset: BuildDataset) -> BuildDataset:
-    """BasicSR's ``build_dataset``, whose data sets raise a UserError that names the image which cannot be read."""
+    """Wrap BasicSR's ``build_dataset``, so that data sets raise a UserError that names an unreadable image."""
 
     def build(opt: dict[str, Any]) -> Any:
         return named(build_dataset({**opt, 'type': full_name(DATASET_REGISTRY, opt['type'])}), opt['name'])
@@ -23,7 +23,7 @@ def with_image_names(build_dataset: BuildDataset) -> BuildDataset:
 
 
 def named(dataset: Any, name: str) -> Any:
-    """The data set itself, which names its images from now on, in the loader's workers too."""
+    """Make a data set name its unreadable images, also in the workers of a data loader, and return it."""
     kind = type(dataset)
 
     class Named(kind):  # type: ignore[misc,valid-type]
@@ -32,13 +32,13 @@ def named(dataset: Any, name: str) -> Any:
                 return super().__getitem__(index)
             except UserError:
                 raise
-            except Exception as error:  # a damaged file can provoke any exception in the decoders
+            except Exception as error:  # a damaged file can cause any exception
                 paths = getattr(self, 'paths', None)
                 what = paths[index] if paths else f'image {index}'
                 files = ', '.join(map(str, what.values())) if isinstance(what, dict) else what
                 raise UserError(f'datasets: {name}: cannot read {files}: {error}') from error
 
-        def __reduce__(self) -> Any:  # a launcher's workers get it pickled
+        def __reduce__(self) -> Any:  # spawned workers receive it pickled
             plain = object.__new__(kind)
             vars(plain).update(vars(self))
             return named, (plain, name)

@@ -1,4 +1,4 @@
-"""BasicSR's ``parse_options``, with which stock ``train.py`` and ``test.py`` begin."""
+"""A wrapper around BasicSR's ``parse_options``, the first call of ``train.py`` and ``test.py``."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ ParseOptions = Callable[..., tuple[dict[str, Any], Any]]
 
 
 def wrap(wrapper: Callable[[ParseOptions], ParseOptions]) -> None:
-    """Replace ``parse_options`` by ``wrapper(parse_options)``; the original stays its ``__wrapped__``.
+    """Replace ``parse_options`` by ``wrapper(parse_options)``; the original remains as its ``__wrapped__``.
 
-    Stock ``train.py`` reads its data before it builds the model, so a model could complain about neither an empty
-    folder nor, in time, anything else.
+    Stock ``train.py`` creates folders and reads the data before it builds the model, so a check in the model would be
+    too late.
     """
     from basicsr.utils import options
 
@@ -24,5 +24,5 @@ def wrap(wrapper: Callable[[ParseOptions], ParseOptions]) -> None:
     def parse_options(*args: Any, **kwargs: Any) -> Any:
         return wrapper(stock)(*args, **kwargs)
 
-    for module in ('basicsr.utils.options', 'basicsr.train', 'basicsr.test'):  # each holds a name for it
+    for module in ('basicsr.utils.options', 'basicsr.train', 'basicsr.test'):  # each has imported the name
         sys.modules[module].parse_options = parse_options  # type: ignore[attr-defined]

@@ -1,4 +1,4 @@
-"""The VGG of BasicSR's ``PerceptualLoss``, fetched before BasicSR looks for it."""
+"""Provides the VGG weights of BasicSR's ``PerceptualLoss`` before BasicSR looks for them."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from sdakd_plugin.losses.backbone import fetch, load_features, source
 def local_vgg(vgg_type: str) -> Iterator[None]:
     """Let BasicSR's ``VGGFeatureExtractor`` find the weights of a VGG inside the block.
 
-    BasicSR loads ``experiments/pretrained_models/vgg19-dcbb9e9d.pth`` for every type; where that file is of another
-    one than is asked for, it is passed over here, and torchvision's own file is taken as if it were not there.
+    BasicSR loads ``experiments/pretrained_models/vgg19-dcbb9e9d.pth`` for every type. If that file belongs to another
+    type, it is ignored here and torchvision's file is used.
 
     Args:
-        vgg_type: torchvision's name, such as ``vgg19``. An unknown one is left to BasicSR.
+        vgg_type: torchvision's name, such as ``vgg19``. BasicSR reports unknown names itself.
 
     Raises:
-        UserError: the weights are not there and cannot be downloaded, or what is there is damaged.
+        UserError: the weights are missing and cannot be downloaded, or are damaged.
     """
     if str(vgg_type).removesuffix('_bn') not in vgg_arch.NAMES:
         yield
@@ -41,8 +41,8 @@ def local_vgg(vgg_type: str) -> Iterator[None]:
     except (EOFError, IndexError, KeyError, pickle.UnpicklingError, RuntimeError) as error:
         reason = f'{type(error).__name__}: {error}'.strip()[:200]
         raise UserError(
-            f'{file} is damaged, or does not hold all weights of {source(vgg_type)}: {reason}; move it '
-            'away, and they are downloaded'
+            f'{file} is damaged, or does not hold all weights of {source(vgg_type)}: {reason}; delete '
+            'it to download them again'
         ) from error
     finally:
         vgg_arch.VGG_PRETRAIN_PATH = local

@@ -1,4 +1,4 @@
-"""BasicSR's ``train_pipeline`` and ``test_pipeline``, run with other functions in place of some that they call."""
+"""Helpers to run BasicSR's ``train_pipeline`` and ``test_pipeline`` with some of their functions replaced."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ import basicsr  # noqa: F401
 
 
 def module(name: str, arguments: Sequence[str]) -> Any:
-    """BasicSR's ``train`` or ``test`` module, with the command line's arguments where it looks for them."""
+    """BasicSR's module ``train`` or ``test``; its command-line arguments are written to ``sys.argv``."""
     sys.argv = [f'sdakd {name}', *arguments]
     return sys.modules[f'basicsr.{name}']
 
 
 @contextmanager
 def replaced(module: Any, **names: Any) -> Iterator[None]:
-    """Let a module's names mean something else inside the block."""
+    """Replace names of a module inside the block."""
     before = {name: getattr(module, name) for name in names}
     vars(module).update(names)
     try:
@@ -28,8 +28,10 @@ def replaced(module: Any, **names: Any) -> Iterator[None]:
 
 
 def message_logger(stock: type[Any]) -> Callable[..., Any]:
-    """BasicSR's ``MessageLogger``, which counts the iteration that has just ended as one to come, so that the last one
-    has a remaining time of -1 day, 23:59:56."""
+    """BasicSR's ``MessageLogger`` with a correct remaining time.
+
+    The stock class is off by one iteration, which makes the last remaining time -1 day, 23:59:56.
+    """
 
     def make(*args: Any, **kwargs: Any) -> Any:
         logger = stock(*args, **kwargs)

@@ -1,4 +1,4 @@
-"""BasicSR's logger and its registries' prints, kept silent."""
+"""Silences BasicSR's logger and the prints of its registries."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from basicsr.utils.logger import initialized_logger
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Keep BasicSR silent, and its logger unconfigured: the first real use decides where the log file goes.
+    """Silence BasicSR inside the block, and leave its logger unconfigured, so that the run can still set its log file.
 
-    Standard error stays as it is, so that a download shows its progress.
+    Standard error is not redirected, so that downloads show their progress.
     """
     logger = logging.getLogger('basicsr')
     before, initialized_logger['basicsr'] = dict(initialized_logger), True
     logger.disabled = True
     try:
-        with redirect_stdout(StringIO()):  # its registry prints a line for every name that it completes
+        with redirect_stdout(StringIO()):  # the registry prints a line for every name to which it adds a suffix
             yield
     finally:
         logger.disabled = False

@@ -1,4 +1,4 @@
-"""BasicSR's validation of one student, apart from the model that trains it."""
+"""BasicSR's validation of one student, separate from the model that trains it."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from torch import Tensor
 
 
 class StudentValidation(SRModel):
-    """Calls ``SRModel.nondist_validation`` without building a network: it holds only the attributes which that reads,
-    its images among them, so that those of training stay as they are.
+    """Validates with ``SRModel.nondist_validation``; has only the attributes that this method reads.
+
+    It has images of its own, so that those of training are not overwritten. After a validation ``metric_results`` holds
+    the metrics, and ``best_metric_results`` the best ones of each data set.
 
     Args:
-        opt: the options of the student's run.
-        device: where it runs.
-        name: the student's, in the log and for TensorBoard; empty for the only one of a run.
-        super_resolve: called with ``lq``, (n, c, h, w), range 0..1, and ``lq_scale``, (n,) or ``None``; gives the
+        opt: the options of the student.
+        device: the device of the student.
+        name: name of the student in the log and in TensorBoard; empty for the only one of a run.
+        super_resolve: called with ``lq``, (n, c, h, w), range 0..1, and ``lq_scale``, (n,) or ``None``; returns the
             image (n, c, H, W).
-
-    After a validation ``metric_results`` holds the metrics, ``best_metric_results`` the best of each data set.
     """
 
     def __init__(
@@ -31,7 +31,7 @@ class StudentValidation(SRModel):
         name: str,
         super_resolve: Callable[[Tensor, Tensor | None], Tensor],
     ) -> None:
-        # no super().__init__(): there is a network already
+        # no super().__init__(): it would build another network
         self.opt, self.device, self.name, self.super_resolve = opt, device, name, super_resolve
 
     def feed_data(self, data: Mapping[str, Any]) -> None:
@@ -42,7 +42,7 @@ class StudentValidation(SRModel):
         self.output = self.super_resolve(self.lq, self.lq_scale)
 
     def set_best(self, dataset: str, metrics: Mapping[str, float | None], iteration: int) -> None:
-        """Take note of an earlier validation."""
+        """Update the best results with those of an earlier validation."""
         self._initialize_best_metric_results(dataset)
         for metric, value in metrics.items():
             if value is not None and metric in self.best_metric_results[dataset]:

@@ -1,1 +1,1 @@
-"""What several rooms share and no library has."""
+"""Helpers that several packages share."""

@@ -1,4 +1,4 @@
-"""Whether an image fits into memory: where a CPU's memory ends, the system kills the process without a word."""
+"""Estimates whether an image fits into memory: without CPU memory, the system kills a process without a message."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ import torch
 from torch import Tensor, nn
 
 PROBE = 8  # pixels
-ALIVE = 4  # tensors of the largest size that live at once, a convolution's workspace included; see docs/upscale.md
+ALIVE = 4  # tensors of the largest size that exist at once, with a convolution's workspace; see docs/upscale.md
 
 
 @torch.no_grad()
 def bytes_per_pixel(net: nn.Module, channels: int = 3) -> float:
-    """About what one pass needs for each pixel of an image (1, c, h, w): the largest feature, a few times."""
+    """Estimated memory of a forward pass per pixel of an image (1, c, h, w): ``ALIVE`` times the largest feature."""
     largest = 0
 
     def note(_module: nn.Module, _inputs: Any, output: Any) -> None:
@@ -33,7 +33,7 @@ def bytes_per_pixel(net: nn.Module, channels: int = 3) -> float:
 
 
 def available() -> int | None:
-    """Bytes that the system can still give, ``None`` where it does not say (anything but Linux)."""
+    """The available memory in bytes; ``None`` if unknown (on systems other than Linux)."""
     try:
         found = re.search(r'^MemAvailable: *(\d+) kB', Path('/proc/meminfo').read_text(), re.MULTILINE)
     except OSError:

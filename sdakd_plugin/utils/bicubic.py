@@ -1,5 +1,8 @@
-"""MATLAB's bicubic resizing, which BasicSR's ``imresize`` computes row by row, as two matrix products: the same numbers
-on any device, for a batch at once, and in operators that exporters know."""
+"""MATLAB's bicubic resizing as two matrix products.
+
+It gives the numbers of BasicSR's ``imresize``, which works row by row, but on any device, for a whole batch, and with
+operators that exporters support.
+"""
 
 from __future__ import annotations
 
@@ -10,34 +13,34 @@ import numpy as np
 import torch
 from torch import Tensor
 
-REACH = 2  # pixels, of the cubic kernel to each side
+REACH = 2  # pixels: half the width of the cubic kernel
 
 
 def resize(images: Tensor, height: int, width: int) -> Tensor:
-    """Resize images with the cubic kernel of a = -0.5, antialiased where they get smaller, mirrored at the borders.
+    """Resize images with the cubic kernel of a = -0.5, antialiased when downsampling, with mirrored borders.
 
-    torch's own bicubic has a = -0.75 or, with ``antialias``, other borders.
+    torch's own bicubic mode uses a = -0.75 or, with ``antialias``, different borders.
 
     Args:
         images: (n, c, h, w) or (c, h, w).
-        height: of the result, in pixels.
-        width: likewise.
+        height: height of the result in pixels.
+        width: width of the result in pixels.
 
     Returns:
-        The same with ``height`` and ``width``; neither clipped nor rounded.
+        The resized images; neither clipped nor rounded.
     """
     h, w = (int(side) for side in images.shape[-2:])  # tensors while tracing
     rows = _matrix(h, height, images.dtype, images.device)
     columns = _matrix(w, width, images.dtype, images.device)
-    with torch.autocast(images.device.type, enabled=False):  # bfloat16 has fewer digits than an image of 8 bits
+    with torch.autocast(images.device.type, enabled=False):  # bfloat16 is less precise than an 8-bit image
         return rows @ images @ columns.T
 
 
 @lru_cache(maxsize=32)
 def _matrix(size: int, target: int, dtype: torch.dtype, device: torch.device) -> Tensor:
-    """What a row or column of ``size`` pixels is multiplied with, (target, size).
+    """The matrix (target, size) that resizes a row or column of ``size`` pixels.
 
-    NumPy computes it, so that no trace of a network, for an exporter or to count operations, has that in it.
+    NumPy computes it, so that it does not appear in a trace of a network (for an exporter or to count operations).
     """
     shrink = min(target / size, 1)  # antialiasing widens the kernel
     pad = math.ceil(REACH / shrink)
@@ -45,7 +48,7 @@ def _matrix(size: int, target: int, dtype: torch.dtype, device: torch.device) ->
     centres = (np.arange(target) + 0.5) * size / target - 0.5
     weights = _cubic((centres[:, None] - places) * shrink)
     weights /= weights.sum(1, keepdims=True)
-    around = places % (2 * size)  # a row and its mirror image, again and again
+    around = places % (2 * size)  # the row and its mirror image, repeated
     mirrored = np.minimum(around, 2 * size - 1 - around)
     matrix = np.zeros((target, size))
     np.add.at(matrix.T, mirrored, weights.T)

@@ -1,4 +1,4 @@
-"""Downloads that nothing hides: a line and torch.hub's bar on standard error, wherever they are needed."""
+"""Downloads with a message and torch.hub's progress bar on standard error."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from pathlib import Path
 
 import torch
 
-FAILURES = (OSError, RuntimeError, HTTPException)  # what a download ends with that does not succeed
-PATIENCE = 30  # seconds without a byte
+FAILURES = (OSError, RuntimeError, HTTPException)  # exceptions of a failed download
+TIMEOUT = 30  # seconds without data
 
 
 def download(url: str, target: Path, hash_prefix: str | None = None) -> None:
-    """Download a file into a folder that is made if needed.
+    """Download a file; its folder is created if necessary.
 
     Args:
-        url: its address.
-        target: where it goes once it is there; nothing is left there otherwise.
-        hash_prefix: how its SHA-256 begins; not checked where left out.
+        url: address of the file.
+        target: path of the file, which is only created when the download is complete.
+        hash_prefix: expected beginning of its SHA-256; by default not checked.
 
     Raises:
-        OSError, HTTPException: it cannot be downloaded or stored.
-        RuntimeError: its hash is another one.
+        OSError, HTTPException: the file cannot be downloaded or stored.
+        RuntimeError: the hash is wrong.
     """
     print(f'Downloading {url} to {target.parent}', file=sys.stderr, flush=True)
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -35,9 +35,9 @@ def download(url: str, target: Path, hash_prefix: str | None = None) -> None:
 
 @contextmanager
 def _time_limit() -> Iterator[None]:
-    """A silent server ends in an error: torch's download sets no time limit of its own, and would wait for ever."""
+    """Set a timeout for silent servers: torch's download has none and would wait forever."""
     before = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(PATIENCE)
+    socket.setdefaulttimeout(TIMEOUT)
     try:
         yield
     finally:

@@ -1,7 +1,8 @@
-"""What processes that train together tell each other. All but ``mean`` goes over the CPU, so that no GPU waits for it,
-and neither do the timeouts of a GPU's backend run while one process validates or writes.
+"""Communication between the processes of distributed training.
 
-Every function is called by all processes alike; in a run of one process each answers at once.
+All functions but ``mean`` communicate on the CPU, so that no GPU waits, and so that the timeouts of the GPU backend do
+not apply while one process validates or writes. Every function must be called by all processes. With a single process
+each of them returns at once.
 """
 
 from __future__ import annotations
@@ -14,32 +15,32 @@ import torch
 from torch import Tensor, distributed
 
 Value = TypeVar('Value')
-PATIENCE = timedelta(days=1)  # for the first process to validate; one that has died is noticed at once
+TIMEOUT = timedelta(days=1)  # the first process may validate for long; a dead process is noticed at once
 
 
 def many() -> bool:
-    """Whether there is more than this process."""
+    """Whether there is more than one process."""
     return distributed.is_available() and distributed.is_initialized() and distributed.get_world_size() > 1
 
 
 @cache
 def _cpu() -> Any:
-    return distributed.new_group(backend='gloo', timeout=PATIENCE)
+    return distributed.new_group(backend='gloo', timeout=TIMEOUT)
 
 
 def is_first() -> bool:
-    """Whether this process is the one that writes."""
+    """Whether this process is the first one, which writes files."""
     return not many() or distributed.get_rank() == 0
 
 
 def wait() -> None:
-    """Go on when all processes are here."""
+    """Wait until all processes have called this function."""
     if many():
         distributed.barrier(group=_cpu())
 
 
 def from_first(value: Value) -> Value:
-    """What the first process has."""
+    """The value of the first process, on all processes."""
     if not many():
         return value
     box: list[Any] = [value]
@@ -48,7 +49,7 @@ def from_first(value: Value) -> Value:
 
 
 def gathered(value: Value) -> list[Value]:
-    """What all processes have, in their order, for the first one; an empty list for the others."""
+    """The values of all processes by rank on the first process, and an empty list on the others."""
     if not many():
         return [value]
     values: list[Any] | None = [None] * distributed.get_world_size() if is_first() else None
@@ -57,7 +58,7 @@ def gathered(value: Value) -> list[Value]:
 
 
 def largest(number: int) -> int:
-    """The largest of the processes' numbers."""
+    """The maximum over all processes, on all processes."""
     if not many():
         return number
     box = torch.tensor(number)
@@ -66,7 +67,7 @@ def largest(number: int) -> int:
 
 
 def mean(tensor: Tensor) -> Tensor:
-    """The mean over all processes, where the tensor is, without a gradient."""
+    """The mean over all processes, on the device of the tensor and without a gradient."""
     if not many():
         return tensor
     total = tensor.detach().clone()

@@ -1,4 +1,4 @@
-"""The states of a process's random-number generators, as plain values that load without running code."""
+"""The states of the random-number generators of a process, as plain values that can be loaded safely."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import torch
 
 
 def capture() -> dict[str, Any]:
-    """The states of Python's, NumPy's and torch's generators, those of CUDA's devices where it is in use."""
+    """The states of the generators of Python, NumPy and torch, and of all CUDA devices if CUDA is in use."""
     numpy: Any = np.random.get_state()
     kind, words, *rest = numpy
     return {
@@ -24,8 +24,11 @@ def capture() -> dict[str, Any]:
 
 
 def restore(states: dict[str, Any]) -> None:
-    """Put the generators back to what ``capture`` found. States of CUDA devices that are not here are left out, and all
-    where CUDA is not in use: torch would keep them for its start."""
+    """Restore what ``capture`` returned.
+
+    States of missing CUDA devices are ignored, and those of all devices if CUDA is not in use: torch would otherwise
+    apply them when CUDA starts.
+    """
     random.setstate(states['python'])
     kind, words, *rest = states['numpy']
     np.random.set_state((kind, np.array(words, dtype=np.uint32), *rest))
@@ -37,10 +40,10 @@ def restore(states: dict[str, Any]) -> None:
 
 @contextmanager
 def undisturbed_rng() -> Iterator[None]:
-    """What is built inside draws no random number from those of the training run, nor seeds it.
+    """Protect the random numbers of the training run from the code inside the block.
 
-    Before CUDA starts, ``torch.manual_seed`` leaves a seed for it to start with: behind the block that is the run's
-    again, also where CUDA started inside.
+    Before CUDA starts, ``torch.manual_seed`` stores a seed that is applied when it starts. After the block that seed is
+    the run's again, even if CUDA started inside the block.
     """
     started = torch.cuda.is_initialized()
     waiting = torch.cuda._lazy_seed_tracker

@@ -1,4 +1,4 @@
-"""BasicSR's registries, asked without their answer on standard output."""
+"""Look-ups in BasicSR's registries that print nothing."""
 
 from __future__ import annotations
 
@@ -6,21 +6,21 @@ from typing import Any
 
 from basicsr.utils.registry import Registry
 
-SUFFIX = '_basicsr'  # of classes that another project registers under the same name
+SUFFIX = '_basicsr'  # of BasicSR's classes that another project registers under the same name
 
 
 def full_name(registry: Registry, name: str) -> str:
-    """The name under which a registry holds what an option file calls ``name``.
+    """The name in a registry of the class that an option file calls ``name``.
 
-    ``Registry.get`` finds it by itself, but prints a line each time that it has to add the suffix.
+    ``Registry.get`` also finds it, but prints a line each time that it adds the suffix.
     """
     return name if name in registry or f'{name}{SUFFIX}' not in registry else f'{name}{SUFFIX}'
 
 
 def look_up(registry: Registry, name: str) -> Any:
-    """``registry.get(name)``, in silence.
+    """``registry.get(name)`` without its printed line.
 
     Raises:
-        KeyError: there is nothing of that name.
+        KeyError: the name is not registered.
     """
     return registry.get(full_name(registry, name))

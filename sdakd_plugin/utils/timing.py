@@ -1,4 +1,4 @@
-"""Timing of steps in turns."""
+"""Interleaved timing of functions."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ import torch
 def in_turns(
     steps: Mapping[str, Callable[[], Any]], rounds: int, device: torch.device, warm_up: int = 1, in_a_row: int = 1
 ) -> dict[str, list[float]]:
-    """Time steps in turns (a, b, c, a, b, c, ...), so that other load on the machine affects all of them alike.
+    """Time functions in turns (a, b, c, a, b, c, ...), so that other load on the machine affects all of them equally.
 
     Args:
-        steps: by name.
-        rounds: how many turns of each are timed.
-        device: where they run; a GPU has finished before the clock is read.
-        warm_up: rounds before, which are not timed.
-        in_a_row: how often a step runs in a turn.
+        steps: the functions by name.
+        rounds: number of timed rounds.
+        device: the device of the functions; a GPU is synchronised before the clock is read.
+        warm_up: number of earlier rounds, which are not timed.
+        in_a_row: number of calls of a function in a round.
 
     Returns:
-        The seconds of one step in each round, by name.
+        The seconds per call in each round, by name.
     """
     finish = torch.cuda.synchronize if device.type == 'cuda' else lambda: None
     times: dict[str, list[float]] = {name: [] for name in steps}

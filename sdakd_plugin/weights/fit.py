@@ -1,4 +1,4 @@
-"""Weights into a network, or one line that says why they do not fit."""
+"""Loads weights into a network, with one-line errors if they do not fit."""
 
 from __future__ import annotations
 
@@ -16,18 +16,19 @@ from sdakd_plugin.families.registry import identify
 def load_into(
     net: nn.Module, state: Mapping[str, Tensor], source: str | os.PathLike[str], role: str, strict: bool = True
 ) -> None:
-    """Load a state dict into a network; the network stays as it was if that fails.
+    """Load a state dict into a network; the network is unchanged if that fails.
 
     Args:
         net: the network, not wrapped.
         state: tensors by name.
-        source: where they came from, for the message.
-        role: what they are for, such as ``'path.pretrain_network_g'``; begins every message.
-        strict: whether names and shapes must agree. Otherwise, as in BasicSR, what agrees is loaded, and the rest is
-            reported to the log.
+        source: where the weights come from, for messages.
+        role: the option that names them, such as ``'path.pretrain_network_g'``; every message begins with it.
+        strict: whether all names and shapes must match. Otherwise, as in BasicSR, matching tensors are loaded and the
+            rest is logged.
 
     Raises:
-        UserError: the weights are those of another network, or not finite, or (``strict=False``) none of them fits.
+        UserError: the weights are not finite or belong to another network or, with ``strict=False``, none of them
+            matches.
     """
     for key, value in state.items():
         if value.is_floating_point() and not bool(torch.isfinite(value).all()):
@@ -49,7 +50,7 @@ def load_into(
 
 
 def _differences(state: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> list[str]:
-    """One phrase for each tensor that is different, in the network's order."""
+    """A description of each tensor that differs, in the order of the network."""
     found = []
     for key, value in own.items():
         if key not in state:
@@ -61,7 +62,7 @@ def _differences(state: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> list
 
 
 def _who(state: Mapping[str, Tensor], own: Mapping[str, Tensor], net: nn.Module, source: object) -> str:
-    """Which network the file is for, and into which it should go."""
+    """The network of the file and the network that should load it, for the message."""
     file, network = identify(state), identify(own)
     name = str(network or type(net).__name__)
     if file is None:

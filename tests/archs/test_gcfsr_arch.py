@@ -1,4 +1,4 @@
-"""The GCFSR networks are the authors', at every width, without a compiled extension; bad input is named."""
+"""The GCFSR networks equal the authors' at every width, without a compiled extension; bad input gives clear errors."""
 
 import copy
 import hashlib
@@ -358,7 +358,7 @@ def test_gpu_and_cpu_agree(network):
         ({'narrow': '1/2'}, "narrow must be a number above 0, not '1/2'"),
         ({'narrow': float('nan')}, 'not nan'),
         ({'narrow': float('inf')}, 'not inf'),
-        ({'narrow': 0.003}, 'narrow 0.003 is too small: it leaves 1 of the channels at 4x4, and 2 are the least'),
+        ({'narrow': 0.003}, 'narrow 0.003 is too small: it leaves 1 of the channels at 4x4, but at least 2 are'),
         ({'out_size': 1024, 'narrow': 0.05}, 'narrow 0.05 is too small: it leaves 1 of the channels at 1024x1024'),
         ({'channel_multiplier': 0}, 'channel_multiplier must be a number above 0'),
         ({'resample_kernel': 1}, 'resample_kernel must be a list of numbers with a sum above 0, not 1'),
@@ -397,12 +397,12 @@ def test_missing_wrong_and_needless_condition(generator):
     for shape in ((2,), (1, 1), (2, 2)):
         with pytest.raises(UserError, match='got one of shape'):
             generator(x, torch.ones(shape))
-    with torch.device('meta'), pytest.raises(UserError, match='GCFSRBlind takes no condition'):
+    with torch.device('meta'), pytest.raises(UserError, match='GCFSRBlind has no condition'):
         GCFSRBlind(32)(torch.empty(1, 3, 32, 32), torch.ones(1, 1))
 
 
 def test_too_little_noise(generator):
-    with pytest.raises(UserError, match='noise must have 3 entries, one a style convolution, not 1'):
+    with pytest.raises(UserError, match='noise must have 3 entries, one per style convolution, not 1'):
         image_of(generator, faces(32, dtype=torch.float32), noise=[None])
 
 

@@ -1,4 +1,4 @@
-"""A student discriminator is an ordinary network of the teacher's family, narrower by whole channels."""
+"""A student discriminator is a network of the teacher's family with fewer channels."""
 
 import copy
 import re
@@ -94,20 +94,21 @@ def test_every_supported_family_is_built():
         (
             UNET,
             1 / 3,
-            'width: 0.3333333333333333 of 64 channels is 21.3333, no whole number; nearest that work: '
+            'width: 0.3333333333333333 of 64 channels is 21.3333, not a whole number; closest valid widths: '
             '0.328125 (21 of 64) and 0.34375 (22 of 64)',
         ),
-        (UNET, 0.001, 'nearest that work: 0.015625 (1 of 64)'),
+        (UNET, 0.001, 'closest valid widths: 0.015625 (1 of 64)'),
         (
             {**STYLEGAN2, 'out_size': 256},
             1 / 3,
-            'of 32 channels is 10.6667, no whole number; nearest that work: 0.3125 (10 of 32) and 0.375 (12 of 32)',
+            'of 32 channels is 10.6667, not a whole number; closest valid widths: '
+            '0.3125 (10 of 32) and 0.375 (12 of 32)',
         ),
         (UNET, 0, 'width: 0 is not greater than 0 and at most 1'),
         (UNET, 1.5, 'width: 1.5 is not greater than 0'),
         (UNET, float('nan'), 'width: nan is not greater than 0'),
-        (UNET, '0.5', "width: '0.5' is no number"),
-        (UNET, None, 'width: None is no number'),
+        (UNET, '0.5', "width: '0.5' is not a number"),
+        (UNET, None, 'width: None is not a number'),
         (
             {**UNET, 'type': 'UNetDiscriminator'},
             0.5,
@@ -119,16 +120,16 @@ def test_every_supported_family_is_built():
             "teacher: unknown key 'num_fat' for UNetDiscriminatorSN; did you mean 'num_feat'",
         ),
         ({'type': 'VGGStyleDiscriminator', 'num_in_ch': 3}, 0.5, "VGGStyleDiscriminator needs the key 'num_feat'"),
-        ({**UNET, 'num_feat': 'wide'}, 0.5, "teacher.num_feat: 'wide' is no number"),
-        ({**UNET, 'num_feat': 0}, 0.5, 'nearest that work: none'),
-        ({**STYLEGAN2, 'narrow': '1'}, 0.5, "teacher.narrow: '1' is no number"),
-        ({**STYLEGAN2, 'out_size': 100}, 0.5, 'teacher.out_size: 100 is none of 4, 8, 16, 32, 64, 128, 256, 512, 1024'),
+        ({**UNET, 'num_feat': 'wide'}, 0.5, "teacher.num_feat: 'wide' is not a number"),
+        ({**UNET, 'num_feat': 0}, 0.5, 'closest valid widths: none'),
+        ({**STYLEGAN2, 'narrow': '1'}, 0.5, "teacher.narrow: '1' is not a number"),
         (
-            {'type': 'SpyNet'},
+            {**STYLEGAN2, 'out_size': 100},
             0.5,
-            'teacher.type: SpyNet has no num_feat or narrow that would make it narrower; valid: ',
+            'teacher.out_size: 100 is not one of 4, 8, 16, 32, 64, 128, 256, 512, 1024',
         ),
-        ({'type': 'StudentDiscriminator', 'teacher': UNET, 'width': 0.5}, 0.5, 'has no num_feat or narrow'),
+        ({'type': 'SpyNet'}, 0.5, 'teacher.type: SpyNet has neither num_feat nor narrow to make it narrower; valid: '),
+        ({'type': 'StudentDiscriminator', 'teacher': UNET, 'width': 0.5}, 0.5, 'has neither num_feat nor narrow'),
         ({'num_in_ch': 3}, 0.5, 'teacher: expected a network block with the key type'),
         (None, 0.5, 'teacher: expected a network block with the key type'),
     ],

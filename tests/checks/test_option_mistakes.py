@@ -1,4 +1,4 @@
-"""A user's mistake costs one line that names the key, before anything is written."""
+"""A mistake in the options gives a one-line error with the key, before anything is written."""
 
 import logging
 import random
@@ -56,7 +56,7 @@ def test_the_options_of_these_tests_are_fine(options):
         (
             'train/scheduler',
             {'type': 'CosineAnnealingRestartLR', 'periods': [2, 2], 'restart_weights': [1, 1]},
-            'train.scheduler.periods: make 4 iterations, but train.total_iter is 6; lengthen the last period, or '
+            'train.scheduler.periods: add up to 4 iterations, but train.total_iter is 6; lengthen the last period, or '
             'add one',
         ),
         ('train/ema_decay', 1.5, 'train.ema_decay: input should be less than 1, not 1.5'),
@@ -71,7 +71,7 @@ def test_the_options_of_these_tests_are_fine(options):
         ('datasets/train/batch_size_per_gpu', ..., 'datasets.train.batch_size_per_gpu: this key is missing'),
         ('num_gpu', 2, 'num_gpu: 2'),
         # stages and terms
-        ('train/total_iter', 7, 'train.total_iter: is 7, but the stages make 2 + 2 + 2 = 6'),
+        ('train/total_iter', 7, 'train.total_iter: is 7, but the stages add up to 2 + 2 + 2 = 6'),
         ('train/stages/0/losses', ['pixel', 'percptual'], "names the loss 'percptual', but train.percptual_opt is not"),
         ('train/lpips_opt', {'type': 'L1Loss'}, "train.lpips_opt: no stage names 'lpips'"),
         ('train/gan_opt', ..., "names the loss 'gan', but train.gan_opt is not defined"),
@@ -84,7 +84,7 @@ def test_the_options_of_these_tests_are_fine(options):
             'train/feature_opt/layers',
             ['body.7'],
             "train.feature_opt.layers: RRDBNet has no layer 'body.7'; its last one is "
-            "'body.1'; layers: 4 takes four depths",
+            "'body.1'; layers: 4 selects four depths",
         ),
         (
             'train/feature_opt/layers',
@@ -101,7 +101,7 @@ def test_the_options_of_these_tests_are_fine(options):
         (
             'network_d',
             {'type': 'VGGStyleDiscriminator', 'num_in_ch': 3, 'num_feat': 8, 'input_size': 128},
-            'network_d: refuses an input of 3x64x64 (the training crop)',
+            'network_d: rejects an input of 3x64x64 (the training crop)',
         ),
         (
             'network_g',
@@ -137,7 +137,7 @@ def test_the_options_of_these_tests_are_fine(options):
         (
             'high_order_degradation',
             True,
-            'high_order_degradation: is true, but PairedImageDataset brings no blur kernels',
+            'high_order_degradation: is true, but PairedImageDataset provides no blur kernels',
         ),
     ],
 )
@@ -231,7 +231,7 @@ def test_a_forced_option_that_has_no_place(options, entry, expected):
 @pytest.mark.parametrize(
     'path, value, expected',
     [
-        ('train/stages/2/iters', 3, 'error: train.total_iter: is 6, but the stages make 2 + 2 + 3 = 7'),
+        ('train/stages/2/iters', 3, 'error: train.total_iter: is 6, but the stages add up to 2 + 2 + 3 = 7'),
         ('datasets/train/dataroot_gt', 'EMPTY', 'EMPTY'),
         ('datasets', ..., 'error: datasets: this key is missing'),
     ],
@@ -338,7 +338,7 @@ def test_photographs_that_a_folder_replaces_are_named_in_the_log(photos, caplog)
         WholeImageDataset({**block, 'dataroot_gt': str(photos / 'HR')})
     finally:
         logger.removeHandler(caplog.handler)
-    assert 'images: not used, since dataroot_gt names a folder' in caplog.text
+    assert 'images: ignored, because dataroot_gt is set' in caplog.text
     with pytest.raises(UserError, match='the embedded photographs are too small for gt_size 512'):
         WholeImageDataset({**block, 'gt_size': 512})
 

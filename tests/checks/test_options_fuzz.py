@@ -1,4 +1,4 @@
-"""Whatever stands in an option file, it is accepted or refused with one line, and never changed."""
+"""Any option file is either accepted or rejected with a one-line error, and never changed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Images that are not where the option file says: the key, the file and the remedy, in one line."""
+"""Missing images give a one-line error with the key, the file and the remedy."""
 
 import shutil
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""``sdakd check``: each stage is tried for one iteration, in seconds, and nothing is written."""
+"""``sdakd check`` runs one iteration of each stage, in seconds, and writes nothing."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``SDAKD_DEBUG=1`` shows the traceback of an error that is otherwise reported in one line."""
+"""``SDAKD_DEBUG=1`` shows the traceback of an error that is otherwise a one-line message."""
 
 import sys
 

@@ -1,5 +1,7 @@
-"""Broken option files, weights, images and folders, each given to a program: one line says what is wrong, in time,
-without a traceback, and nothing is left behind; code inside a weight file never runs."""
+"""Broken option files, weights, images and folders as input of the programs.
+
+Each gives a one-line error early, without a traceback or leftover files; code inside a weight file never runs.
+"""
 
 from __future__ import annotations
 
@@ -144,7 +146,7 @@ TYPES = [
     ('train/stages/0/iters', '2', "train.stages.0.iters: input should be a valid integer, not '2'"),
     ('train/pixel_opt', 'L1Loss', 'train.pixel_opt'),
     ('train/pixel_opt/loss_weight', 'strong', "train.pixel_opt.loss_weight: expected a value like 1.0, not 'strong'"),
-    ('train/pixel_opt/loss_weight', float('nan'), 'train.pixel_opt.loss_weight: nan is no number'),
+    ('train/pixel_opt/loss_weight', float('nan'), 'train.pixel_opt.loss_weight: nan is not a finite float32 number'),
     ('train/feature_opt/layers', 5, 'train.feature_opt'),
     ('train/feature_opt/layers', {'body.0': ['body.1']}, "TypeError: unhashable type: 'list' (in check_layers"),
     ('train/gan_opt/gan_type', 'magic', 'train.gan_opt: GANLoss cannot be built'),
@@ -154,7 +156,7 @@ TYPES = [
     ('train/optim_g/betas', [0.9], 'train.optim_g.betas: expected a value like [0.9, 0.999], not [0.9]'),
     ('train/scheduler/milestones', 5, 'train.scheduler'),
     ('train/scheduler/gamma', 'half', "train.scheduler.gamma: expected a value like 0.1, not 'half'"),
-    ('train/ema_decay', float('inf'), 'train.ema_decay: inf is no number'),
+    ('train/ema_decay', float('inf'), 'train.ema_decay: inf is not a finite float32 number'),
     ('train/stages/0/lr_d', 1e-4, "lr_d: stage 'supervised' does not train the discriminator"),
     ('train/stages/1/name', 'supervised', "train.stages: two stages are named 'supervised'"),
     ('network_g', None, 'network_g: input should be a valid dictionary, not None'),
@@ -409,14 +411,14 @@ def broken(kind):
         ('teacher/pretrain_network_g', 'inf', 'body.1.rdb2.conv3.weight in bad.pth holds NaN or infinite values'),
         ('path/pretrain_network_g', 'nan', 'body.1.rdb2.conv3.weight in bad.pth holds NaN or infinite values'),
         ('teacher/pretrain_network_g', 'meta', 'body.1.rdb2.conv3.weight in bad.pth is without values'),
-        ('teacher/pretrain_network_g', 'sparse', 'body.1.rdb2.conv3.weight in bad.pth is no ordinary tensor'),
-        ('teacher/pretrain_network_g', 'complex', 'body.1.rdb2.conv3.weight in bad.pth is no ordinary tensor'),
+        ('teacher/pretrain_network_g', 'sparse', 'body.1.rdb2.conv3.weight in bad.pth is not an ordinary tensor'),
+        ('teacher/pretrain_network_g', 'complex', 'body.1.rdb2.conv3.weight in bad.pth is not an ordinary tensor'),
         (
             'teacher/pretrain_network_g',
             'expanded',
             'body.1.rdb2.conv3.weight in bad.pth is 1000000x1000000, but the file',
         ),
-        ('teacher/pretrain_network_g', 'text', 'bad.pth holds no state dict where one is expected'),
+        ('teacher/pretrain_network_g', 'text', 'bad.pth holds no state dict under the usual keys'),
         ('teacher/pretrain_network_g', 'shape', 'bad.pth does not fit network RRDBNet'),
     ],
 )
@@ -451,7 +453,7 @@ FILES = {
     'pointer': (lambda path: path.write_text('version https://git-lfs\n'), 'is only the Git LFS pointer'),
     'folder': (lambda path: path.mkdir(), 'is a folder; name a file in it'),
     'pipe': (os.mkfifo, 'is empty or not a regular file'),
-    'bomb': (bomb, 'is truncated, damaged or no weight file'),
+    'bomb': (bomb, 'is truncated, damaged or not a weight file'),
 }
 
 
@@ -471,7 +473,7 @@ def test_weights_that_were_cut_off(bad, suffix):
     atomic_save(good_weights(), path)
     path.write_bytes(path.read_bytes()[:-1000])
     bad.options['teacher']['pretrain_network_g'] = path.name
-    bad.options_fail(f'teacher.pretrain_network_g: {path.name} is truncated, damaged or no weight file')
+    bad.options_fail(f'teacher.pretrain_network_g: {path.name} is truncated, damaged or not a weight file')
 
 
 def test_a_teacher_of_another_scale(bad):
@@ -546,14 +548,14 @@ def test_a_training_state_without_its_networks(bad):
 
 def test_a_weight_file_for_a_training_state(bad, small_teacher):
     bad.options['path']['resume_state'] = str(small_teacher / 'net_g.pth')
-    bad.options_fail('net_g.pth is missing, damaged or no training state')
+    bad.options_fail('net_g.pth is missing, damaged or not a training state')
 
 
 def test_a_training_state_that_was_cut_off(bad):
     state = earlier_run(bad)
     state.write_bytes(state.read_bytes()[:200])
     bad.options['path']['resume_state'] = str(state)
-    bad.options_fail('2.state is missing, damaged or no training state')
+    bad.options_fail('2.state is missing, damaged or not a training state')
 
 
 # ----------------------------------------------------------------------------------------------------------- images
@@ -745,7 +747,7 @@ def test_a_network_of_another_scale_than_the_test(tests, photos, tmp_path_factor
             ('sdakd export', 'WEIGHTS', '--format', 'onnx', '--out', 'no/where/out.onnx'),
             'there is not a folder no/where',
         ),
-        (('sdakd weights', 'inspect', 'good.png'), 'good.png is truncated, damaged or no weight file'),
+        (('sdakd weights', 'inspect', 'good.png'), 'good.png is truncated, damaged or not a weight file'),
     ],
     ids=lambda value: '-'.join(value)[:40] if isinstance(value, tuple) else '',
 )

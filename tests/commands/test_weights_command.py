@@ -1,4 +1,4 @@
-"""``sdakd weights``: what is known, where it is, and what a file holds; a damaged one is noticed."""
+"""``sdakd weights``: lists known weights, finds them, shows the contents of a file, and detects damaged ones."""
 
 from __future__ import annotations
 

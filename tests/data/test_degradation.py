@@ -1,4 +1,4 @@
-"""Real-ESRGAN's on-the-fly degradation feeds SDAKDModel, computed by BasicSR itself, without CUDA."""
+"""Real-ESRGAN's on-the-fly degradation in SDAKDModel, computed by BasicSR's own code without CUDA."""
 
 import torch
 from basicsr.models.realesrgan_model import RealESRGANModel

@@ -1,4 +1,4 @@
-"""PhotoDataset: a folder of photographs is enough."""
+"""PhotoDataset: training from just a folder of photographs."""
 
 import os
 import random
@@ -413,8 +413,8 @@ def test_small_images_and_other_scales(fixed, folder, scale):
         ({'gt_size': 132}, r'1 of 4 photographs is smaller than the crop 132'),
         ({'use_hfilp': True}, r"datasets\.train\.use_hfilp: unknown key for PhotoDataset; did you mean 'use_hflip' or"),
         ({'degradation': 'blur'}, r"datasets\.train\.degradation: there is no 'blur'; valid: bicubic, real$"),
-        ({'bicubic_prob': 0.5}, r'datasets\.train\.bicubic_prob: is for degradation: real; leave it out$'),
-        ({'degradation_seed': 1}, r'datasets\.train\.degradation_seed: is for degradation: real; leave it out$'),
+        ({'bicubic_prob': 0.5}, r'datasets\.train\.bicubic_prob: requires degradation: real; leave it out$'),
+        ({'degradation_seed': 1}, r'datasets\.train\.degradation_seed: requires degradation: real; leave it out$'),
         ({'degradation': 'real', 'bicubic_prob': 1.5}, r'bicubic_prob: expected a number from 0 to 1, not 1\.5$'),
         ({'degradation': 'real', 'bicubic_prob': True}, r'bicubic_prob: expected a number from 0 to 1, not True$'),
         (
@@ -427,7 +427,7 @@ def test_small_images_and_other_scales(fixed, folder, scale):
         ),
         (
             {'degradation': 'real', 'versions': 2},
-            r'versions: is for fixed LQ images; set degradation_seed, or leave it',
+            r'versions: requires fixed LQ images; set degradation_seed, or leave it',
         ),
         (
             {'degradation': 'real', 'gt_size': 404},
@@ -468,10 +468,10 @@ def test_a_folder_without_photographs_and_files_that_are_broken(run, folder, tmp
     for content in (b'', b'not an image'):
         (folder / 'tiny.png').write_bytes(content)
         dataset = PhotoDataset({**run['datasets']['train'], 'phase': 'train', 'scale': 4})
-        with pytest.raises(UserError, match=r'tiny\.png is no readable image; remove it'):
+        with pytest.raises(UserError, match=r'tiny\.png is not a readable image; remove it'):
             dataset[4]
         dataset = PhotoDataset({**run['datasets']['train'], 'phase': 'train', 'scale': 4, 'degradation': 'real'})
-        with pytest.raises(UserError, match=r'tiny\.png is no readable image; remove it'):
+        with pytest.raises(UserError, match=r'tiny\.png is not a readable image; remove it'):
             dataset[4]
     os.unlink(folder / 'tiny.png')
     with pytest.raises(UserError, match=r'tiny\.png cannot be read: No such file'):

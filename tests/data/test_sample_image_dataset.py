@@ -1,4 +1,4 @@
-"""SampleImageDataset serves what PairedImageDataset would, and its LR equals the files in use for Set5 and Set14."""
+"""SampleImageDataset gives the items of PairedImageDataset, and its LR equals the common files of Set5 and Set14."""
 
 import random
 import sys
@@ -97,10 +97,13 @@ def test_center_crop_and_scale(scale):
         ({'images': 'rocket'}, 'images: expected a list of names; valid: astronaut, chelsea, coffee, rocket'),
         ({'images': []}, 'images: expected a list of names'),
         ({'use_hfilp': True}, "use_hfilp: unknown key for SampleImageDataset; did you mean 'use_hflip'"),
-        ({'center_crop': 130}, 'center_crop: 130 is no multiple of scale 4 up to 300, the most that the images allow'),
-        ({'center_crop': 304}, 'center_crop: 304 is no multiple of scale 4 up to 300'),
-        ({'gt_size': 66}, 'gt_size: 66 is no multiple of scale 4 up to 128'),
-        ({'gt_size': 132}, 'gt_size: 132 is no multiple of scale 4 up to 128'),
+        (
+            {'center_crop': 130},
+            'center_crop: 130 is not a multiple of scale 4 up to 300, the most that the images allow',
+        ),
+        ({'center_crop': 304}, 'center_crop: 304 is not a multiple of scale 4 up to 300'),
+        ({'gt_size': 66}, 'gt_size: 66 is not a multiple of scale 4 up to 128'),
+        ({'gt_size': 132}, 'gt_size: 132 is not a multiple of scale 4 up to 128'),
         ({'gt_size': 0}, 'gt_size: 0 is no multiple'),
         ({'gt_size': None}, 'gt_size: None is no multiple'),
     ],

@@ -1,4 +1,4 @@
-"""Validation sets in a database, and several of them: each is opened once at a time, and none is left out."""
+"""Several validation sets, also in LMDBs: each is opened once at a time, and none is skipped."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""Layers that are given as a number of depths."""
+"""Layers selected by a number of depths."""
 
 import pytest
 from basicsr.archs.discriminator_arch import UNetDiscriminatorSN, VGGStyleDiscriminator
@@ -83,17 +83,17 @@ def test_spread_ends_with_the_last_and_repeats_none(count):
 
 
 def test_too_few_blocks():
-    with pytest.raises(UserError, match='RRDBNet has 3 blocks, which is less than 4 depths; use 3 or less'):
+    with pytest.raises(UserError, match='RRDBNet has 3 blocks, fewer than 4 depths; use 3 or less'):
         named(4, rrdbnet(3), rrdbnet())
 
 
 def test_a_network_without_known_blocks():
-    with pytest.raises(UserError, match='the blocks of VGGStyleDiscriminator are not known; name its layers'):
+    with pytest.raises(UserError, match='the blocks of VGGStyleDiscriminator are unknown; name its layers'):
         named(2, VGGStyleDiscriminator(3, 4), VGGStyleDiscriminator(3, 4))
 
 
 def test_names_of_one_family_do_not_serve_another():
-    with pytest.raises(UserError, match='RRDBNet count theirs differently; write a number of depths'):
+    with pytest.raises(UserError, match='RRDBNet number their layers differently; use a number of depths'):
         named(['body.5', 'body.11'], compact(), rrdbnet())
     assert named({'body.5': 'body.5'}, compact(), rrdbnet()) == {'body.5': 'body.5'}  # the user means it
     assert named(['body.1'], MSRResNet(3, 3, 4, 3), SRGANGenerator(num_feat=4, num_block=3)) == {'body.1': 'body.1'}
@@ -106,6 +106,6 @@ def test_layers_that_are_none(layers):
 
 
 def test_a_block_beyond_the_last_is_not_mistaken_for_the_first():
-    with pytest.raises(TapError, match=r"no layer 'body.11'; its last one is 'body.5'; layers: 4 takes") as caught:
+    with pytest.raises(TapError, match=r"no layer 'body.11'; its last one is 'body.5'; layers: 4 selects") as caught:
         check_layers(rrdbnet(6), ['body.11'])
     assert 'did you mean' not in str(caught.value)

@@ -1,4 +1,4 @@
-"""The schedule is a function of the iteration alone."""
+"""The schedule depends only on the iteration."""
 
 import pytest
 from hypothesis import given
@@ -67,7 +67,7 @@ def test_where_the_generator_steps():
 
 
 def test_a_loss_that_is_named_twice_is_refused():
-    with pytest.raises(UserError, match=r"train\.stages\.0\.losses: 'pixel' is named twice"):
+    with pytest.raises(UserError, match=r"train\.stages\.0\.losses: 'pixel' is listed twice"):
         parse(
             {
                 'name': 'run',
@@ -92,7 +92,7 @@ def test_a_loss_that_is_named_twice_is_refused():
         (
             [{'name': 'a', 'iters': 3, 'losses': ['pixel', 'gan']}],
             4,
-            'train.total_iter: is 4, but the stages make 3 = 3',
+            'train.total_iter: is 4, but the stages add up to 3 = 3',
         ),
         ([{'name': 'a', 'iters': 3, 'losses': ['pixel', 'gan']}] * 2, 6, "two stages are named 'a'"),
         ([{'name': 'a', 'iters': 3, 'losses': ['pixle', 'gan']}], 3, "did you mean 'pixel'"),

@@ -1,4 +1,4 @@
-"""Named features of any network."""
+"""Capturing named features of any network."""
 
 import pytest
 import torch
@@ -118,5 +118,5 @@ def test_a_layer_that_gives_no_tensor_is_an_error():
             return self.pair(x)[0]
 
     net = Net()
-    with pytest.raises(UserError, match="'pair' of Net gives a tuple"), Taps(net, ['pair']):
+    with pytest.raises(UserError, match="'pair' of Net returns a tuple"), Taps(net, ['pair']):
         net(torch.rand(1, 3, 8, 8))

@@ -1,4 +1,4 @@
-"""A step whose loss or gradient is not finite is skipped and said; a balance that has collapsed is said once."""
+"""Steps with a loss or gradient that is not finite are skipped and reported; a GAN collapse is reported once."""
 
 import copy
 import re

@@ -1,4 +1,4 @@
-"""Methods side by side: the field's metrics, a picture whatever the images are, and `sdakd compare`."""
+"""Comparing methods: metrics, pictures of all kinds of images, and `sdakd compare`."""
 
 import json
 import shutil

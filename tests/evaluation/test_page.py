@@ -1,4 +1,4 @@
-"""The page of `sdakd compare` in a real browser: it renders, its controls work, and nothing leaves it."""
+"""The page of `sdakd compare` in a real browser: it renders, its controls work, and it makes no requests."""
 
 import base64
 import json

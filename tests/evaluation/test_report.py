@@ -1,4 +1,4 @@
-"""`sdakd report`: costs that agree with what is known of the networks, measured side by side."""
+"""`sdakd report`: the costs agree with known values and are measured in turns."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""What is exported gives, in another program, what PyTorch gives; and what cannot be exported costs one line."""
+"""Exported networks compute the same as in PyTorch; a failed export prints a one-line error."""
 
 import json
 import sys
@@ -122,7 +122,7 @@ def test_onnx_of_gcfsr_has_one_size(kind, capsys):
     pytest.importorskip('onnx')
     file = save({**GCFSR, 'type': kind})
     assert export(file, '--format', 'onnx') == 1
-    advice = {'GCFSR': '--size 4 for x8', 'GCFSRBlind': '--size 32 for images that have the size already'}
+    advice = {'GCFSR': '--size 4 for x8', 'GCFSRBlind': '--size 32 for images that already have that size'}
     assert advice[kind] in capsys.readouterr().err
     for size in (8, 32):
         assert export(file, '--format', 'onnx', '--size', str(size), '--out', f'net{size}') == 0

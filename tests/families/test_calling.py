@@ -1,4 +1,4 @@
-"""How networks are called that want more than an image for an image."""
+"""Calling networks that are not plain ``net(lq)``."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""One file makes a family of networks known: here a toy is recognised, slimmed, called, tapped and exported."""
+"""One file adds a family of networks: a toy family is recognised, slimmed, called, tapped and exported."""
 
 import cv2
 import numpy as np
@@ -167,7 +167,7 @@ def test_a_class_of_ones_own_belongs_to_the_family_of_its_parent(toy):
 def test_a_name_has_one_family(toy):
     names = [name for family in FAMILIES for name in family.names]
     assert len(set(names)) == len(names)
-    with pytest.raises(ValueError, match='there is a family of RRDBNet already'):
+    with pytest.raises(ValueError, match='there is already a family of RRDBNet'):
         register(Family(names=('Mine', 'RRDBNet')))
     assert family_named('Mine') is OTHER
 

@@ -1,4 +1,4 @@
-"""Every network of a known family is told from its weights alone, and nothing else is."""
+"""Every network of a known family is identified from its weights, and no other network is."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The teacher's cached images, made and read in this process."""
+"""Creates and reads the teacher's cached images in this process."""
 
 import random
 

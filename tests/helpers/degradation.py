@@ -1,4 +1,4 @@
-"""Options and batches of a run that makes its LQ images on the fly, by Real-ESRGAN's degradation."""
+"""Options and batches of a run with Real-ESRGAN's on-the-fly degradation."""
 
 import copy
 import random

@@ -1,4 +1,4 @@
-"""Whether a run that was stopped and resumed equals one that was not, bit for bit."""
+"""Compares a resumed run with an uninterrupted one, bit for bit."""
 
 import re
 

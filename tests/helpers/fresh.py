@@ -1,6 +1,6 @@
-"""A machine that has just been set up: no weights anywhere, and the addresses of all weights on loopback.
+"""A freshly installed machine: no weights on disk, and the addresses of all weights redirected to a local server.
 
-Only the addresses are other ones than in earnest: what downloads, what it prints and where it puts the files is real.
+Only the addresses are replaced: the download, its output and the location of the files are real.
 """
 
 import json

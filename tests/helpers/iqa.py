@@ -1,4 +1,4 @@
-"""A stand-in for the package pyiqa, whose weights would be a download."""
+"""A stand-in for the package pyiqa, which would download weights."""
 
 import torch
 

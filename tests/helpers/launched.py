@@ -1,4 +1,4 @@
-"""``sdakd`` for torchrun on a CPU: BasicSR's own ``init_dist`` insists on NCCL."""
+"""Starts ``sdakd`` under torchrun on a CPU: BasicSR's own ``init_dist`` requires NCCL."""
 
 import sys
 

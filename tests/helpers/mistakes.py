@@ -1,4 +1,4 @@
-"""Options with one mistake, and what the check says of it."""
+"""Options with one mistake, and the message of the check."""
 
 import copy
 
@@ -24,7 +24,7 @@ def change(options, path, value):
 
 
 def complaint(options):
-    """What the check says; it must be one line, and must leave the options and the random numbers alone."""
+    """The message of the check, which must be one line and must not change the options or the random numbers."""
     before, state = copy.deepcopy(options), torch.get_rng_state()
     with pytest.raises(UserError) as caught:
         check(options)

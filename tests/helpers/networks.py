@@ -1,4 +1,4 @@
-"""Option blocks of small networks, and a random network whose images can be seen."""
+"""Option blocks of small networks, and a random network with visible output images."""
 
 import torch
 from torch import nn

@@ -1,4 +1,4 @@
-"""Where the repository is, and the real data and weights beside it."""
+"""The paths of the repository and of the real data and weights next to it."""
 
 import os
 from pathlib import Path

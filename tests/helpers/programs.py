@@ -1,4 +1,4 @@
-"""BasicSR and ``sdakd``, run as a user runs them, in a folder of their own."""
+"""Runs BasicSR and ``sdakd`` as a user does, in a temporary folder."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""What children of ``tests/helpers/warm.py`` run instead of ``sdakd``."""
+"""Functions that children of ``tests/helpers/warm.py`` run instead of ``sdakd``."""
 
 import os
 import pickle

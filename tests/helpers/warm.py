@@ -1,9 +1,9 @@
-"""A process that has imported everything, and runs commands in children of its own: a second instead of ten.
+"""A process that has imported everything and runs commands in forked children, in a second instead of ten.
 
-Reads JSON lines ``{folder, arguments, stdout, stderr}``, with ``processes`` and ``store`` where several train together
-(gloo, on the CPU), and with ``function``, ``module:name``, where it is not ``sdakd`` that runs. Answers with the
-children's process numbers, then with their exit codes. Stock ``basicsr/train.py`` is never run here, nor what tests the
-start of a process.
+Reads JSON lines ``{folder, arguments, stdout, stderr}``, with ``processes`` and ``store`` for distributed training
+(gloo, on the CPU), and with ``function``, ``module:name``, to run something other than ``sdakd``. Answers with the
+process ids of the children, then with their exit codes. Stock ``basicsr/train.py`` and tests of the start of a process
+do not use it.
 """
 
 import json

@@ -1,4 +1,4 @@
-"""``sdakd upscale``: images keep their kind, tiles leave no seams, and a bad file costs a line, not the batch."""
+"""``sdakd upscale``: images keep their type, tiles have no seams, and a bad file gives a one-line error."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""LPIPS as loss and metric: the package's own numbers, a frozen and unsaved backbone, clear errors."""
+"""LPIPS as loss and metric: equal to the package, a frozen backbone that is not saved, clear errors."""
 
 import warnings
 from pathlib import Path
@@ -198,7 +198,7 @@ def test_too_small_images_are_refused_by_size(net, backbones):
 
 
 def test_images_of_two_shapes_are_refused(alex):
-    with pytest.raises(UserError, match=r'one shape, not \(1, 3, 40, 40\) with \(2, 3, 40, 40\)'):
+    with pytest.raises(UserError, match=r'the same shape, not \(1, 3, 40, 40\) with \(2, 3, 40, 40\)'):
         LPIPSLoss(backbone_path=alex)(torch.rand(1, 3, 40, 40), torch.rand(2, 3, 40, 40))
 
 

@@ -1,4 +1,4 @@
-"""The mutual loss of discriminators: exact, finite anywhere, a gradient to the first argument only."""
+"""The mutual loss of discriminators: exact, always finite, with a gradient only for the first argument."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""SRGAN's VGG loss: equal to torchvision in float64, any layer by BasicSR's name, a frozen and unsaved network."""
+"""SRGAN's VGG loss: equal to torchvision in float64, layers by BasicSR's names, a frozen network that is not saved."""
 
 import warnings
 

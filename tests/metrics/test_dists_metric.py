@@ -1,4 +1,4 @@
-"""DISTS: the package's own numbers, one backbone, clear errors, and a run that keeps its best by it."""
+"""DISTS: equal to the package, one backbone, clear errors, and selection of the best checkpoint."""
 
 import json
 import sys
@@ -171,7 +171,7 @@ def test_without_the_package_the_extra_is_named(images, monkeypatch):
     'options, message',
     [
         ({'crop_border': 30}, 'a border of 30 pixels leaves nothing'),
-        ({'img2': np.zeros((8, 8, 3), np.uint8)}, r'one shape are compared, not \(45, 51, 3\) with \(8, 8, 3\)'),
+        ({'img2': np.zeros((8, 8, 3), np.uint8)}, r'the same shape, not \(45, 51, 3\) and \(8, 8, 3\)'),
     ],
 )
 def test_images_that_cannot_be_compared_cost_one_line(images, backbone, options, message):

@@ -1,5 +1,8 @@
-"""pyiqa's metrics: called as its documentation says, and one line where it cannot be. Its weights are a download, so a
-module with its functions stands in for it; where it is installed, a metric that needs no weights runs, too."""
+"""pyiqa's metrics: called as documented, with one-line errors.
+
+A stand-in module with its functions replaces pyiqa, which would download weights. If pyiqa is installed, a metric
+without weights is also tested.
+"""
 
 import sys
 from importlib.util import find_spec
@@ -62,7 +65,7 @@ def test_weights_that_cannot_be_had_cost_one_line(pyiqa, image):
 
 
 def test_an_image_that_it_refuses_is_named(pyiqa, image):
-    with pytest.raises(UserError, match=r'musiq: pyiqa refuses an image of 12x12 \(too small\)'):
+    with pytest.raises(UserError, match=r'musiq: pyiqa rejects an image of 12x12 \(too small\)'):
         calculate_iqa(image, 'musiq', crop_border=6)
 
 

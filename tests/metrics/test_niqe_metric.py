@@ -1,4 +1,4 @@
-"""NIQE beside PSNR and SSIM, without its ways to end a run."""
+"""NIQE returns nan instead of ending a run."""
 
 import math
 

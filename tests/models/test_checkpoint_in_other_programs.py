@@ -1,4 +1,4 @@
-"""The doors of a student's checkpoint: as SDAKDModel saves it, it opens in RealESRGANer and in spandrel."""
+"""A student's checkpoint, as saved by SDAKDModel, loads in RealESRGANer and in spandrel."""
 
 from __future__ import annotations
 

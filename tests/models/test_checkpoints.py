@@ -1,4 +1,4 @@
-"""Saving: elsewhere where it fails, and no more checkpoints than are asked for, but never without a good one."""
+"""Checkpoints: the fallback folder when saving fails, and deleting old ones, but never the last valid one."""
 
 import builtins
 import errno

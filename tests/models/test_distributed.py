@@ -1,4 +1,4 @@
-"""Two processes on a CPU (gloo) are one with the whole batch, in every stage; they save, resume and stop together."""
+"""Two processes on a CPU (gloo) equal one with the whole batch in every stage; they save, resume and stop together."""
 
 import copy
 import json

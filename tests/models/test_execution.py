@@ -1,4 +1,4 @@
-"""Mixed precision and the order of memory change the speed, the rounding, and nothing else."""
+"""Mixed precision and the memory format change only speed and rounding."""
 
 import copy
 

@@ -275,7 +275,7 @@ class TestScales:
             'num_conv': 1,
             'upscale': 4,
         }
-        assert complaint(run).startswith('scales: is for GCFSR, not for network_g (SRVGGNetCompact)')
+        assert complaint(run).startswith('scales: requires GCFSR, but network_g (SRVGGNetCompact)')
 
     def test_a_validation_set_is_seen_at_each_scale(self, run):
         dataset = build_dataset({**run['datasets']['val'], 'phase': 'val'})
@@ -395,11 +395,11 @@ class TestBadInput:
             ('datasets/val/gt_size', 128, 'datasets.val.gt_size: is 128, but network_g makes images of 64 pixels'),
             ('datasets/train/gt_sizes', 64, 'datasets.train.gt_sizes: unknown key for WholeImageDataset; did you mean'),
             ('datasets/train/dataroot_gt', '/nowhere', '/nowhere'),
-            ('l1_gt_usm', True, 'l1_gt_usm: is for the on-the-fly degradation'),
+            ('l1_gt_usm', True, 'l1_gt_usm: requires the on-the-fly degradation'),
             ('train/net_d_reg_every', ..., 'train: r1_reg_weight needs net_d_reg_every'),
-            ('network_d/teacher/out_size', 32, 'network_d: refuses an input of 3x64x64'),
+            ('network_d/teacher/out_size', 32, 'network_d: rejects an input of 3x64x64'),
             ('teacher/network_g/out_size', 32, 'teacher.network_g: '),
-            ('teacher/network_g', ..., "teacher.network_g: this key is missing; 'untrained' does not tell"),
+            ('teacher/network_g', ..., "teacher.network_g: this key is missing; 'untrained' does not specify"),
             ('train/feature_d_opt', {'type': 'FeatureAlignmentLoss', 'layers': ['final_conv']}, "names 'feature_d'"),
             ('train/feature_opt/layers', ['style_convs.9'], "GCFSR has no layer 'style_convs.9'; its last one is"),
         ],
@@ -420,7 +420,7 @@ class TestBadInput:
         built = build_model({**run, 'is_train': True, 'dist': False, 'rank': 0, 'val': None})
         objective = built.trainee.objective
         objective.terms['pixel'].loss.range_norm = True
-        with pytest.raises(UserError, match=r'pixel_opt\.range_norm: is for images of'):
+        with pytest.raises(UserError, match=r'pixel_opt\.range_norm: requires images in'):
             check_objective(objective, built.options, built.net_g, averaged=True)
 
     def test_an_image_that_is_too_small(self, run, faces):
@@ -472,7 +472,7 @@ class TestBadInput:
 
     def test_a_blind_network_takes_no_condition(self):
         net = build_network({**NET_G, 'type': 'GCFSRBlind'})
-        with pytest.raises(UserError, match='GCFSRBlind takes no condition in_size'):
+        with pytest.raises(UserError, match='GCFSRBlind has no condition in_size'):
             net(torch.zeros(1, 3, SIZE, SIZE), torch.ones(1, 1))
 
 

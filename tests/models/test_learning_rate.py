@@ -1,4 +1,4 @@
-"""The learning rate: as long as the run, and of a resumed run the option file's for what lies ahead."""
+"""Learning-rate schedules: they reach the end of the run, and a resumed run follows the option file."""
 
 import copy
 import io
@@ -86,7 +86,7 @@ def test_what_lies_ahead_may_change(plain, log, before, now, total):
     changed = model_of(plain, now, total_iter=total)
     changed.resume_training(state)
     assert rates(changed, 6, total) == rates(model_of(plain, now, total_iter=total), 1, total)[5:]
-    assert 'train.scheduler: from iteration 6 on the learning rate is the option file' in log.text
+    assert 'train.scheduler: from iteration 6 the learning rate follows the option file' in log.text
 
 
 def test_it_is_said_once_for_all_optimizers(options, log):
@@ -118,7 +118,7 @@ def test_a_new_factor_holds_from_the_next_milestone_on(plain):
         (STEPS, {**STEPS, 'restarts': [0, 3], 'restart_weights': [1, 1]}, 'train.scheduler.restarts'),
         (COSINE, {**COSINE, 'periods': [2, 9]}, r'train.scheduler.periods: .* they were \[3\] and would now be \[2\]'),
         (COSINE, {**COSINE, 'restart_weights': [0.5, 0.5]}, 'train.scheduler.restart_weights'),
-        (STEPS, COSINE, 'train.scheduler.type: the training state is of a run with another one'),
+        (STEPS, COSINE, 'train.scheduler.type: the training state is of a run with another type'),
     ],
 )
 def test_what_has_been_may_not(plain, before, now, expected):
@@ -133,13 +133,13 @@ def test_the_rate_of_the_training_state_counts_and_the_log_says_so(plain, log):
     model = model_of(plain, STEPS)
     model.resume_training(state)
     assert rates(model, 6, 6) == [5e-4]
-    assert "is the training state's, [0.001], not the option file's, [0.002]" in log.text
+    assert 'comes from the training state, [0.001], not from the option file, [0.002]' in log.text
 
 
 @pytest.mark.parametrize(
     'periods, expected',
     [
-        ([3, 4], r'train.scheduler.periods: make 7 iterations, but train.total_iter is 9'),
+        ([3, 4], r'train.scheduler.periods: add up to 7 iterations, but train.total_iter is 9'),
         ([3, 0], r'train.scheduler.periods: expected a list of iterations above 0, not \[3, 0\]'),
     ],
 )

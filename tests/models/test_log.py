@@ -1,4 +1,4 @@
-"""What a run writes while it trains: no riddles, nothing twice, and nothing that pushes the rest out of sight."""
+"""The log of a training: clear messages, nothing twice, and no floods of lines."""
 
 import re
 

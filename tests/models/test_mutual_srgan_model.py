@@ -148,7 +148,7 @@ def test_different_generators_may_form_a_cohort(cohort):
         (lambda o: o['cohort'].pop(), 'cohort: list should have at least 2 items'),
         (lambda o: o['cohort'][1].update(name='a'), "cohort: two members are named 'a'"),
         (lambda o: o['cohort'][1].update(sed=1), "cohort.1: unknown key 'sed'"),
-        (lambda o: o.update(model_type='SDAKDModel'), 'cohort: MutualSRGANModel needs it'),
+        (lambda o: o.update(model_type='SDAKDModel'), 'cohort: MutualSRGANModel requires this key'),
         (lambda o: o['train']['mutual_opt'].update(temperature=0), 'temperature'),
         (lambda o: o['train']['mutual_opt'].update(loss_weight=-1), 'loss_weight'),
         (

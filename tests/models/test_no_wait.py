@@ -1,6 +1,6 @@
-"""In an iteration that prints nothing no value is read back from the device, which a GPU would have to be waited for.
+"""An iteration that prints nothing reads no value from the device, which would mean waiting for a GPU.
 
-There need not be a GPU: every operation passes torch's dispatcher, where those that read are seen.
+No GPU is needed: all operations pass through torch's dispatcher, which shows those that read.
 """
 
 import copy

@@ -1,4 +1,4 @@
-"""Without teacher and stages, SDAKDModel is stock SRGANModel or RealESRGANModel, digit for digit."""
+"""Without teacher and stages, SDAKDModel equals stock SRGANModel or RealESRGANModel, digit for digit."""
 
 import copy
 

@@ -1,4 +1,4 @@
-"""What the model does in its stages."""
+"""SDAKDModel in each of its stages."""
 
 import copy
 import logging

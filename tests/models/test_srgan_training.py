@@ -146,7 +146,7 @@ def test_a_crop_smaller_than_the_discriminator_needs(options):
     from sdakd_plugin.errors import UserError
 
     options['network_d'] = {'type': 'SRGANDiscriminator', 'num_feat': 8, 'input_size': 96}
-    with pytest.raises(UserError, match='network_d: refuses an input of 3x64x64'):
+    with pytest.raises(UserError, match='network_d: rejects an input of 3x64x64'):
         check(options)
 
 

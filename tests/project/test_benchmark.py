@@ -1,4 +1,4 @@
-"""The benchmark of a training step: it runs, and its tables and numbers hold together. Speed is not tested."""
+"""The benchmark of a training step runs, and its tables and numbers are consistent; speed is not tested."""
 
 import json
 import logging

@@ -1,4 +1,4 @@
-"""The option files for compact students, made small: from a folder of photographs to stock testing."""
+"""The option files for compact students at a small size, from a folder of photographs to stock testing."""
 
 import re
 

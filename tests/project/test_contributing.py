@@ -1,4 +1,4 @@
-"""CONTRIBUTING.md and CITATION.cff say what is there."""
+"""CONTRIBUTING.md and CITATION.cff match the repository."""
 
 import re
 from pathlib import Path

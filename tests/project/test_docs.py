@@ -1,4 +1,4 @@
-"""What the documentation and the option files promise."""
+"""The documentation and the option files match the code."""
 
 import re
 import runpy

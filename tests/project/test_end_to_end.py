@@ -1,4 +1,4 @@
-"""Whole runs through stock ``basicsr/train.py`` and ``basicsr/test.py``, as a user starts them."""
+"""Complete runs through stock ``basicsr/train.py`` and ``basicsr/test.py``, started as by a user."""
 
 import json
 import re
@@ -195,8 +195,8 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_is_used(stock, options
     network.write_bytes(network.read_bytes()[:-100])
     state.write_bytes(b'half a file')
     log = stock.ok('sdakd train', options, '--auto_resume')
-    assert re.search(r'warning: path.models: \S+net_g_6.pth .*trying the training state before it', log)
-    assert re.search(r'warning: path.resume_state: \S+4.state is missing, damaged or no training state', log)
+    assert re.search(r'warning: path.models: \S+net_g_6.pth .*trying the previous training state', log)
+    assert re.search(r'warning: path.resume_state: \S+4.state is missing, damaged or not a training state', log)
     assert 'Resuming training from epoch: 0, iter: 2.' in log
     again = torch.load(run / 'models/net_g_6.pth', weights_only=True)
     assert all(torch.equal(again['params'][name], whole['params'][name]) for name in whole['params'])

@@ -1,4 +1,4 @@
-"""The plugin as a library: the example of ``docs/library.md``, run as it is printed, and the names of its table."""
+"""The plugin as a library: the example of ``docs/library.md`` runs as printed, and the names of its table exist."""
 
 import re
 from importlib import import_module

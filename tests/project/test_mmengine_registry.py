@@ -1,4 +1,4 @@
-"""mmengine builds the plugin's networks and losses by their names in the scope ``sdakd``."""
+"""mmengine builds the plugin's networks and losses by name in the scope ``sdakd``."""
 
 import subprocess
 import sys

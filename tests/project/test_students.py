@@ -1,4 +1,4 @@
-"""The students that come with the package."""
+"""The students that are included in the package."""
 
 import os
 import subprocess

@@ -1,4 +1,4 @@
-"""A name that a message suggests is the right one, or there is none."""
+"""Messages suggest the right name, or none."""
 
 import pytest
 

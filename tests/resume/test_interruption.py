@@ -1,4 +1,4 @@
-"""Whatever ends a process, the run goes on, and ends as if nothing had happened, bit for bit."""
+"""A run that is interrupted by a signal or an error resumes and equals an uninterrupted one, bit for bit."""
 
 import os
 import random
@@ -165,7 +165,7 @@ def test_a_second_signal_waits_for_the_checkpoint(stock, final):
     os.kill(child, signal.SIGINT)
     done = stock.warm.wait(stock.folder, [])
     assert done.returncode == -signal.SIGINT
-    assert 'SIGINT: the checkpoint that is being saved is completed first' in done.stderr
+    assert 'SIGINT: completing the checkpoint first' in done.stderr
     iterations = {
         kind: [re.search(r'(\d+)\.', path.name)[1] for path in (stock.folder / RUN).glob(f'{kind}*')]
         for kind in ('models/net_g_', 'models/net_d_', 'training_states/')

@@ -1,4 +1,4 @@
-"""What is built and checked beside a run leaves its random numbers alone, those of a GPU not yet in use, too."""
+"""Code beside training does not change its random numbers, including those of a GPU that is not yet in use."""
 
 import inspect
 

@@ -1,4 +1,4 @@
-"""A run that was stopped and resumed is the one that it would have been, bit for bit."""
+"""A resumed run equals an uninterrupted one, bit for bit."""
 
 import re
 
@@ -110,14 +110,14 @@ def test_a_learning_rate_ahead_may_change_and_one_behind_is_refused_before_anyth
     options['train']['stages'][2]['iters'] = 4
     done = stock.run('sdakd train', options, '--auto_resume')
     assert done.returncode == 1 and 'Traceback' not in done.stderr
-    assert 'error: train.scheduler.periods: make 6 iterations, but train.total_iter is 8' in done.stderr
+    assert 'error: train.scheduler.periods: add up to 6 iterations, but train.total_iter is 8' in done.stderr
     options['train']['scheduler']['periods'] = [2, 6]
     before = {path: path.stat().st_mtime_ns for path in stock.folder.rglob('*')}
     done = stock.run('sdakd train', options, '--auto_resume')
     assert done.returncode == 1 and 'Traceback' not in done.stderr
     assert (
-        'error: train.scheduler.periods: up to iteration 6, where the run goes on, they were [3] and would now be '
-        '[2]; change only what lies ahead' in done.stderr
+        'error: train.scheduler.periods: up to iteration 6, where the run resumes, they were [3] and would now be '
+        '[2]; change only the part after it' in done.stderr
     )
     assert {path: path.stat().st_mtime_ns for path in before if path.name != 'opt.yml'} == {
         path: time for path, time in before.items() if path.name != 'opt.yml'
@@ -126,7 +126,7 @@ def test_a_learning_rate_ahead_may_change_and_one_behind_is_refused_before_anyth
     log = stock.ok('sdakd train', options, '--auto_resume')
     assert 'iter:       8' in log
     assert (
-        "train.scheduler: from iteration 7 on the learning rate is the option file's (periods [3, 3] before and "
+        'train.scheduler: from iteration 7 the learning rate follows the option file (periods [3, 3] before and '
         '[3, 5] now)'
     ) in ' '.join(log.split())
 
@@ -140,7 +140,7 @@ def test_a_changed_schedule_is_refused_and_changed_data_are_named(stock, options
         stage['iters'] = iters
     done = stock.run('sdakd train', options, '--auto_resume')
     assert done.returncode == 1 and 'Traceback' not in done.stderr
-    assert "iteration 4 of the run was in the stage 'alignment', and would now be in 'supervised'" in done.stderr
+    assert "iteration 4 of the run was in the stage 'alignment' and would now be in 'supervised'" in done.stderr
 
     for stage, iters in zip(options['train']['stages'], (2, 2, 3), strict=True):  # the last one longer: fine
         stage['iters'] = iters

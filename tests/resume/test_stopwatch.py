@@ -1,4 +1,4 @@
-"""The seconds of training beside each validation."""
+"""The training time that is stored with each validation."""
 
 import json
 import time

@@ -1,4 +1,4 @@
-"""A student that starts from its teacher keeps the same channels everywhere, whatever the family."""
+"""A student that starts from its teacher keeps the same channels in all layers, for every family."""
 
 from itertools import pairwise
 

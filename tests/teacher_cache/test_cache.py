@@ -1,4 +1,4 @@
-"""The teacher's cached images: made, trained with, gone on with after a kill, and refused when they are stale."""
+"""The teacher's cached images: creating, training, resuming after a kill, and rejecting stale ones."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""Weights that are not on the machine: downloaded once and for everybody to see, or named in one line."""
+"""Missing weights are downloaded once, visibly, or reported in a one-line error."""
 
 import hashlib
 import io

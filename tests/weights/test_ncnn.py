@@ -1,4 +1,4 @@
-"""ncnn pairs become BasicSR state dicts, exactly, or are refused."""
+"""ncnn pairs are converted to BasicSR state dicts exactly, or rejected."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Weights: every common file loads, nothing in a file runs, and each failure is one line that says what to do."""
+"""Weights: all common files load, no code in a file runs, and each failure gives a one-line error with a remedy."""
 
 from __future__ import annotations
 
@@ -114,7 +114,7 @@ class TestRefusing:
             tmp_path / 'x.pth',
             _use_new_zipfile_serialization=zipped,
         )
-        refused(lambda: load_state_dict(tmp_path / 'x.pth', role=ROLE), 'x.pth', 'no code of a file is run')
+        refused(lambda: load_state_dict(tmp_path / 'x.pth', role=ROLE), 'x.pth', 'without running code')
         (tmp_path / 'y.pth').write_bytes(pickle.dumps(RunsCode(tmp_path / 'touched')))
         refused(lambda: load_state_dict(tmp_path / 'y.pth', role=ROLE), 'y.pth')
         assert not (tmp_path / 'touched').exists()
@@ -525,7 +525,7 @@ class TestDownload:
         assert not list(cache.iterdir())
 
     def test_a_silent_server_does_not_hang_the_run(self, server, cache, monkeypatch) -> None:
-        monkeypatch.setattr('sdakd_plugin.utils.download.PATIENCE', 0.2)
+        monkeypatch.setattr('sdakd_plugin.utils.download.TIMEOUT', 0.2)
         server.delay = 1.0
         refused(lambda: load(NAME, ROLE), 'timed out')
         assert not list(cache.iterdir())
