@@ -7,7 +7,7 @@ from os import PathLike
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from sdakd_plugin.backends import onnx, openvino
 from sdakd_plugin.backends.choose import EXACT, distance, installed, require
@@ -17,10 +17,8 @@ from sdakd_plugin.weights import Identity
 from sdakd_plugin.weights.files import missing
 
 RUNTIMES = {'.onnx': ('openvino', 'onnx'), '.xml': ('openvino',)}  # by suffix, the fastest first
-READERS: dict[str, Callable[[Path], tuple[nn.Module, float]]] = {
-    'openvino': openvino.from_file,
-    'onnx': onnx.from_file,
-}
+Runtime = openvino.OpenVINO | onnx.ONNXRuntime
+READERS: dict[str, Callable[[Path], tuple[Runtime, float]]] = {'openvino': openvino.from_file, 'onnx': onnx.from_file}
 PROBE = 16  # pixels; a multiple of what networks ask for
 
 
@@ -84,7 +82,7 @@ def _load(path: Path, role: str, backend: str) -> Model:
     return Model(path.stem, path, identity, {}, run, bytes_per_pixel=bytes_per_pixel)
 
 
-def _scale(run: nn.Module, path: Path, role: str) -> int:
+def _scale(run: Runtime, path: Path, role: str) -> int:
     """How many times the output of a probe is larger than the probe."""
     shape = run.input_shape
     if len(shape) != 4 or shape[1] not in (3, -1):
@@ -95,7 +93,7 @@ def _scale(run: nn.Module, path: Path, role: str) -> int:
     scale = found.shape[-1] // PROBE
     if found.shape != (1, 3, scale * PROBE, scale * PROBE) or not scale:
         raise UserError(
-            f'{role}: {path} makes {tuple(found.shape)} of (1, 3, {PROBE}, {PROBE}); expected an RGB image, enlarged by '
-            'a whole number'
+            f'{role}: {path} makes {tuple(found.shape)} of (1, 3, {PROBE}, {PROBE}); expected an RGB image, enlarged '
+            'by a whole number'
         )
     return scale

@@ -14,7 +14,7 @@ from sdakd_plugin.export.onnx import export
 from sdakd_plugin.inference.model import Model
 from sdakd_plugin.utils.available_memory import ALIVE, PROBE
 
-BYTES = {'tensor(float)': np.float32, 'tensor(float16)': np.float16}
+DTYPES = {'tensor(float)': np.float32, 'tensor(float16)': np.float16}
 
 
 class ONNXRuntime(nn.Module):
@@ -35,8 +35,8 @@ class ONNXRuntime(nn.Module):
         self.session = onnxruntime.InferenceSession(content, options, providers=['CPUExecutionProvider'])
         (lq,) = self.session.get_inputs()
         self.name = lq.name
-        self.input_shape = tuple(one if isinstance(one, int) else -1 for one in lq.shape)
-        self.dtype = BYTES.get(lq.type, np.float32)
+        self.input_shape: tuple[int, ...] = tuple(side if isinstance(side, int) else -1 for side in lq.shape)
+        self.dtype = DTYPES.get(lq.type, np.float32)
 
     def forward(self, lq: Tensor) -> Tensor:
         try:

@@ -28,7 +28,9 @@ class OpenVINO(nn.Module):
         from openvino import Core
 
         super().__init__()
-        self.input_shape = tuple(-1 if one.is_dynamic else one.get_length() for one in program.input(0).partial_shape)
+        self.input_shape: tuple[int, ...] = tuple(
+            -1 if one.is_dynamic else one.get_length() for one in program.input(0).partial_shape
+        )
         self.dtype = program.input(0).element_type.to_dtype()
         options = {
             'INFERENCE_PRECISION_HINT': 'f32',  # else processors with bfloat16 or float16 would round to it

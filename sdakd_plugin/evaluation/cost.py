@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
+from typing import TypeVar
 
 import torch
 from mmengine.analysis import get_model_complexity_info
@@ -13,6 +14,8 @@ from mmengine.logging import MMLogger
 from torch import Tensor, nn
 
 from sdakd_plugin.families.calling import ImageToImage, super_resolve
+
+Name = TypeVar('Name', bound=Hashable)
 
 
 @dataclass(frozen=True)
@@ -48,7 +51,7 @@ def seconds(net: nn.Module, image: Tensor, repeat: int = 3) -> float:
 
 
 @torch.no_grad()
-def interleaved(nets: Mapping[str, nn.Module], image: Tensor, repeat: int) -> dict[str, list[float]]:
+def interleaved(nets: Mapping[Name, nn.Module], image: Tensor, repeat: int) -> dict[Name, list[float]]:
     """Time several generators in turns, so that other load on the machine affects all of them alike.
 
     Args:
@@ -59,7 +62,7 @@ def interleaved(nets: Mapping[str, nn.Module], image: Tensor, repeat: int) -> di
     Returns:
         The seconds of each pass by name; passes of the same index followed one another.
     """
-    times: dict[str, list[float]] = {name: [] for name in nets}
+    times: dict[Name, list[float]] = {name: [] for name in nets}
     for _ in range(repeat + 1):
         for name, net in nets.items():
             _synchronize(image.device)
