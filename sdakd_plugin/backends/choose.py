@@ -47,17 +47,17 @@ def with_backend(model: Model, name: str, device: torch.device) -> tuple[Model, 
     """
     if name != 'auto':
         try:
-            return replace(model, run=build(model, name, device)), name
+            return _run_by(model, name, device), name
         except UserError as error:
             raise UserError(f'--backend: {error}') from error
     objection = _objection(model, device)
     if objection is None:
         try:
-            run = build(model, 'openvino', device)
-            return replace(model, run=run), f'openvino, the fastest that is installed; at most {EXACT:g} from PyTorch'
+            found = _run_by(model, 'openvino', device)
+            return found, f'openvino, the fastest that is installed; at most {EXACT:g} from PyTorch'
         except UserError as error:
             objection = str(error)
-    return replace(model, run=build(model, 'torch', device)), f'torch; {objection}'
+    return _run_by(model, 'torch', device), f'torch; {objection}'
 
 
 def build(model: Model, name: str, device: torch.device) -> nn.Module | None:
@@ -124,6 +124,11 @@ def distance(model: Model, run: nn.Module, reference: nn.Module | None = None) -
     expected = ImageToImage(model.net) if reference is None else reference
     images = [photograph(model, *size) for size in PROBES]
     return float(max(difference(run(image).numpy(), expected(image).numpy()) for image in images))
+
+
+def _run_by(model: Model, name: str, device: torch.device) -> Model:
+    run = build(model, name, device)
+    return replace(model, run=run, bytes_per_pixel=openvino.bytes_per_pixel(model) if name == 'openvino' else None)
 
 
 def _objection(model: Model, device: torch.device) -> str | None:

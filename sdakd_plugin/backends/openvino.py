@@ -13,8 +13,12 @@ from torch import Tensor, nn
 from sdakd_plugin.backends.refusal import refusal
 from sdakd_plugin.errors import UserError
 from sdakd_plugin.export.exportable import exportable, photograph
+from sdakd_plugin.families.calling import ImageToImage
 from sdakd_plugin.inference.model import Model
-from sdakd_plugin.utils.available_memory import ALIVE, PROBE
+from sdakd_plugin.utils import available_memory
+from sdakd_plugin.utils.available_memory import PROBE
+
+ALIVE = 1.5 * available_memory.ALIVE  # where PyTorch needs 4 tensors of the largest size, 5.3 were measured at most
 
 
 class OpenVINO(nn.Module):
@@ -71,6 +75,12 @@ def from_net(model: Model) -> OpenVINO:
         ) from error
 
 
+def bytes_per_pixel(model: Model) -> float:
+    """What one pass of a converted generator needs for each pixel of an image."""
+    of_torch = available_memory.bytes_per_pixel(ImageToImage(model.net), model.identity.network.get('num_in_ch', 3))
+    return ALIVE / available_memory.ALIVE * of_torch
+
+
 def from_file(path: Path) -> tuple[OpenVINO, float]:
     """Load a file, and tell what one pass needs for each pixel of an image, in bytes.
 
@@ -80,11 +90,11 @@ def from_file(path: Path) -> tuple[OpenVINO, float]:
     from openvino import Core
 
     program = Core().read_model(path)
-    return OpenVINO(program), _bytes_per_pixel(program.clone())
+    return OpenVINO(program), _bytes_per_pixel_of_program(program.clone())
 
 
-def _bytes_per_pixel(program: Any) -> float:
-    """As ``available_memory.bytes_per_pixel``; 0 for a file of one input size."""
+def _bytes_per_pixel_of_program(program: Any) -> float:
+    """As ``bytes_per_pixel``; 0 for a file of one input size."""
     if not program.is_dynamic():
         return 0.0
     program.reshape([1, 3, PROBE, PROBE])

@@ -11,7 +11,7 @@ from pathlib import Path
 import basicsr  # noqa: F401  # first: it registers the plugin, whose modules need it whole
 from tqdm import tqdm
 
-from sdakd_plugin.commands.upscale import add_backend, load_to_run, pick_device
+from sdakd_plugin.commands.upscale import add_backend, load_to_run, pick_device, print_taken
 from sdakd_plugin.errors import UserError
 from sdakd_plugin.evaluation import cost, folder_comparison, page
 from sdakd_plugin.evaluation.pairs import find_pairs
@@ -71,11 +71,11 @@ def run(arguments: argparse.Namespace) -> int:
     _check_output(out, arguments.overwrite)
     backbone, vgg = _backbone(ALEXNET, arguments.lpips, '--lpips'), _vgg(arguments.dists)
     metrics = _iqa(arguments.iqa)
-    models = folder_comparison.load_models(
-        arguments.model, lambda source: load_to_run(source, arguments.backend, device)
-    )
+    loaded = {source: load_to_run(source, arguments.backend, device) for source in dict.fromkeys(arguments.model)}
+    models = folder_comparison.name_models(arguments.model, [loaded[source][0] for source in arguments.model])
     scale = _scale(folder_comparison.common_scale(models.values()), arguments.scale, arguments.lq)
     pairs, unpaired = find_pairs(arguments.gt, arguments.lq, scale)
+    print_taken(taken for _, taken in loaded.values())
     methods = folder_comparison.methods_of(models, device, arguments.tile)
     found = folder_comparison.Comparison(
         scale,

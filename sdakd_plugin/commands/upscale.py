@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Iterable
 
 import torch
 from tqdm import tqdm
@@ -44,7 +45,9 @@ def run(arguments: argparse.Namespace) -> int:
         raise UserError(f'--tile: expected a number of pixels, or 0 for no tiles, not {arguments.tile}')
     device = pick_device(arguments.device, arguments.backend)
     jobs = plan(arguments.input, arguments.output)
-    upscaler = Upscaler(load_to_run(arguments.model, arguments.backend, device), device, arguments.tile)
+    model, taken = load_to_run(arguments.model, arguments.backend, device)
+    upscaler = Upscaler(model, device, arguments.tile)
+    print_taken([taken])
     failed = 0
     with tqdm(upscale_files(upscaler, jobs, arguments.overwrite), total=len(jobs), unit='image', disable=None) as bar:
         for error in bar:
@@ -60,8 +63,11 @@ def add_backend(parser: argparse.ArgumentParser, meaning: str) -> None:
     parser.add_argument('--backend', default='auto', choices=CHOICES, help=f'{meaning} (%(default)s)')
 
 
-def load_to_run(source: str, backend: str, device: torch.device) -> Model:
-    """Load a model for a backend. What ``'auto'`` took is said in one line on standard error.
+def load_to_run(source: str, backend: str, device: torch.device) -> tuple[Model, str]:
+    """Load a model for a backend.
+
+    Returns:
+        The model, and a line that says what ``'auto'`` took; it is empty for a backend that was named.
 
     Raises:
         UserError: it cannot be loaded, or the backend cannot run it.
@@ -70,9 +76,13 @@ def load_to_run(source: str, backend: str, device: torch.device) -> Model:
         model, reason = load_model_file(source, '--model', backend)
     else:
         model, reason = with_backend(load_model(source, '--model'), backend, device)
-    if backend == 'auto':
-        print(f'backend of {model.name}: {reason}', file=sys.stderr)
-    return model
+    return model, f'backend of {model.name}: {reason}' if backend == 'auto' else ''
+
+
+def print_taken(lines: Iterable[str]) -> None:
+    """Say on standard error what ``'auto'`` took, once the rest of the command line is known to be good."""
+    for line in filter(None, lines):
+        print(line, file=sys.stderr)
 
 
 def pick_device(name: str, backend: str = 'auto') -> torch.device:

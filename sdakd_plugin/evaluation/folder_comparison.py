@@ -127,20 +127,19 @@ class Comparison:
         }
 
 
-def load_models(sources: Sequence[str], load: Callable[[str], Model]) -> dict[str, Model]:
-    """Load the models.
+def name_models(sources: Sequence[str], models: Sequence[Model]) -> dict[str, Model]:
+    """Give each model a name.
 
     Args:
-        sources: weight files or known names.
-        load: from one of them to its model.
+        sources: as the user named the models: weight files or known names.
+        models: those that were loaded from them.
 
     Returns:
         The models by name: the known name or the stem of the file, or, where two are the same, the path as given.
 
     Raises:
-        UserError: as ``load``; one model is given twice, or their scales differ.
+        UserError: one model is given twice, or their scales differ.
     """
-    models = [load(source) for source in sources]
     short = [model.name for model in models]
     names = [
         name if short.count(name) == 1 and name not in (BICUBIC, 'GT', 'LQ') else source

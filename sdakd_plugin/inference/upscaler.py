@@ -83,7 +83,7 @@ class Upscaler(RealESRGANer):
             raise UserError(f'{width}x{height} pixels are too many for the memory; try {advice} ({error})') from error
 
     def _bytes_per_pixel(self, model: Model) -> float:
-        """What a pass needs for each pixel; a backend, whose features cannot be seen, needs no more than PyTorch."""
+        """What a pass needs for each pixel. ONNX Runtime and channels last need no more than PyTorch as it is."""
         if model.bytes_per_pixel is not None:
             return model.bytes_per_pixel
         return available_memory.bytes_per_pixel(ImageToImage(model.net).to(self.device))

@@ -118,7 +118,8 @@ def test_images_that_differ_from_pytorchs_are_refused(models, monkeypatch) -> No
 def test_channels_last_leaves_the_network_as_it_is(models) -> None:
     net = models['RRDBNet'].net
     run = ChannelsLast(net)
-    assert net.conv_body.weight.is_contiguous() and not run.net.conv_body.weight.is_contiguous()
+    mine, theirs = (one.state_dict()['conv_body.weight'] for one in (net, run.net))
+    assert mine.is_contiguous() and not theirs.is_contiguous() and torch.equal(mine, theirs)
     assert {type(model.net).__name__ for model in models.values()} == set(FASTER)
 
 
@@ -184,6 +185,16 @@ def test_a_missing_package_is_named_with_its_extra(upscale, onnx_file, monkeypat
     assert code == 1 and lines[0].endswith(f'onnx needs the package onnx, onnxruntime: {install.format("export")}')
 
 
+def test_a_mistake_is_said_alone(upscale, models, tmp_path, capsys) -> None:
+    """Without the line about the backend."""
+    gray = checkpoint(tmp_path / 'gray.pth', {**SMALL, 'num_in_ch': 1, 'num_out_ch': 1})
+    for lines in (upscale(model=gray)[1], upscale('--tile', -1)[1]):
+        assert len(lines) == 1 and lines[0].startswith('error: ')
+    (tmp_path / 'empty').mkdir()
+    command = ['compare', '--gt', 'empty', '--model', str(models['RRDBNet'].path), '--out', 'out', '--device', 'cpu']
+    assert cli.main(command) == 1 and capsys.readouterr().err.startswith('error: empty: no image in this folder')
+
+
 @pytest.mark.skipif(torch.cuda.is_available(), reason='there is a GPU')
 def test_a_gpu_that_is_not_there_is_said_for_every_backend(upscale) -> None:
     assert 'torch finds no GPU' in upscale('--device', 'cuda', '--backend', 'onnx')[1][0]
@@ -195,9 +206,8 @@ def test_a_gpu_that_is_not_there_is_said_for_every_backend(upscale) -> None:
 @pytest.mark.parametrize('backend', RUNTIMES)
 def test_a_file_of_onnx_is_a_model(models, onnx_file, backend) -> None:
     model, _ = model_file.load_model_file(onnx_file, '--model', backend)
-    assert model.identity.scale == 4 and model.bytes_per_pixel == available_memory.bytes_per_pixel(
-        models['RRDBNet'].net
-    )
+    needed = available_memory.bytes_per_pixel(models['RRDBNet'].net) * (1.5 if backend == 'openvino' else 1)
+    assert model.identity.scale == 4 and model.bytes_per_pixel == needed
     image = picture(11, 7, 4, dtype=np.uint16)
     expected = Upscaler(models['RRDBNet'], CPU).enlarge(image).astype(int)
     assert np.abs(Upscaler(model, CPU, tile=4, tile_pad=24).enlarge(image) - expected).max() <= 7
