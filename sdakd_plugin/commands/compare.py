@@ -10,7 +10,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from sdakd_plugin.commands.upscale import pick_device
+from sdakd_plugin.commands.upscale import add_backend, load_to_run, pick_device, print_taken
 from sdakd_plugin.errors import UserError
 from sdakd_plugin.evaluation import cost, folder_comparison, page
 from sdakd_plugin.evaluation.pairs import find_pairs
@@ -35,7 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         required=True,
         action='append',
         metavar='FILE_OR_NAME',
-        help='a checkpoint, or a name of `sdakd weights list`; may be repeated',
+        help='a checkpoint, a name of `sdakd weights list`, or an .onnx or .xml file; may be repeated',
     )
     parser.add_argument('--out', default='results/compare', metavar='DIR', help=f'for {", ".join(FILES)} (%(default)s)')
     parser.add_argument(
@@ -58,6 +58,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--scale', type=int, metavar='N', help='only for GCFSR without --lq: how far GT is reduced')
     parser.add_argument('--images', type=int, default=6, metavar='N', help='images that the page shows (%(default)s)')
     parser.add_argument('--tile', type=int, default=0, metavar='N', help='as in `sdakd upscale` (0: no tiles)')
+    add_backend(parser, 'as in `sdakd upscale`')
     parser.add_argument('--device', default='auto', choices=('auto', 'cpu', 'cuda'), help='(%(default)s)')
     parser.add_argument('--overwrite', action='store_true', help='replace the files of an earlier comparison')
 
@@ -65,13 +66,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Compare the models, print the table, write the files. An image that fails is reported in one line; the exit code
     is then 1."""
-    out, device = Path(arguments.out), pick_device(arguments.device)
+    out, device = Path(arguments.out), pick_device(arguments.device, arguments.backend)
     _check_output(out, arguments.overwrite)
     backbone, vgg = _backbone(ALEXNET, arguments.lpips, '--lpips'), _vgg(arguments.dists)
     metrics = _iqa(arguments.iqa)
-    models = folder_comparison.load_models(arguments.model)
+    loaded = {source: load_to_run(source, arguments.backend, device) for source in dict.fromkeys(arguments.model)}
+    models = folder_comparison.name_models(arguments.model, [loaded[source][0] for source in arguments.model])
     scale = _scale(folder_comparison.common_scale(models.values()), arguments.scale, arguments.lq)
     pairs, unpaired = find_pairs(arguments.gt, arguments.lq, scale)
+    print_taken(taken for _, taken in loaded.values())
     methods = folder_comparison.methods_of(models, device, arguments.tile)
     found = folder_comparison.Comparison(
         scale,

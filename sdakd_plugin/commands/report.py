@@ -7,7 +7,11 @@ import json
 import os
 from pathlib import Path
 
-from sdakd_plugin.commands.upscale import pick_device
+import torch
+from torch import nn
+
+from sdakd_plugin.backends.choose import build_named
+from sdakd_plugin.commands.upscale import add_backend, pick_device
 from sdakd_plugin.errors import UserError
 from sdakd_plugin.evaluation import budget, cost_report, report_networks
 from sdakd_plugin.evaluation.table import markdown, text
@@ -22,6 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         '--size', type=int, nargs='+', default=[64, 128], metavar='N', help='sides of the square LQ images (64 128)'
     )
     parser.add_argument('--repeat', type=int, default=5, metavar='N', help='passes that are timed (%(default)s)')
+    add_backend(parser, 'in which the students are timed, too; auto: each that is installed')
     parser.add_argument('--device', default='auto', choices=('auto', 'cpu', 'cuda'), help='(%(default)s)')
     parser.add_argument(
         '--budget',
@@ -36,10 +41,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Print the table, and write the requested files."""
     _check(arguments)
-    device = pick_device(arguments.device)
+    device = pick_device(arguments.device, arguments.backend)
     found = _networks(arguments)
     usages = _usages(arguments.budget, found)
-    entries = cost_report.measure(found, arguments.size, arguments.repeat, device)
+    backends = _backends(arguments.backend, found, device)
+    entries = cost_report.measure(found, arguments.size, arguments.repeat, device, backends)
     rows, notes = cost_report.rows(entries), cost_report.notes(entries, device)
     if arguments.budget:
         notes += f'\n\n{budget.text(arguments.budget, usages)}'
@@ -77,6 +83,17 @@ def _networks(arguments: argparse.Namespace) -> dict[str, report_networks.Report
         if arguments.opt:
             return report_networks.from_options(read_yaml(arguments.opt))
         return report_networks.from_files(arguments.teacher, arguments.student)
+
+
+def _backends(
+    name: str, found: dict[str, report_networks.ReportedNetwork], device: torch.device
+) -> dict[str, dict[str, nn.Module]]:
+    """What runs each student in the backends that are asked for."""
+    return {
+        each: build_named(report_networks.as_model(each, network), name, device)
+        for each, network in found.items()
+        if each != report_networks.TEACHER
+    }
 
 
 def _usages(name: str | None, found: dict[str, report_networks.ReportedNetwork]) -> dict[str, budget.Usage]:

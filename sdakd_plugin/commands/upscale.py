@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Iterable
 
 import torch
 from tqdm import tqdm
 
+from sdakd_plugin.backends.choose import CHOICES, with_backend
+from sdakd_plugin.backends.model_file import is_model_file, load_model_file
 from sdakd_plugin.errors import UserError
-from sdakd_plugin.inference.model import load_model
-from sdakd_plugin.inference.upscale_files import plan, upscale_file
+from sdakd_plugin.inference.model import Model, load_model
+from sdakd_plugin.inference.upscale_files import plan, upscale_files
 from sdakd_plugin.inference.upscaler import Upscaler
 
 
@@ -22,7 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         '--model',
         default='sdakd_small_x4_real',
         metavar='FILE_OR_NAME',
-        help='a checkpoint, or a name of `sdakd weights list` (%(default)s)',
+        help='a checkpoint, a name of `sdakd weights list`, or an .onnx or .xml file (%(default)s)',
     )
     parser.add_argument(
         '--tile',
@@ -32,6 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help='side of the tiles in pixels of the input, which limit the memory (0: no tiles)',
     )
     parser.add_argument('--overwrite', action='store_true', help='replace images that exist')
+    add_backend(parser, 'what runs the model; auto: the fastest that is installed and as exact')
     parser.add_argument('--device', default='auto', choices=('auto', 'cpu', 'cuda'), help='(%(default)s)')
 
 
@@ -39,28 +43,58 @@ def run(arguments: argparse.Namespace) -> int:
     """Upscale all images. An image that fails is reported in one line; the exit code is then 1."""
     if arguments.tile < 0:
         raise UserError(f'--tile: expected a number of pixels, or 0 for no tiles, not {arguments.tile}')
-    device = pick_device(arguments.device)
+    device = pick_device(arguments.device, arguments.backend)
     jobs = plan(arguments.input, arguments.output)
-    upscaler = Upscaler(load_model(arguments.model, '--model'), device, arguments.tile)
+    model, taken = load_to_run(arguments.model, arguments.backend, device)
+    upscaler = Upscaler(model, device, arguments.tile)
+    print_taken([taken])
     failed = 0
-    with tqdm(jobs, unit='image', disable=None) as bar:
-        for source, target in bar:
-            try:
-                upscale_file(upscaler, source, target, arguments.overwrite)
-            except UserError as error:
+    with tqdm(upscale_files(upscaler, jobs, arguments.overwrite), total=len(jobs), unit='image', disable=None) as bar:
+        for error in bar:
+            if error is not None:
                 failed += 1
                 bar.write(f'error: {error}', file=sys.stderr)
     print(f'{len(jobs) - failed} of {len(jobs)} images enlarged into {arguments.output}')
     return int(failed > 0)
 
 
-def pick_device(name: str) -> torch.device:
-    """``'auto'`` is the GPU if there is one.
+def add_backend(parser: argparse.ArgumentParser, meaning: str) -> None:
+    """The option ``--backend``."""
+    parser.add_argument('--backend', default='auto', choices=CHOICES, help=f'{meaning} (%(default)s)')
+
+
+def load_to_run(source: str, backend: str, device: torch.device) -> tuple[Model, str]:
+    """Load a model for a backend.
+
+    Returns:
+        The model, and a line that says what ``'auto'`` took; it is empty for a backend that was named.
 
     Raises:
-        UserError: there is none.
+        UserError: it cannot be loaded, or the backend cannot run it.
+    """
+    if is_model_file(source):
+        model, reason = load_model_file(source, '--model', backend)
+    else:
+        model, reason = with_backend(load_model(source, '--model'), backend, device)
+    return model, f'backend of {model.name}: {reason}' if backend == 'auto' else ''
+
+
+def print_taken(lines: Iterable[str]) -> None:
+    """Say on standard error what ``'auto'`` took, once the rest of the command line is known to be good."""
+    for line in filter(None, lines):
+        print(line, file=sys.stderr)
+
+
+def pick_device(name: str, backend: str = 'auto') -> torch.device:
+    """``'auto'`` is the GPU if there is one, and the backend runs on it.
+
+    Raises:
+        UserError: there is none, or the backend does not.
     """
     has_gpu = torch.cuda.is_available()
     if name == 'cuda' and not has_gpu:
         raise UserError('--device: torch finds no GPU; use cpu or auto')
-    return torch.device('cuda' if has_gpu and name != 'cpu' else 'cpu')
+    on_cpu = backend in ('openvino', 'onnx')
+    if name == 'cuda' and on_cpu:
+        raise UserError(f'--backend: {backend} runs on the CPU; use --device cpu, or --backend torch')
+    return torch.device('cuda' if has_gpu and name != 'cpu' and not on_cpu else 'cpu')

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from statistics import median
+from typing import TypeVar
 
 import torch
 from mmengine.analysis import get_model_complexity_info
@@ -14,6 +15,8 @@ from torch import Tensor, nn
 
 from sdakd_plugin.families.calling import ImageToImage, super_resolve
 from sdakd_plugin.utils.timing import in_turns
+
+Name = TypeVar('Name', bound=Hashable)
 
 
 @dataclass(frozen=True)
@@ -49,7 +52,7 @@ def seconds(net: nn.Module, image: Tensor, repeat: int = 3) -> float:
 
 
 @torch.no_grad()
-def interleaved(nets: Mapping[str, nn.Module], image: Tensor, repeat: int) -> dict[str, list[float]]:
+def interleaved(nets: Mapping[Name, nn.Module], image: Tensor, repeat: int) -> dict[Name, list[float]]:
     """Time several generators in turns, so that other load on the machine affects all of them alike.
 
     Args:

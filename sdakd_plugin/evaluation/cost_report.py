@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from statistics import median, quantiles
 from typing import Any
 
@@ -18,16 +18,25 @@ from sdakd_plugin.evaluation.report_networks import TEACHER, ReportedNetwork
 from sdakd_plugin.evaluation.table import Row, cell
 
 RANDOM = 'random (no checkpoint yet)'
+BACKENDS = (
+    " A time with a backend's name: that backend gives PyTorch's images in float32; in the same turns, with how many "
+    'times faster than the time without a name it is.'
+)
 
 
 @dataclass(frozen=True)
 class Measured:
     """The costs of a network at one size. Attributes: multiply_adds, seconds (of each pass), memory (bytes, None:
-    unknown)."""
+    unknown), backends (name -> seconds of each pass)."""
 
     multiply_adds: int
     seconds: list[float]
     memory: int | None
+    backends: dict[str, list[float]] = field(default_factory=dict)
+
+    def times(self) -> dict[str, list[float]]:
+        """The seconds of each pass by the backend's name; ``''`` is PyTorch as in training."""
+        return {'': self.seconds, **self.backends}
 
 
 @dataclass(frozen=True)
@@ -43,7 +52,11 @@ class Entry:
 
 
 def measure(
-    networks: Mapping[str, ReportedNetwork], sizes: Sequence[int], repeat: int, device: torch.device
+    networks: Mapping[str, ReportedNetwork],
+    sizes: Sequence[int],
+    repeat: int,
+    device: torch.device,
+    backends: Mapping[str, Mapping[str, nn.Module]] | None = None,
 ) -> dict[str, Entry]:
     """Measure all networks.
 
@@ -52,32 +65,46 @@ def measure(
         sizes: sides of the square LQ images.
         repeat: how many passes are timed.
         device: where they run.
+        backends: name of a network -> name of a backend -> what runs the network in it. They are timed, too.
 
     Raises:
         UserError: a network takes no images of such a size.
     """
     nets = {name: network.net.to(device) for name, network in networks.items()}
-    work = {size: _work(nets, size, repeat, device) for size in sorted(set(sizes))}
+    work = {size: _work(nets, backends or {}, size, repeat, device) for size in sorted(set(sizes))}
     peaks = peak_memory([network.network for network in networks.values()], list(work), device)
     return {
         name: _entry(
-            network, {size: Measured(*found[name], peak) for (size, found), peak in zip(work.items(), row, strict=True)}
+            network,
+            {
+                size: Measured(found[name][0], found[name][1], peak, found[name][2])
+                for (size, found), peak in zip(work.items(), row, strict=True)
+            },
         )
         for (name, network), row in zip(networks.items(), peaks, strict=True)
     }
 
 
 def _work(
-    nets: Mapping[str, nn.Module], size: int, repeat: int, device: torch.device
-) -> dict[str, tuple[int, list[float]]]:
-    """Multiply-adds and the seconds of each forward pass of all networks at one size."""
+    nets: Mapping[str, nn.Module],
+    backends: Mapping[str, Mapping[str, nn.Module]],
+    size: int,
+    repeat: int,
+    device: torch.device,
+) -> dict[str, tuple[int, list[float], dict[str, list[float]]]]:
+    """Multiply-adds and the seconds of each forward pass of all networks at one size, the latter in all backends."""
+    runners = {(name, ''): net for name, net in nets.items()}
+    runners |= {(name, backend): run for name, found in backends.items() for backend, run in found.items()}
     try:
         counts = {name: cost.count(net, (3, size, size)).multiply_adds for name, net in nets.items()}
-        times = cost.interleaved(nets, torch.rand(1, 3, size, size, device=device), repeat)
+        times = cost.interleaved(runners, torch.rand(1, 3, size, size, device=device), repeat)
     except (AssertionError, RuntimeError, UserError) as error:
         reason = str(error).strip().split('\n')[0] or 'a network does not accept this size; try a multiple of 4'
         raise UserError(f'--size {size}: {reason}') from error
-    return {name: (counts[name], times[name]) for name in nets}
+    return {
+        name: (counts[name], times[name, ''], {backend: times[name, backend] for backend in backends.get(name, {})})
+        for name in nets
+    }
 
 
 def _entry(reported: ReportedNetwork, sizes: dict[int, Measured]) -> Entry:
@@ -95,19 +122,29 @@ def quantities(entry: Entry) -> dict[str, float | None]:
         found |= {
             f'multiply-adds, {size}x{size}': one.multiply_adds,
             f'memory, {size}x{size}': one.memory,
-            f'time, {size}x{size}': median(one.seconds),
+            **{_time(size, backend): median(seconds) for backend, seconds in one.times().items()},
         }
     return found
+
+
+def _time(size: int, backend: str) -> str:
+    """The name of the quantity."""
+    return f'time, {size}x{size}' + (f', {backend}' if backend else '')
 
 
 def ratios(teacher: Entry, student: Entry) -> dict[str, float | None]:
     """Each quantity of the teacher divided by the student's; for times, the median of the ratios of paired passes."""
     ours, theirs = quantities(student), quantities(teacher)
-    found = {key: theirs[key] / ours[key] if theirs[key] and ours[key] else None for key in ours}  # type: ignore
+    found = {key: theirs[key] / ours[key] if theirs.get(key) and ours[key] else None for key in ours}  # type: ignore
     for size, one in student.sizes.items():
-        pairs = zip(teacher.sizes[size].seconds, one.seconds, strict=True)
-        found[f'time, {size}x{size}'] = median(slow / fast for slow, fast in pairs)
+        for backend, seconds in one.times().items():
+            found[_time(size, backend)] = paired_ratio(teacher.sizes[size].seconds, seconds)
     return found
+
+
+def paired_ratio(slow: Sequence[float], fast: Sequence[float]) -> float:
+    """The median of the ratios of passes that followed one another."""
+    return median(before / after for before, after in zip(slow, fast, strict=True))
 
 
 def rows(entries: Mapping[str, Entry]) -> list[Row]:
@@ -118,9 +155,9 @@ def rows(entries: Mapping[str, Entry]) -> list[Row]:
     lines: list[Row] = [
         {'': key, **{name: getattr(entry, key) for name, entry in entries.items()}} for key in ('network', 'weights')
     ]
-    for key in next(iter(columns.values())):
-        shown = {name: _shown(key, values[key], entries[name]) for name, values in columns.items()}
-        times = {name: f'{value:.2f}x' if (value := found[key]) else '' for name, found in less.items()}
+    for key in dict.fromkeys(key for values in columns.values() for key in values):
+        shown = {name: _shown(key, values.get(key), entries[name]) for name, values in columns.items()}
+        times = {name: f'{value:.2f}x' if (value := found.get(key)) else '' for name, found in less.items()}
         lines.append({'': key, **shown, **times})
     return lines
 
@@ -145,9 +182,11 @@ def _entry_as_json(entry: Entry) -> dict[str, Any]:
         str(size): {
             'multiply_adds': one.multiply_adds,
             'peak_memory_bytes': one.memory,
-            'seconds_median': median(one.seconds),
-            'seconds_middle_half': list(middle_half(one.seconds)),
-            'seconds': one.seconds,
+            **_seconds_as_json(one.seconds),
+            'backends': {
+                backend: {**_seconds_as_json(seconds), 'times_faster_than_pytorch': paired_ratio(one.seconds, seconds)}
+                for backend, seconds in one.backends.items()
+            },
         }
         for size, one in entry.sizes.items()
     }
@@ -158,6 +197,10 @@ def _entry_as_json(entry: Entry) -> dict[str, Any]:
         'file_bytes': entry.file_bytes,
         'sizes': sizes,
     }
+
+
+def _seconds_as_json(seconds: list[float]) -> dict[str, Any]:
+    return {'seconds_median': median(seconds), 'seconds_middle_half': list(middle_half(seconds)), 'seconds': seconds}
 
 
 def notes(entries: Mapping[str, Entry], device: torch.device) -> str:
@@ -172,7 +215,7 @@ def notes(entries: Mapping[str, Entry], device: torch.device) -> str:
         f'On {cost.machine(device)}, torch {torch.__version__}, float32, one LQ image of the size given. time: '
         f'median of {repeat} passes after one for warming up, the networks in turns (in brackets the middle half '
         f'of them); its ratio is the median over the turns. memory: {memory}.'
-    )
+    ) + (BACKENDS if any(one.backends for entry in entries.values() for one in entry.sizes.values()) else '')
 
 
 def middle_half(values: Sequence[float]) -> tuple[float, float]:
@@ -187,6 +230,10 @@ def _shown(key: str, value: float | None, entry: Entry) -> str:
         return ''
     kind, _, at = key.partition(', ')
     if kind == 'time':
-        low, high = middle_half(entry.sizes[int(at.split('x')[0])].seconds)
-        return f'{value * 1e3:.1f} ms ({low * 1e3:.1f} to {high * 1e3:.1f})'
+        size, _, backend = at.partition(', ')
+        one = entry.sizes[int(size.split('x')[0])]
+        seconds = one.times()[backend]
+        low, high = middle_half(seconds)
+        faster = f', {paired_ratio(one.seconds, seconds):.2f}x' if backend else ''
+        return f'{value * 1e3:.1f} ms ({low * 1e3:.1f} to {high * 1e3:.1f}){faster}'
     return f'{value / 1e6:,.1f} MB' if kind in ('file', 'memory') else cell(kind, value)

@@ -16,7 +16,7 @@ from sdakd_plugin.evaluation import cost, quality
 from sdakd_plugin.evaluation.challenge_score import challenge_score
 from sdakd_plugin.evaluation.pairs import Pair, read_pair
 from sdakd_plugin.evaluation.table import Row
-from sdakd_plugin.inference.model import Model, load_model
+from sdakd_plugin.inference.model import Model
 from sdakd_plugin.inference.upscaler import Upscaler
 
 BICUBIC = 'bicubic'
@@ -127,19 +127,19 @@ class Comparison:
         }
 
 
-def load_models(sources: Sequence[str]) -> dict[str, Model]:
-    """Load the models.
+def name_models(sources: Sequence[str], models: Sequence[Model]) -> dict[str, Model]:
+    """Give each model a name.
 
     Args:
-        sources: weight files or known names.
+        sources: as the user named the models: weight files or known names.
+        models: those that were loaded from them.
 
     Returns:
         The models by name: the known name or the stem of the file, or, where two are the same, the path as given.
 
     Raises:
-        UserError: as ``load_model``; one model is given twice, or their scales differ.
+        UserError: one model is given twice, or their scales differ.
     """
-    models = [load_model(source, '--model') for source in sources]
     short = [model.name for model in models]
     names = [
         name if short.count(name) == 1 and name not in (BICUBIC, 'GT', 'LQ') else source
@@ -194,17 +194,16 @@ def metrics(
 
 
 def costs(models: Mapping[str, Model], device: torch.device, repeat: int = 3) -> dict[str, Values]:
-    """Parameters, multiply-adds and median seconds of a forward pass at ``COST_SIZE``; empty for bicubic."""
-    nets = {name: model.net.to(device) for name, model in models.items()}
-    times = cost.interleaved(nets, torch.rand(1, 3, COST_SIZE, COST_SIZE, device=device), repeat)
+    """Parameters, multiply-adds and median seconds of a forward pass at ``COST_SIZE``; empty for bicubic, seconds only
+    for a file whose network is not known."""
+    runners = {name: model.runner.to(device) for name, model in models.items()}
+    times = cost.interleaved(runners, torch.rand(1, 3, COST_SIZE, COST_SIZE, device=device), repeat)
     found: dict[str, Values] = {BICUBIC: {}}
-    for name, net in nets.items():
-        counted = cost.count(net, (3, COST_SIZE, COST_SIZE))
-        found[name] = {
-            'parameters': counted.parameters,
-            'multiply_adds': counted.multiply_adds,
-            'seconds': median(times[name]),
-        }
+    for name, model in models.items():
+        found[name] = {'seconds': median(times[name])}
+        if next(model.net.parameters(), None) is not None:
+            counted = cost.count(model.net, (3, COST_SIZE, COST_SIZE))
+            found[name] |= {'parameters': counted.parameters, 'multiply_adds': counted.multiply_adds}
     return found
 
 

@@ -12,7 +12,7 @@ from torch import nn
 
 from sdakd_plugin import weights
 from sdakd_plugin.errors import UserError
-from sdakd_plugin.inference.model import load_model
+from sdakd_plugin.inference.model import Model, load_model
 from sdakd_plugin.networks.build import build_network
 from sdakd_plugin.networks.frozen import load_frozen
 from sdakd_plugin.options import TeacherOptions, parse
@@ -63,6 +63,13 @@ def from_options(opt: Mapping[str, Any], experiments: Path = Path('experiments')
             weights.load_into(net, weights.load_state_dict(path, 'params_ema', name), path, name)
         networks[name] = ReportedNetwork(dict(network), net.eval(), path)
     return networks
+
+
+def as_model(name: str, reported: ReportedNetwork) -> Model:
+    """A network of the report for a backend that converts it."""
+    return Model(
+        name, reported.weights or Path(name), weights.Identity('generator', reported.network), {}, reported.net
+    )
 
 
 def newest_checkpoint(folder: Path, label: str = '') -> Path | None:

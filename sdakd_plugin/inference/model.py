@@ -16,13 +16,22 @@ from sdakd_plugin.networks.build import build_network
 @dataclass(frozen=True)
 class Model:
     """Attributes: name (the file's, or the known one), path, identity (options and scale), state (its tensors, on the
-    CPU), and net, in evaluation mode and without gradients; call it through ``families.calling``."""
+    CPU), and net, in evaluation mode and without gradients; call it through ``families.calling``. Where a backend runs
+    the network: run, a module called as net. Where net cannot tell: bytes_per_pixel, what a pass needs for each pixel
+    of an image."""
 
     name: str
     path: Path
     identity: weights.Identity
     state: dict[str, Tensor]
     net: nn.Module
+    run: nn.Module | None = None
+    bytes_per_pixel: float | None = None
+
+    @property
+    def runner(self) -> nn.Module:
+        """What turns an image into its enlarged one: the backend, or without one the network."""
+        return self.net if self.run is None else self.run
 
 
 def load_model(source: str | os.PathLike[str], role: str) -> Model:

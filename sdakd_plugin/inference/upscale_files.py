@@ -1,14 +1,21 @@
-"""Upscales image files: which file goes where, and one file at a time."""
+"""Upscales image files: which file goes where, and a folder of them at the speed of the network."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+
+import numpy as np
 
 from sdakd_plugin.errors import UserError
 from sdakd_plugin.inference.images import check_format, encode, image_files, keeps, read_image
 from sdakd_plugin.inference.upscaler import Upscaler
-from sdakd_plugin.weights.files import new_file
+from sdakd_plugin.utils.ahead import ahead
+from sdakd_plugin.weights.files import check_writable, new_file
 
 
 def plan(source: str | os.PathLike[str], target: str | os.PathLike[str]) -> list[tuple[Path, Path]]:
@@ -38,33 +45,86 @@ def plan(source: str | os.PathLike[str], target: str | os.PathLike[str]) -> list
     return [(file, target) for file in files]
 
 
-def upscale_file(upscaler: Upscaler, source: Path, target: Path, overwrite: bool = False) -> Path:
-    """Upscale one image file.
+def upscale_files(
+    upscaler: Upscaler, jobs: Iterable[tuple[Path, Path]], overwrite: bool = False
+) -> Iterator[UserError | None]:
+    """Upscale image files. While the network runs, a thread reads the next image and another writes the one before.
 
     Args:
         upscaler: the model.
-        source: the image.
-        target: a file or a folder. In a folder the image keeps its name, to which ``.png`` is appended if its own
-            format cannot be written with its 16 bits or transparency.
-        overwrite: whether an existing file is replaced.
+        jobs: pairs of an image and its target, a file or a folder. In a folder the image keeps its name, to which
+            ``.png`` is appended if its own format cannot be written with its 16 bits or transparency.
+        overwrite: whether existing files are replaced.
 
     Returns:
-        The file that was written.
-
-    Raises:
-        UserError: the image cannot be read or upscaled, or the target exists or cannot be written.
+        For each image in turn ``None``, or the error: it cannot be read or upscaled, or the target exists or cannot be
+        written. At most three images are in memory.
     """
-    image = read_image(source)
-    if os.path.isdir(target):
-        target /= source.name if keeps(source.suffix.lower(), image) else f'{source.name}.png'
-    check_format(target, image)
-    if os.path.lexists(target) and not overwrite:
-        raise UserError(f'{target} exists and is kept; --overwrite replaces it')
-    try:
-        with new_file(target) as file:  # opened first: an hour of work for a read-only folder would be in vain
-            file.write(encode(upscaler.enlarge(image), target))
-    except OSError as error:
-        raise UserError(f'{target} cannot be written: {error.strerror}') from error
-    except UserError as error:
-        raise UserError(f'{source}: {error}') from error
-    return target
+    read = ahead(_read, (_Image(*job) for job in jobs))
+    return (image.error for image in ahead(_write, map(partial(_enlarge, upscaler, overwrite), read)))
+
+
+@dataclass
+class _Image:
+    """An image on its way. Attributes: source, target (a folder only until the image is read), overwrite, pixels
+    (``None`` once they are of no more use), error."""
+
+    source: Path
+    target: Path
+    overwrite: bool = False
+    pixels: np.ndarray | None = None
+    error: UserError | None = None
+
+    @contextmanager
+    def step(self) -> Iterator[None]:
+        """Keep the first error, after which nothing more is done."""
+        try:
+            yield
+        except UserError as error:
+            self.error, self.pixels = error, None
+        except OSError as error:
+            self.error, self.pixels = UserError(f'{self.target} cannot be written: {error.strerror}'), None
+
+    def check_target(self) -> None:
+        """Raise a UserError if the target exists and must be kept."""
+        if os.path.lexists(self.target) and not self.overwrite:
+            raise UserError(f'{self.target} exists and is kept; --overwrite replaces it')
+
+
+def _read(image: _Image) -> _Image:
+    with image.step():
+        image.pixels = read_image(image.source)
+    return image
+
+
+def _enlarge(upscaler: Upscaler, overwrite: bool, image: _Image) -> _Image:
+    if image.pixels is None:
+        return image
+    with image.step():
+        if os.path.isdir(image.target):
+            keeps_all = keeps(image.source.suffix.lower(), image.pixels)
+            image.target /= image.source.name if keeps_all else f'{image.source.name}.png'
+        check_format(image.target, image.pixels)
+        image.overwrite = overwrite
+        image.check_target()
+        check_writable(image.target)  # now: an hour of work for a read-only folder would be in vain
+        try:
+            image.pixels = upscaler.enlarge(image.pixels)
+        except UserError as error:
+            raise UserError(f'{image.source}: {error}') from error
+    return image
+
+
+def _write(image: _Image) -> _Image:
+    if image.pixels is None:
+        return image
+    with image.step():
+        image.check_target()  # again: an image before it may have had the same target
+        try:
+            content = encode(image.pixels, image.target)
+        except UserError as error:
+            raise UserError(f'{image.source}: {error}') from error
+        with new_file(image.target) as file:
+            file.write(content)
+    image.pixels = None
+    return image

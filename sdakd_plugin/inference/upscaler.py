@@ -25,7 +25,7 @@ class Upscaler(RealESRGANer):
     """Upscales images with any generator.
 
     Args:
-        model: the generator, of three channels.
+        model: the generator, of three channels, with the backend that runs it if it has one.
         device: where it runs, in float32.
         tile: side of the tiles in pixels of the input, rounded up to a multiple of 4; 0: no tiles.
         tile_pad: pixels around a tile that are computed with it and cropped, rounded up to a multiple of 4.
@@ -45,8 +45,8 @@ class Upscaler(RealESRGANer):
             raise UserError(f'--tile: {network["type"]} takes the whole image, of at most {network["out_size"]} pixels')
         self.tile_size, self.tile_pad = (-(-size // MULTIPLE) * MULTIPLE for size in (tile, tile_pad))
         self.pre_pad, self.mod_scale, self.half, self.device = 0, None, False, device
-        self.model = _Network(model.net).to(device)
-        self.bytes_per_pixel = available_memory.bytes_per_pixel(self.model) if self.scale else 0.0
+        self.model = _Network(model.runner).to(device)
+        self.bytes_per_pixel = self._bytes_per_pixel(model) if self.scale else 0.0
 
     def enlarge(self, image: np.ndarray) -> np.ndarray:
         """Upscale an image: (h, w) grey, (h, w, 3) BGR or (h, w, 4) BGRA, uint8 or uint16, as is the result.
@@ -81,6 +81,12 @@ class Upscaler(RealESRGANer):
         except (MemoryError, RuntimeError, cv2.error) as error:
             advice = f'a --tile below {self.tile_size}' if self.tile_size else '--tile 256' if self.scale else 'a CPU'
             raise UserError(f'{width}x{height} pixels are too many for the memory; try {advice} ({error})') from error
+
+    def _bytes_per_pixel(self, model: Model) -> float:
+        """What a pass needs for each pixel. ONNX Runtime and channels last need no more than PyTorch as it is."""
+        if model.bytes_per_pixel is not None:
+            return model.bytes_per_pixel
+        return available_memory.bytes_per_pixel(ImageToImage(model.net).to(self.device))
 
     def _side(self, length: int) -> int | None:
         return length * self.scale if self.scale else None

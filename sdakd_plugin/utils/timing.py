@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable, Hashable, Mapping
+from typing import Any, TypeVar
 
 import torch
 
+Name = TypeVar('Name', bound=Hashable)
+
 
 def in_turns(
-    steps: Mapping[str, Callable[[], Any]], rounds: int, device: torch.device, warm_up: int = 1, in_a_row: int = 1
-) -> dict[str, list[float]]:
+    steps: Mapping[Name, Callable[[], Any]], rounds: int, device: torch.device, warm_up: int = 1, in_a_row: int = 1
+) -> dict[Name, list[float]]:
     """Time functions in turns (a, b, c, a, b, c, ...), so that other load on the machine affects all of them equally.
 
     Args:
@@ -25,7 +27,7 @@ def in_turns(
         The seconds per call in each round, by name.
     """
     finish = torch.cuda.synchronize if device.type == 'cuda' else lambda: None
-    times: dict[str, list[float]] = {name: [] for name in steps}
+    times: dict[Name, list[float]] = {name: [] for name in steps}
     for _ in range(warm_up + rounds):
         for name, step in steps.items():
             finish()

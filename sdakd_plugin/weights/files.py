@@ -135,6 +135,13 @@ def new_file(path: Path) -> Iterator[BinaryIO]:
         raise
 
 
+def check_writable(path: Path) -> None:
+    """Raise the OSError that ``new_file`` would raise if nothing can be written beside ``path``."""
+    temporary = temporary_name(path)
+    temporary.open('xb').close()
+    temporary.unlink()
+
+
 def temporary_name(path: Path) -> Path:
     """A unique file name next to ``path``, which no search for weights or training states finds."""
     return path.with_name(f'.{path.name}.{uuid4().hex}.tmp')

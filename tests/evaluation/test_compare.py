@@ -128,7 +128,7 @@ def models(tmp_path_factory):
 
 
 def run(*arguments):
-    return cli.main(['compare', '--device', 'cpu', *map(str, arguments)])
+    return cli.main(['compare', '--device', 'cpu', '--backend', 'torch', *map(str, arguments)])
 
 
 @pytest.fixture

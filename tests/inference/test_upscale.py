@@ -45,7 +45,7 @@ def upscale(model, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
 
     def run(*arguments: object, use: Path = model) -> tuple[int, str, list[str]]:
-        code = cli.main(['upscale', *map(str, arguments), '--model', str(use), '--device', 'cpu'])
+        code = cli.main(['upscale', *map(str, arguments), '--model', str(use), '--device', 'cpu', '--backend', 'torch'])
         printed = capsys.readouterr()
         assert 'Traceback' not in printed.err
         return code, printed.out, [line for line in printed.err.splitlines() if line.startswith('error: ')]
