@@ -72,7 +72,7 @@ def _photographs(model: Model, names: list[str]) -> list[Sample]:
     scale = model.identity.scale or 1
     data = SampleImageDataset({'phase': 'val', 'scale': scale, 'images': names})
     samples = []
-    for item in data:
+    for item in (data[index] for index in range(len(data))):
         lq, gt = (_for_network(model, item[key][None]) for key in ('lq', 'gt'))
         height, width = (side // multiple_of(model.net) * multiple_of(model.net) for side in lq.shape[2:])
         samples.append(

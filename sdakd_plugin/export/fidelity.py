@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -107,6 +107,6 @@ def psnr(image: Tensor, reference: Tensor) -> float:
     return calculate_psnr_pt(image.clamp(0, 1), reference.clamp(0, 1), 0).item()
 
 
-def _mean(values) -> float:
+def _mean(values: Iterable[float]) -> float:
     listed = list(values)
     return sum(listed) / len(listed)

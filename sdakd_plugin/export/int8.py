@@ -28,7 +28,7 @@ from sdakd_plugin.losses.lpips_loss import LPIPSLoss
 
 Files = Mapping[str, bytes]
 NAMED = 5  # layers that a message names
-RANKING = 2  # images that layers are ranked by
+RANKING = 4  # images that layers and percentiles are ranked by
 
 
 @dataclass(frozen=True)
@@ -186,12 +186,12 @@ def _layers(choice: Choice[Candidate], layers: int, percentile: float) -> str:
 
 
 def _quality(found: Fidelity, names: list[str]) -> list[str]:
-    limits = found.limits
+    limits, verb = found.limits, 'lost' if found.loss > 0 else 'gained'
     lines = [
         f"to the float network's images ({', '.join(names)}): PSNR {found.psnr:.2f} dB, lowest {found.lowest:.2f} "
         f'(allowed: {limits.min_fidelity:g}); largest difference {found.largest:.3f} of the range',
         f'to the ground truth ({", ".join(calibration.CHECKING)}): PSNR on luma {found.of_float:.3f} dB in float, '
-        f'{found.of_int8:.3f} in int8: {found.loss:.3f} lost (allowed: {limits.max_loss:g})',
+        f'{found.of_int8:.3f} in int8: {abs(found.loss):.3f} {verb} (allowed: {limits.max_loss:g})',
     ]
     if found.lpips is not None:
         between, of_float, of_int8 = found.lpips
