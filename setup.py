@@ -13,7 +13,7 @@ from setuptools import Command, find_packages, setup
 from setuptools.command.build_py import build_py
 
 DISTS = ['dists-pytorch>=0.1']
-EXPORT = ['ncnn>=1.0.20240102', 'onnx>=1.16', 'onnxruntime>=1.17', 'openvino>=2024.4', 'pnnx>=20240410']
+EXPORT = ['ncnn>=1.0.20240102', 'onnx>=1.16', 'onnxruntime>=1.18', 'openvino>=2024.4', 'pnnx>=20240410']
 HERE = Path(__file__).resolve().parent
 HOOK_NAME = 'sdakd_plugin.pth'
 # A failure must cost a line, not a traceback, in every Python start; in a virtual environment site.py runs this twice.

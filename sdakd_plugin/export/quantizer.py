@@ -75,7 +75,7 @@ class Quantizer:
             extra_options={'OpTypesToExcludeOutputQuantization': [] if self._results else ['Conv']},
         )
         quantizer.quantize_model()
-        quantizer.model.topological_sort()  # as the format wants; a node may come before the one that restores its weights
+        quantizer.model.topological_sort()  # which ONNX demands, and quantising does not keep
         content: bytes = quantizer.model.model.SerializeToString()
         return content
 
