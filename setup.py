@@ -13,8 +13,8 @@ from setuptools import Command, find_packages, setup
 from setuptools.command.build_py import build_py
 
 DISTS = ['dists-pytorch>=0.1']
-EXPORT = ['ncnn>=1.0.20240102', 'onnx>=1.16', 'onnxruntime>=1.17', 'pnnx>=20240410']
-OPENVINO = ['openvino>=2024.0']
+OPENVINO = ['openvino>=2024.4']
+EXPORT = ['ncnn>=1.0.20240102', 'onnx>=1.16', 'onnxruntime>=1.18', *OPENVINO, 'pnnx>=20240410']
 HERE = Path(__file__).resolve().parent
 HOOK_NAME = 'sdakd_plugin.pth'
 # A failure must cost a line, not a traceback, in every Python start; in a virtual environment site.py runs this twice.
@@ -106,7 +106,6 @@ setup(
         'test': [
             *DISTS,
             *EXPORT,
-            *OPENVINO,
             'hypothesis',
             'import-linter>=2.17',
             'mypy',

@@ -1,19 +1,29 @@
-"""``sdakd export``: a generator for other programs, as ONNX, safetensors or ncnn."""
+"""``sdakd export``: a generator for other programs, as ONNX, OpenVINO, safetensors or ncnn."""
 
 from __future__ import annotations
 
 import argparse
+import math
+from contextlib import ExitStack
 from importlib import import_module
 from pathlib import Path
 
 from sdakd_plugin.errors import UserError
-from sdakd_plugin.export.exportable import TOLERANCE
-from sdakd_plugin.inference.model import load_model
+from sdakd_plugin.export.exportable import TOLERANCE, Exported
+from sdakd_plugin.export.fidelity import Limits
+from sdakd_plugin.inference.model import Model, load_model
 from sdakd_plugin.stock.silence import quiet
 from sdakd_plugin.weights import KNOWN
 from sdakd_plugin.weights.files import new_file
 
-SUFFIXES = {'onnx': ('.onnx',), 'safetensors': ('.safetensors',), 'ncnn': ('.ncnn.param', '.ncnn.bin')}
+SUFFIXES = {
+    'onnx': ('.onnx',),
+    'openvino': ('.xml', '.bin'),
+    'safetensors': ('.safetensors',),
+    'ncnn': ('.ncnn.param', '.ncnn.bin'),
+}
+INT8 = ('onnx', 'openvino')
+FOR_INT8 = ('calibrate', 'max_loss', 'min_fidelity', 'lpips')
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -29,6 +39,25 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help='safetensors of an RRDBNet with fewer than 32 channels '
         'of growth, filled up with zeros: spandrel loads no other',
     )
+    parser.add_argument('--int8', action='store_true', help='compute in 8 bits; onnx and openvino')
+    parser.add_argument(
+        '--calibrate',
+        metavar='DIR',
+        help="--int8: LQ images, as the network will get them; left out: scikit-image's photographs",
+    )
+    parser.add_argument(
+        '--max-loss',
+        type=float,
+        metavar='DB',
+        help=f'--int8: PSNR to the ground truth that may be lost ({Limits.max_loss:g})',
+    )
+    parser.add_argument(
+        '--min-fidelity',
+        type=float,
+        metavar='DB',
+        help=f"--int8: PSNR that its images must have to the float network's ({Limits.min_fidelity:g})",
+    )
+    parser.add_argument('--lpips', metavar='FILE', help="--int8: torchvision's AlexNet, to measure LPIPS too")
     parser.add_argument('--overwrite', action='store_true', help='replace a file that exists')
 
 
@@ -36,21 +65,53 @@ def run(arguments: argparse.Namespace) -> int:
     """Export, and print the files that were written and their difference from PyTorch."""
     if arguments.spandrel and arguments.format != 'safetensors':
         raise UserError(f'--spandrel: is for --format safetensors, not {arguments.format}')
+    _check_int8(arguments)
     paths = _paths(arguments)
     with quiet():
         model = load_model(arguments.file, 'FILE')
         if any(path.exists() and path.samefile(model.path) for path in paths):
             raise UserError(f'--out: {model.path} is the file that is exported; name another')
-        exporter = import_module(f'sdakd_plugin.export.{arguments.format}')
-        options = {'spandrel': True} if arguments.spandrel else {}
-        exported = exporter.export(model, arguments.fp16, arguments.size, **options)
+        exported = _export(model, arguments)
+    _write(dict(zip(paths, exported.files.values(), strict=True)))
     for path, content in zip(paths, exported.files.values(), strict=True):
-        _write(path, content)
         print(f'{path}: {len(content) / 1e6:.2f} MB')
     scale = f', x{model.identity.scale}' if model.identity.scale else ''
     print(f'{model.identity}{scale}; {exported.about}')
-    print(f'largest difference from PyTorch: {exported.error:.1e} (allowed: {TOLERANCE[arguments.fp16]:g})')
+    if exported.report:
+        print(*exported.report, sep='\n')
+    else:
+        print(f'largest difference from PyTorch: {exported.error:.1e} (allowed: {TOLERANCE[arguments.fp16]:g})')
     return 0
+
+
+def _check_int8(arguments: argparse.Namespace) -> None:
+    """Refuse options that say nothing without ``--int8``, or contradict it."""
+    if arguments.int8:
+        if arguments.format not in INT8:
+            raise UserError(f'--int8: is for --format {" and ".join(INT8)}, not {arguments.format}')
+        if arguments.fp16:
+            raise UserError('--int8: a file is in int8 or in half precision; leave out --fp16')
+    for name in FOR_INT8:
+        value = getattr(arguments, name)
+        option = '--' + name.replace('_', '-')
+        if value is not None and not arguments.int8:
+            raise UserError(f'{option}: is for --int8; add it')
+        if isinstance(value, float) and not 0 <= value < math.inf:
+            raise UserError(f'{option}: expected a number of dB, 0 or more, not {value:g}')
+
+
+def _export(model: Model, arguments: argparse.Namespace) -> Exported:
+    """The file's content, by the exporter of its format."""
+    if arguments.int8:
+        int8 = import_module('sdakd_plugin.export.int8')
+        given = {name: getattr(arguments, name) for name in ('max_loss', 'min_fidelity')}
+        limits = Limits(**{name: value for name, value in given.items() if value is not None})
+        return int8.export(
+            model, int8.RUNTIMES[arguments.format], limits, arguments.calibrate, arguments.lpips, arguments.size
+        )
+    exporter = import_module(f'sdakd_plugin.export.{arguments.format}')
+    options = {'spandrel': True} if arguments.spandrel else {}
+    return exporter.export(model, arguments.fp16, arguments.size, **options)
 
 
 def _paths(arguments: argparse.Namespace) -> list[Path]:
@@ -72,9 +133,13 @@ def _paths(arguments: argparse.Namespace) -> list[Path]:
     return paths
 
 
-def _write(path: Path, content: bytes) -> None:
+def _write(contents: dict[Path, bytes]) -> None:
+    """Write all files or none."""
     try:
-        with new_file(path) as file:
-            file.write(content)
+        with ExitStack() as stack:
+            for path, content in contents.items():
+                stack.enter_context(new_file(path)).write(content)
     except OSError as error:
-        raise UserError(f'--out: {path} cannot be written: {error.strerror}') from error
+        raise UserError(
+            f'--out: {error.filename or next(iter(contents))} cannot be written: {error.strerror}'
+        ) from error

@@ -25,11 +25,13 @@ SIZES = ((48, 64), (56, 32))  # pixels, height and width, of the images that a f
 
 @dataclass(frozen=True)
 class Exported:
-    """Attributes: files (content by suffix), error (see ``difference``), about (how to call it)."""
+    """Attributes: files (content by suffix), error (see ``difference``), about (how to call it), report (further lines
+    to print)."""
 
     files: dict[str, bytes]
     error: float
     about: str
+    report: tuple[str, ...] = ()
 
 
 def exportable(net: nn.Module) -> nn.Module:
@@ -46,6 +48,14 @@ def metadata(network: Mapping[str, Any], scale: int | None) -> dict[str, str]:
 def multiple_of(net: nn.Module) -> int:
     """The number whose multiples height and width of the input must be."""
     return family_of(net).export.multiple_of(net)
+
+
+def input_shape(model: Model, size: int | None) -> str:
+    """Which images a file takes, in words, for files that are made for any batch and size or for one image."""
+    if size:
+        return f'1 image of {size}x{size} pixels'
+    multiple = multiple_of(model.net)
+    return 'any batch, height and width' + (f' (multiples of {multiple})' if multiple > 1 else '')
 
 
 def input_sizes(model: Model, size: int | None) -> tuple[tuple[int, int], ...]:
@@ -121,7 +131,7 @@ def difference(found: np.ndarray, expected: np.ndarray) -> float:
 
 
 def package(name: str) -> ModuleType:
-    """Import an optional package.
+    """Import an optional package of the extra ``export``.
 
     Raises:
         UserError: it is not installed.

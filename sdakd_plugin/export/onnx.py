@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import inspect
 import warnings
+from collections.abc import Callable
 from contextlib import redirect_stdout
 from copy import deepcopy
 from io import StringIO
@@ -25,9 +26,9 @@ from sdakd_plugin.export.exportable import (
     Exported,
     check,
     exportable,
+    input_shape,
     input_sizes,
     metadata,
-    multiple_of,
     package,
     photograph,
 )
@@ -35,7 +36,7 @@ from sdakd_plugin.families.registry import family_of
 from sdakd_plugin.inference.model import Model
 
 OPSET = 20  # ONNX Runtime from 1.17 on; the tracing exporter knows none above
-AXES = {0: 'n', 2: 'h', 3: 'w'}
+AXES = {'lq': {0: 'n', 2: 'h', 3: 'w'}, 'sr': {0: 'n', 2: 'sr_h', 3: 'sr_w'}}
 
 
 def export(model: Model, half: bool = False, size: int | None = None) -> Exported:
@@ -54,22 +55,38 @@ def export(model: Model, half: bool = False, size: int | None = None) -> Exporte
             f'--fp16: {model.identity.network["type"]} exports to ONNX in float32 only: tracing it in half '
             'precision takes a CPU more than five minutes; leave out --fp16'
         )
-    onnx, onnxruntime = package('onnx'), package('onnxruntime')
+    package('onnxruntime')
     sizes = input_sizes(model, size)
-    lq = photograph(model, *(sizes[0] if size else (16, 24)))
-    program = onnx.load_from_string(_trace(model, lq, half, size is None))
-    onnx.helper.set_model_props(program, metadata(model.identity.network, model.identity.scale))
-    content = program.SerializeToString()
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3  # errors
-    session = onnxruntime.InferenceSession(content, options, providers=['CPUExecutionProvider'])
+    content = program(model, half, size).SerializeToString()
+    once = runner(content)
 
     def run(image: Tensor) -> np.ndarray:
         given = image if size else image.repeat(2, 1, 1, 1)  # a batch must give what its images give
-        return session.run(['sr'], {'lq': given.to(_dtype(half)).numpy()})[0][-1:]
+        return once(given.to(_dtype(half)))[-1:]
 
     error = check(model, run, sizes, half)
-    return Exported({'.onnx': content}, error, _about(model, half, size))
+    precision = str(_dtype(half)).removeprefix('torch.')
+    about = f'input lq, output sr: {precision}, RGB, 0..1, {input_shape(model, size)}; opset {OPSET}'
+    return Exported({'.onnx': content}, error, about)
+
+
+def program(model: Model, half: bool = False, size: int | None = None) -> Any:
+    """The network as an ``onnx.ModelProto`` with its metadata, not yet checked; arguments as for ``export``."""
+    onnx = package('onnx')
+    lq = photograph(model, *((size, size) if size else (16, 24)))
+    traced = onnx.load_from_string(_trace(model, lq, half, size is None))
+    onnx.helper.set_model_props(traced, metadata(model.identity.network, model.identity.scale))
+    return traced
+
+
+def runner(content: bytes) -> Callable[[Tensor], np.ndarray]:
+    """A file in ONNX Runtime on the CPU: images (n, c, h, w) to enlarged ones."""
+    onnxruntime = package('onnxruntime')
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3  # errors
+    options.intra_op_num_threads = torch.get_num_threads()  # as the user set it
+    session = onnxruntime.InferenceSession(content, options, providers=['CPUExecutionProvider'])
+    return lambda image: session.run(['sr'], {'lq': image.numpy()})[0]
 
 
 def _trace(model: Model, lq: Tensor, half: bool, dynamic: bool) -> bytes:
@@ -87,7 +104,7 @@ def _trace(model: Model, lq: Tensor, half: bool, dynamic: bool) -> bytes:
                 input_names=['lq'],
                 output_names=['sr'],
                 opset_version=OPSET,
-                dynamic_axes={'lq': AXES, 'sr': AXES} if dynamic else None,
+                dynamic_axes=AXES if dynamic else None,
                 **keywords,
             )
         except UserError:
@@ -118,10 +135,3 @@ def _prepared(model: Model, lq: Tensor, half: bool) -> tuple[nn.Module, Tensor]:
 
 def _dtype(half: bool) -> torch.dtype:
     return torch.float16 if half else torch.float32
-
-
-def _about(model: Model, half: bool, size: int | None) -> str:
-    shape = f'1 image of {size}x{size} pixels' if size else 'any batch, height and width'
-    if multiple_of(model.net) > 1 and not size:
-        shape += f' (multiples of {multiple_of(model.net)})'
-    return f'input lq, output sr: {_dtype(half)}, RGB, 0..1, {shape}; opset {OPSET}'.replace('torch.', '')

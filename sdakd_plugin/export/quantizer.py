@@ -1,0 +1,108 @@
+"""Copies of an ONNX program that compute in 8 bits, by ONNX Runtime's quantisation in the QDQ format."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from contextlib import redirect_stdout
+from copy import deepcopy
+from io import StringIO
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from types import SimpleNamespace
+from typing import Any
+
+from torch import Tensor
+
+from sdakd_plugin.errors import UserError
+from sdakd_plugin.export.exportable import package
+
+ACTIVATIONS = ('LeakyRelu', 'PRelu', 'Relu')
+PERCENTILES = (99.7, 99.9, 99.97, 99.99)  # of a layer's values: the range that 8 bits cover. The whole is too coarse
+
+
+class Quantizer:
+    """Quantises an ONNX program's convolutions: weights by channel, activations in the ranges of some images.
+
+    The ranges are measured once, so that each copy takes a moment. This is ``quantize_static`` in its two halves.
+
+    Args:
+        program: an ``onnx.ModelProto`` with the input ``lq``.
+        images: LQ images (1, c, h, w).
+        results: whether results of convolutions and of the activations behind them are quantised too. ONNX Runtime
+            needs it to compute a convolution in 8 bits; OpenVINO does not, and is faster and more exact without.
+
+    Attributes:
+        layers: the names of the convolutions.
+
+    Raises:
+        UserError: the program has no convolutions.
+    """
+
+    def __init__(self, program: Any, images: Sequence[Tensor], results: bool) -> None:
+        self._program = package('onnx').shape_inference.infer_shapes(program)
+        self._types = ['Conv', *(ACTIVATIONS if results else ())]
+        self._results = results
+        nodes = self._program.graph.node
+        self._nodes = {
+            _layer(conv.name): [conv.name]
+            + [node.name for node in nodes if node.op_type in ACTIVATIONS and conv.output[0] in node.input]
+            for conv in nodes
+            if conv.op_type == 'Conv'
+        }
+        self.layers = tuple(self._nodes)
+        if not self.layers:
+            raise UserError('--int8: this network has no convolutions, and only they are quantised')
+        self._ranges = _ranges(self._program, self._types, images)
+
+    def quantize(self, percentile: float, in_float: Collection[str] = ()) -> bytes:
+        """The program with all layers in 8 bits but those ``in_float``, each with the activation behind it.
+
+        Args:
+            percentile: one of ``PERCENTILES``; values beyond it are clipped.
+            in_float: some of ``layers``.
+        """
+        quantization = package('onnxruntime.quantization')
+        quantizer = package('onnxruntime.quantization.qdq_quantizer').QDQQuantizer(
+            deepcopy(self._program),
+            per_channel=True,
+            reduce_range=False,
+            weight_qType=quantization.QuantType.QInt8,
+            activation_qType=quantization.QuantType.QUInt8,
+            tensors_range=self._ranges[percentile],
+            nodes_to_quantize=[],  # all
+            nodes_to_exclude=[node for layer in in_float for node in self._nodes[layer]],
+            op_types_to_quantize=self._types,
+            extra_options={'OpTypesToExcludeOutputQuantization': [] if self._results else ['Conv']},
+        )
+        quantizer.quantize_model()
+        quantizer.model.topological_sort()  # which ONNX demands, and quantising does not keep
+        content: bytes = quantizer.model.model.SerializeToString()
+        return content
+
+
+def _layer(node: str) -> str:
+    """The name in PyTorch of an ONNX node such as ``/body/body.0/Conv``."""
+    return node.removesuffix('/Conv').rpartition('/')[2]
+
+
+def _ranges(program: Any, types: list[str], images: Sequence[Tensor]) -> dict[float, Any]:
+    """By percentile the range of every tensor over the images."""
+    quantization = package('onnxruntime.quantization')
+    with TemporaryDirectory() as folder, redirect_stdout(StringIO()):
+        path = Path(folder, 'net.onnx')
+        package('onnx').save(program, path)
+        calibrator = quantization.calibrate.create_calibrator(
+            path,
+            types,
+            Path(folder, 'with_all_results.onnx'),
+            quantization.CalibrationMethod.Percentile,
+            extra_options={'symmetric': False},
+        )
+        for image in images:  # one by one: each leaves the results of all layers in memory
+            reader = iter([{'lq': image.numpy()}, None])
+            calibrator.collect_data(SimpleNamespace(get_next=reader.__next__))
+        found = {}
+        for percentile in PERCENTILES:  # of the same histograms
+            calibrator.collector.percentile = percentile
+            found[percentile] = calibrator.compute_data()
+        return found
