@@ -1,6 +1,6 @@
 """A generator in 8 bits, for ONNX Runtime or OpenVINO, that is compared with the float one before it is written.
 
-Both come from one QDQ program, quantised by ONNX Runtime. OpenVINO on it is as fast as on nncf's, and more exact.
+Both are quantised by ONNX Runtime's tools. OpenVINO runs the result as fast as nncf's (docs/export.md).
 """
 
 from __future__ import annotations
