@@ -104,8 +104,8 @@ def test_center_crop_and_scale(scale):
         ({'center_crop': 304}, 'center_crop: 304 is not a multiple of scale 4 up to 300'),
         ({'gt_size': 66}, 'gt_size: 66 is not a multiple of scale 4 up to 128'),
         ({'gt_size': 132}, 'gt_size: 132 is not a multiple of scale 4 up to 128'),
-        ({'gt_size': 0}, 'gt_size: 0 is no multiple'),
-        ({'gt_size': None}, 'gt_size: None is no multiple'),
+        ({'gt_size': 0}, 'gt_size: 0 is not a multiple'),
+        ({'gt_size': None}, 'gt_size: None is not a multiple'),
     ],
 )
 def test_bad_option(block, message):

@@ -157,7 +157,7 @@ def test_going_on_with_another_number_of_processes(stock, epochs, before, after)
         if path.name in ('6.state', '5.state'):
             path.unlink()
     log = stock.ok('sdakd train', epochs, '--auto_resume', processes=after)
-    assert f'(world_size {before} before and {after} now)' in log and 'The epoch begins anew' in log
+    assert f'(world_size {before} before and {after} now)' in log and 'The epoch starts again' in log
     assert set(losses(log)) == {5, 6}
     state = torch.load(stock.folder / RUN / 'training_states/6.state', weights_only=True)
     assert len(state['processes']) == after and state['stage'] == 'adversarial'
