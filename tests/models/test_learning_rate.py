@@ -96,7 +96,7 @@ def test_it_is_said_once_for_all_optimizers(options, log):
     options['train']['scheduler']['milestones'] = [2, 6]
     model = build(options)
     model.resume_training(state)
-    assert len(model.schedulers) == 2 and log.text.count('train.scheduler: from iteration 6 on') == 1
+    assert len(model.schedulers) == 2 and log.text.count('train.scheduler: from iteration 6 ') == 1
 
 
 def test_a_new_factor_holds_from_the_next_milestone_on(plain):

@@ -154,7 +154,7 @@ class TestRefusing:
         [
             (b'<!DOCTYPE html><html>Sign in', 'web page'),
             (b'version https://git-lfs.github.com/spec/v1', 'git lfs pull'),
-            (b'GIF89a', 'no weight file'),
+            (b'GIF89a', 'not a weight file'),
         ],
     )
     def test_what_is_no_weight_file_is_called_what_it_is(self, tmp_path, content: bytes, phrase: str) -> None:
