@@ -2,9 +2,4 @@
 
 import basicsr  # noqa: F401 - first: it imports all of the plugin, in an order that works
 
-from sdakd_plugin.data import (  # noqa: F401
-    cached_teacher_dataset,
-    photo_dataset,
-    sample_image_dataset,
-    whole_image_dataset,
-)
+from sdakd_plugin.data import cached_teacher_dataset, photo_dataset, sample_image_dataset, whole_image_dataset  # noqa: F401

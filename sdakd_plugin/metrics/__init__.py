@@ -2,9 +2,4 @@
 
 import basicsr  # noqa: F401 - first: it imports all of the plugin, in an order that works
 
-from sdakd_plugin.metrics import (  # noqa: F401
-    dists_metric,
-    iqa_metric,
-    lpips_metric,
-    niqe_metric,
-)
+from sdakd_plugin.metrics import dists_metric, iqa_metric, lpips_metric, niqe_metric  # noqa: F401

@@ -11,16 +11,7 @@ import torch
 from sdakd_plugin.errors import UserError
 from sdakd_plugin.export import calibration, float_layers, processor
 from sdakd_plugin.inference.model import load_model
-from tests.export.test_export import (  # noqa: F401  # here is a fixture
-    FAMILIES,
-    GCFSR,
-    expected,
-    export,
-    here,
-    in_onnx_runtime,
-    refused,
-    save,
-)
+from tests.export.test_export import FAMILIES, GCFSR, expected, export, here, in_onnx_runtime, refused, save  # noqa: F401  # here is a fixture
 
 onnx = pytest.importorskip('onnx')
 pytest.importorskip('onnxruntime')

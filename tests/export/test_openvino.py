@@ -6,15 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from tests.export.test_export import (  # noqa: F401  # here is a fixture
-    FAMILIES,
-    GCFSR,
-    expected,
-    export,
-    here,
-    refused,
-    save,
-)
+from tests.export.test_export import FAMILIES, GCFSR, expected, export, here, refused, save  # noqa: F401  # here is a fixture
 
 openvino = pytest.importorskip('openvino')
 
