@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
-from contextlib import redirect_stdout
+import logging
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager, redirect_stdout
 from copy import deepcopy
 from io import StringIO
 from pathlib import Path
@@ -74,21 +75,35 @@ class Quantizer:
             op_types_to_quantize=self._types,
             extra_options={'OpTypesToExcludeOutputQuantization': [] if self._results else ['Conv']},
         )
-        quantizer.quantize_model()
+        with _silent():
+            quantizer.quantize_model()
         quantizer.model.topological_sort()  # which ONNX demands, and quantising does not keep
         content: bytes = quantizer.model.model.SerializeToString()
         return content
 
 
 def _layer(node: str) -> str:
-    """The name in PyTorch of an ONNX node such as ``/body/body.0/Conv``."""
-    return node.removesuffix('/Conv').rpartition('/')[2]
+    """The name in PyTorch, ``body.0.rdb1.conv1``, of an ONNX node such as ``/net/body/body.0/rdb1/conv1/Conv``."""
+    parts = node.removesuffix('/Conv').removeprefix('/net').strip('/').split('/')
+    following = [*parts[1:], '']
+    return '.'.join(part for part, after in zip(parts, following, strict=True) if not after.startswith(f'{part}.'))
+
+
+@contextmanager
+def _silent() -> Iterator[None]:
+    """Keep ONNX Runtime's tools from printing, and from warning of biases that stay in float."""
+    logging.disable(logging.WARNING)
+    try:
+        with redirect_stdout(StringIO()):
+            yield
+    finally:
+        logging.disable(logging.NOTSET)
 
 
 def _ranges(program: Any, types: list[str], images: Sequence[Tensor]) -> dict[float, Any]:
     """By percentile the range of every tensor over the images."""
     quantization = package('onnxruntime.quantization')
-    with TemporaryDirectory() as folder, redirect_stdout(StringIO()):
+    with TemporaryDirectory() as folder, _silent():
         path = Path(folder, 'net.onnx')
         package('onnx').save(program, path)
         calibrator = quantization.calibrate.create_calibrator(

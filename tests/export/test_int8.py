@@ -62,10 +62,13 @@ def test_a_shipped_student_in_openvino(tmp_path, capsys):
 
 
 @pytest.mark.parametrize('name', ['rrdb_x2', 'leftthomas', 'msrresnet_x3'])
-def test_other_families(name):
+def test_other_families(name, capsys):
     file = save(FAMILIES[name])
     assert int8(file, 'onnx', *ANY) == 0
-    assert in_8_bits('net.onnx')
+    convs = sum(isinstance(module, torch.nn.Conv2d) for module in load_model(file, 'test').net.modules())
+    assert len(in_8_bits('net.onnx')) == convs
+    printed = capsys.readouterr()
+    assert f'int8: {convs} of {convs} convolutions' in printed.out and not printed.err
     lq = torch.rand(1, 3, 16, 20)
     assert psnr(in_onnx_runtime('net.onnx', lq), expected(file, lq)) > 25
 
@@ -234,6 +237,16 @@ def test_a_processor_without_int8_instructions_is_told(capsys, monkeypatch):
     monkeypatch.setattr(processor, 'has_int8', lambda: False)
     assert int8(save(FAMILIES['compact']), 'onnx', *ANY) == 0
     assert 'this processor has no instructions for int8, so that it is not faster here' in capsys.readouterr().out
+
+
+def test_layers_have_the_names_of_pytorch():
+    from sdakd_plugin.export import onnx as exporter
+    from sdakd_plugin.export.quantizer import Quantizer
+
+    model = load_model(save(FAMILIES['rrdb_x4']), 'test')
+    image = calibration.images(model, None).calibrating[0].lq
+    layers = Quantizer(exporter.program(model), [image], True).layers
+    assert set(layers) == {name for name, module in model.net.named_modules() if isinstance(module, torch.nn.Conv2d)}
 
 
 def test_a_network_without_convolutions():
