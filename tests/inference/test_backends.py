@@ -234,6 +234,27 @@ def test_a_file_in_half_precision_or_of_openvino_is_a_model(models, tmp_path) ->
         assert np.abs(Upscaler(model, CPU).enlarge(image) - expected).max() <= 2
 
 
+@pytest.mark.parametrize('backend', RUNTIMES)
+def test_a_quantised_file_needs_memory_for_its_features_and_not_for_its_weights(models, tmp_path, backend) -> None:
+    from onnxruntime.quantization import CalibrationDataReader, quantize_static
+
+    image = picture(9, 7, 3)
+
+    class Reader(CalibrationDataReader):
+        images = iter([{'lq': image.transpose(2, 0, 1)[None, ::-1].astype(np.float32) / 255}])
+
+        def get_next(self):
+            return next(self.images, None)
+
+    plain, path = tmp_path / 'float.onnx', tmp_path / 'int8.onnx'
+    plain.write_bytes(onnx_export.export(models['SRVGGNetCompact']).files['.onnx'])
+    quantize_static(plain, path, Reader(), op_types_to_quantize=['Conv', 'PRelu'])
+    found, expected = (model_file.load_model_file(file, '--model', backend)[0] for file in (path, plain))
+    assert found.bytes_per_pixel == expected.bytes_per_pixel and found.identity.scale == 3
+    images = [Upscaler(model, CPU).enlarge(image).astype(int) for model in (found, expected)]
+    assert 0 < np.abs(images[0] - images[1]).max() < 20
+
+
 @needs('openvino', 'onnx')
 def test_auto_takes_openvino_for_a_file_only_where_it_gives_the_same_image(onnx_file, monkeypatch) -> None:
     model, reason = model_file.load_model_file(onnx_file, '--model', 'auto')
