@@ -16,7 +16,7 @@ COMMANDS = {  # name: description. Only the module of the command that runs is i
     'cache': "store the teacher's images, so that training does not run the teacher",
     'weights': 'list, fetch and inspect weights',
     'upscale': 'enlarge images with a model',
-    'export': 'write a model as ONNX, safetensors or ncnn',
+    'export': 'write a model as ONNX, OpenVINO, safetensors or ncnn',
     'report': 'compare the costs of students with those of their teacher',
     'compare': 'compare the image quality of models',
     'ablate': 'measure what each part of a recipe gains, against runs without it',

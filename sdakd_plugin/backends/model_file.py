@@ -64,7 +64,7 @@ def _fastest(path: Path, role: str, names: list[str]) -> tuple[Model, str]:
         return model, f'{names[-1]}; {error}'
     found = distance(model, fast.net, model.net)
     if found <= EXACT:
-        return fast, f'{names[0]}, the fastest that is installed; at most {EXACT:g} from {names[-1]}'
+        return fast, f'{names[0]}, which is at most {EXACT:g} from {names[-1]} and mostly faster'
     return model, f'{names[-1]}; {names[0]} gives images that differ from it by {found:.1e}, and may be faster'
 
 

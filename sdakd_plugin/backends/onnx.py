@@ -12,8 +12,11 @@ from torch import Tensor, nn
 from sdakd_plugin.backends.refusal import refusal
 from sdakd_plugin.export.onnx import export
 from sdakd_plugin.inference.model import Model
-from sdakd_plugin.utils.available_memory import ALIVE, PROBE
+from sdakd_plugin.utils.available_memory import ALIVE
 
+SIDE = (
+    1024  # pixels of an image that is not computed, so large that no weight, dequantised, is as large as its features
+)
 DTYPES = {'tensor(float)': np.float32, 'tensor(float16)': np.float16}
 
 
@@ -69,13 +72,13 @@ def _bytes_per_pixel(path: Path) -> float:
     import onnx
 
     program = onnx.load(path, load_external_data=False)
-    for dimension, size in zip(program.graph.input[0].type.tensor_type.shape.dim, (1, 3, PROBE, PROBE), strict=True):
+    for dimension, size in zip(program.graph.input[0].type.tensor_type.shape.dim, (1, 3, SIDE, SIDE), strict=True):
         dimension.dim_value = size
     for output in program.graph.output:  # its sizes have the input's names, which are numbers now
         output.type.tensor_type.ClearField('shape')
     inferred = onnx.shape_inference.infer_shapes(program, data_prop=True).graph
     features = [_values(one) for one in (*inferred.value_info, *inferred.output)]
-    return ALIVE * 4 * max(features, default=0) / PROBE**2
+    return ALIVE * 4 * max(features, default=0) / SIDE**2
 
 
 def _values(value: Any) -> int:

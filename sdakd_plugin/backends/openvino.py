@@ -16,8 +16,10 @@ from sdakd_plugin.export.exportable import exportable, photograph
 from sdakd_plugin.families.calling import ImageToImage
 from sdakd_plugin.inference.model import Model
 from sdakd_plugin.utils import available_memory
-from sdakd_plugin.utils.available_memory import PROBE
 
+SIDE = (
+    1024  # pixels of an image that is not computed, so large that no weight, dequantised, is as large as its features
+)
 ALIVE = 1.5 * available_memory.ALIVE  # where PyTorch needs 4 tensors of the largest size, 5.3 were measured at most
 
 
@@ -97,7 +99,7 @@ def _bytes_per_pixel_of_program(program: Any) -> float:
     """As ``bytes_per_pixel``; 0 for a file of one input size."""
     if not program.is_dynamic():
         return 0.0
-    program.reshape([1, 3, PROBE, PROBE])
+    program.reshape([1, 3, SIDE, SIDE])
     outputs = [output for operation in program.get_ordered_ops() for output in operation.outputs()]
     features = [one for one in outputs if one.partial_shape.is_static and one.get_node().get_type_name() != 'Constant']
-    return ALIVE * max(4 * int(np.prod(list(one.shape))) for one in features) / PROBE**2
+    return ALIVE * max(4 * int(np.prod(list(one.shape))) for one in features) / SIDE**2
