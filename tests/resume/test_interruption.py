@@ -89,17 +89,17 @@ def slow_saves(arguments):
 def slow_iterations(arguments):
     """``sdakd`` whose fifth iteration takes four seconds, and says when it has begun."""
     from sdakd_plugin.cli import main
-    from sdakd_plugin.models.sdakd_model import SDAKDModel
+    from sdakd_plugin.distillation.trainee import Trainee
 
-    begin = SDAKDModel.begin_iteration
+    begin = Trainee.begin_iteration
 
-    def slowly(model, iteration):
-        begin(model, iteration)
+    def slowly(trainee, iteration, stage):
+        begin(trainee, iteration, stage)
         if iteration == 5:
             print('the fifth has begun', file=sys.stderr, flush=True)
             time.sleep(4)
 
-    SDAKDModel.begin_iteration = slowly
+    Trainee.begin_iteration = slowly
     return main(arguments)
 
 
