@@ -139,7 +139,7 @@ def test_an_option_file_without_checkpoints_has_random_weights(options, tmp_path
     assert run('-opt', 'opt.yml', '--size', 16, '--repeat', 1) == 0
     lines = capsys.readouterr().out.splitlines()
     weights = next(line for line in lines if line.startswith('weights'))
-    assert weights.split('  ')[-1] == cost_report.RANDOM and options['teacher']['pretrain_network_g'] in weights
+    assert weights.split('  ')[-1].strip() == cost_report.RANDOM and options['teacher']['pretrain_network_g'] in weights
     assert next(line for line in lines if line.startswith('memory')).split() == ['memory,', '16x16']  # unknown: empty
 
 
