@@ -1,6 +1,7 @@
 """Fixtures of the tests: real images, a small teacher, and stock BasicSR as a subprocess."""
 
 import copy
+import signal
 import sys
 from types import ModuleType
 
@@ -21,6 +22,15 @@ torch.set_num_threads(1)  # the networks are small; two processes with two threa
 def pytest_configure(config):
     if not config.option.markexpr and not any('::' in argument for argument in config.args):
         config.option.markexpr = 'not long'
+
+
+@pytest.fixture(autouse=True)
+def no_handler_of_sigchld():
+    """Remove the handler of SIGCHLD that a data loader with workers leaves. After OpenVINO has computed in the same
+    process, the next child that ends would end this process by SIGSEGV; commands of the plugin do only one of both."""
+    yield
+    if hasattr(signal, 'SIGCHLD'):
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
 
 
 @pytest.fixture(scope='session')
