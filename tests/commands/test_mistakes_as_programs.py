@@ -736,7 +736,7 @@ def test_a_network_of_another_scale_than_the_test(tests, photos, tmp_path_factor
         (('sdakd upscale', 'cut.png', 'out.png'), 'cut.png is truncated or damaged'),
         (('sdakd upscale', 'huge.png', 'out.png'), 'huge.png has too many pixels'),
         (('sdakd upscale', 'nowhere', 'out'), 'nowhere: no such file or folder'),
-        (('sdakd upscale', 'good.png', 'no/where/out.png'), 'there is not a folder no/where'),
+        (('sdakd upscale', 'good.png', 'no/where/out.png'), 'there is no folder no/where'),
         (
             ('sdakd compare', '--gt', 'good.png', '--lq', 'good.png', '--out', '.'),
             'no image of good.png could be compared',
@@ -745,7 +745,7 @@ def test_a_network_of_another_scale_than_the_test(tests, photos, tmp_path_factor
         (('sdakd report', '-opt', 'good.png'), "cannot read 'good.png'"),
         (
             ('sdakd export', 'WEIGHTS', '--format', 'onnx', '--out', 'no/where/out.onnx'),
-            'there is not a folder no/where',
+            'there is no folder no/where',
         ),
         (('sdakd weights', 'inspect', 'good.png'), 'good.png is truncated, damaged or not a weight file'),
     ],
