@@ -14,9 +14,8 @@ from sdakd_plugin.export.onnx import export
 from sdakd_plugin.inference.model import Model
 from sdakd_plugin.utils.available_memory import ALIVE
 
-SIDE = (
-    1024  # pixels of an image that is not computed, so large that no weight, dequantised, is as large as its features
-)
+# Pixels of an image that is not computed: so large that no weight, dequantised, is as large as its features.
+SIDE = 1024
 DTYPES = {'tensor(float)': np.float32, 'tensor(float16)': np.float16}
 
 

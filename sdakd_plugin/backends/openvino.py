@@ -17,9 +17,8 @@ from sdakd_plugin.families.calling import ImageToImage
 from sdakd_plugin.inference.model import Model
 from sdakd_plugin.utils import available_memory
 
-SIDE = (
-    1024  # pixels of an image that is not computed, so large that no weight, dequantised, is as large as its features
-)
+# Pixels of an image that is not computed: so large that no weight, dequantised, is as large as its features.
+SIDE = 1024
 ALIVE = 1.5 * available_memory.ALIVE  # where PyTorch needs 4 tensors of the largest size, 5.3 were measured at most
 
 
