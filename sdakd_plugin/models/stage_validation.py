@@ -121,8 +121,9 @@ class StageValidation:
             or stage.last % self.opt['val']['val_freq'] == 0
         ):
             return
-        done = [self._done(suffix, stage.last) for suffix in self.suffixes]
         get_root_logger().info(f"End of stage '{stage.name}'.")
+        # only a run that was stopped right here can have been validated; what is trained again is validated again
+        done = [self._done(suffix, stage.last) if self.resumed == stage.last else set() for suffix in self.suffixes]
         self.validate(stage.last, set.intersection(*done))
 
     def resume(self, iteration: int) -> None:
