@@ -1,4 +1,2 @@
 """Runs a generator in a runtime other than plain PyTorch, with the same images: each backend is a module that turns
 ``lq`` (n, c, h, w), range 0..1, into ``sr``, so that whatever calls a network can call it."""
-
-import basicsr  # noqa: F401 - first: it imports all of the plugin, in an order that works

@@ -3,5 +3,3 @@
 A module has ``add_arguments(parser)`` and ``run(arguments)``, which returns the exit code. It reads the arguments and
 prints the results; other packages do the work.
 """
-
-import basicsr  # noqa: F401 - first: it imports all of the plugin, in an order that works

@@ -1,3 +1,1 @@
 """Measures a generator against other generators."""
-
-import basicsr  # noqa: F401 - first: it imports all of the plugin, in an order that works

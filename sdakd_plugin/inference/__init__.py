@@ -1,3 +1,1 @@
 """Runs a generator on image files."""
-
-import basicsr  # noqa: F401 - first: it imports all of the plugin, in an order that works

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from basicsr.utils.registry import Registry
+if TYPE_CHECKING:
+    from basicsr.utils.registry import Registry
 
 SUFFIX = '_basicsr'  # of BasicSR's classes that another project registers under the same name
 
