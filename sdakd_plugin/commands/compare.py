@@ -34,8 +34,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         '--model',
         required=True,
         action='append',
-        metavar='FILE_OR_NAME',
-        help='a checkpoint, a name of `sdakd weights list`, or an .onnx or .xml file; may be repeated',
+        metavar='[NAME=]FILE_OR_NAME',
+        help='a checkpoint, a name of `sdakd weights list`, or an .onnx or .xml file; NAME is what it is called in the '
+        'results; may be repeated',
     )
     parser.add_argument('--out', default='results/compare', metavar='DIR', help=f'for {", ".join(FILES)} (%(default)s)')
     parser.add_argument(
@@ -70,8 +71,9 @@ def run(arguments: argparse.Namespace) -> int:
     _check_output(out, arguments.overwrite)
     backbone, vgg = _backbone(ALEXNET, arguments.lpips, '--lpips'), _vgg(arguments.dists)
     metrics = _iqa(arguments.iqa)
-    loaded = {source: load_to_run(source, arguments.backend, device) for source in dict.fromkeys(arguments.model)}
-    models = folder_comparison.name_models(arguments.model, [loaded[source][0] for source in arguments.model])
+    named = [folder_comparison.split_name(argument) for argument in arguments.model]
+    loaded = {source: load_to_run(source, arguments.backend, device) for source in dict.fromkeys(s for _, s in named)}
+    models = folder_comparison.name_models(named, [loaded[source][0] for _, source in named])
     scale = _scale(folder_comparison.common_scale(models.values()), arguments.scale, arguments.lq)
     pairs, unpaired = find_pairs(arguments.gt, arguments.lq, scale)
     print_taken(taken for _, taken in loaded.values())

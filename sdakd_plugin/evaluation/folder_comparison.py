@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from statistics import median
 from typing import Any
 
@@ -20,6 +21,7 @@ from sdakd_plugin.inference.model import Model
 from sdakd_plugin.inference.upscaler import Upscaler
 
 BICUBIC = 'bicubic'
+RESERVED = (BICUBIC, 'GT', 'LQ')  # columns that are always there
 SCORE = 'score'
 COST_SIZE = 64  # pixels: the side of the LQ image for which work and time are given
 Values = dict[str, float]
@@ -127,27 +129,42 @@ class Comparison:
         }
 
 
-def name_models(sources: Sequence[str], models: Sequence[Model]) -> dict[str, Model]:
+def split_name(argument: str) -> tuple[str | None, str]:
+    """The name and the source of ``NAME=SOURCE``; a file whose path contains ``=`` has no name.
+
+    Raises:
+        UserError: the name is empty or that of a column which is always there.
+    """
+    name, sign, source = argument.partition('=')
+    if not sign or Path(argument).exists():
+        return None, argument
+    if not name or name in RESERVED:
+        raise UserError(f'--model {argument}: {name!r} cannot be the name of a model; choose another one')
+    return name, source
+
+
+def name_models(sources: Sequence[tuple[str | None, str]], models: Sequence[Model]) -> dict[str, Model]:
     """Give each model a name.
 
     Args:
-        sources: as the user named the models: weight files or known names.
+        sources: as the user named the models: a name, if there is one, and a weight file or known name.
         models: those that were loaded from them.
 
     Returns:
-        The models by name: the known name or the stem of the file, or, where two are the same, the path as given.
+        The models by name: the given name, otherwise the known name or the stem of the file, or, where two are the
+        same, the path as given.
 
     Raises:
-        UserError: one model is given twice, or their scales differ.
+        UserError: one name is given twice, or the scales differ.
     """
-    short = [model.name for model in models]
+    short = [name or model.name for (name, _), model in zip(sources, models, strict=True)]
     names = [
-        name if short.count(name) == 1 and name not in (BICUBIC, 'GT', 'LQ') else source
-        for name, source in zip(short, sources, strict=True)
+        name if given or (short.count(name) == 1 and name not in RESERVED) else source
+        for name, (given, source) in zip(short, sources, strict=True)
     ]
     for name in names:
         if names.count(name) > 1:
-            raise UserError(f'--model: {name} is given twice')
+            raise UserError(f'--model: {name} is given twice; NAME=FILE gives a model another name')
     found = dict(zip(names, models, strict=True))
     scales = {name: model.identity.scale for name, model in found.items() if model.identity.scale}
     if len(set(scales.values())) > 1:

@@ -235,6 +235,11 @@ def test_a_bad_image_costs_a_line_and_the_others_are_compared(pair, models, caps
     [
         (('--model', '{models}/a/net_g_latest.pth', '--model', '{models}/x2/net_g_latest.pth'), 'must have one scale'),
         (('--model', '{models}/a/net_g_latest.pth') * 2, 'given twice'),
+        (
+            ('--model', 'mine={models}/a/net_g_latest.pth', '--model', 'mine={models}/x2/net_g_latest.pth'),
+            'given twice',
+        ),
+        (('--model', 'GT={models}/a/net_g_latest.pth'), "'GT' cannot be the name of a model"),
         (('--model', '{models}/a/net_g_latest.pth', '--scale', '2'), 'the models have scale 4'),
         (('--model', '{models}/a/net_g_latest.pth', '--lpips', '{models}/none.pth'), '--lpips: no such file'),
         (

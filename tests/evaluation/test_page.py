@@ -178,10 +178,12 @@ def test_names_are_text(opened):
 
 
 def test_the_table_sorts_best_first_and_then_the_other_way(opened):
-    assert column(opened, 1) == ['bicubic', 'small', 'large']  # by PSNR
+    assert column(opened, 1) == ['large', 'bicubic', 'small']  # by LPIPS; lower is better, unknown last
+    opened.click("#head th[data-column='psnr'] button")
+    assert column(opened, 1) == ['bicubic', 'small', 'large']
     head = "#head th[data-column='lpips'] button"
     opened.click(head)
-    assert column(opened, 1) == ['large', 'bicubic', 'small']  # lower is better, unknown last
+    assert column(opened, 1) == ['large', 'bicubic', 'small']
     assert opened.js('document.querySelector("#head th[data-column=\'lpips\']").ariaSort') == 'ascending'
     opened.keys(head, '\ue007')  # Enter: the head is a button
     assert column(opened, 1) == ['bicubic', 'large', 'small']
@@ -242,6 +244,39 @@ def test_pictures_zoom_and_move_together(opened):
     assert seen() == [1.5**2, middle + 0.1 / 1.5**2, middle]
     opened.click('#whole')
     assert seen() == [1, 0, 0]
+
+
+def test_the_zoom_is_in_pixels_of_the_screen_and_only_large_pixels_have_edges(opened):
+    assert SIDE * int(opened.js("$('zoom').textContent").split()[0]) / 100 == pytest.approx(
+        opened.js("document.querySelector('#panes .pane').clientWidth"), rel=0.01
+    )
+    rendering = "document.querySelector('#panes img').style.imageRendering"
+    opened.js("(look(1, 0, 0), document.querySelector('#panes').style.width = '300px')")
+    time.sleep(0.3)
+    assert opened.js(f"$('zoom').textContent.split(' ')[0] < 200 ? {rendering} : 'auto'") == 'auto'
+    opened.js('zoom(4)')
+    assert opened.js(rendering) == 'pixelated'
+
+
+def test_no_picture_stands_alone_in_a_row(opened):
+    tops = "[...document.querySelectorAll('#panes figure')].map(figure => figure.getBoundingClientRect().top)"
+    for width, rows in (('1400px', [5]), ('1000px', [3, 2]), ('560px', [2, 2, 1]), ('300px', [2, 2, 1])):
+        opened.js(f"document.querySelector('#panes').style.width = '{width}'")
+        time.sleep(0.3)
+        found = opened.js(tops)
+        assert [found.count(top) for top in sorted(set(found))] == rows
+
+
+def test_the_slider_begins_with_bicubic_and_the_cheapest_model(opened):
+    assert opened.js("[$('left').value, $('right').value]") == ['bicubic', 'small']
+
+
+def test_a_table_that_is_too_wide_says_so(opened):
+    hint = "getComputedStyle($('more')).display"
+    assert opened.js(hint) == 'none'
+    opened.js("document.querySelector('.scroll').style.width = '200px'")
+    time.sleep(0.3)
+    assert opened.js(hint) == 'block'
 
 
 def test_plots_have_a_point_for_each_model(opened):
