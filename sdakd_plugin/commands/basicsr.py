@@ -5,6 +5,9 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
+
+from sdakd_plugin.errors import UserError
 
 
 def train(arguments: Sequence[str]) -> None:
@@ -35,8 +38,9 @@ def train(arguments: Sequence[str]) -> None:
 
 
 def test(arguments: Sequence[str]) -> None:
-    """Stock testing."""
-    _look_at_options(arguments)
+    """Stock testing; of a training's option file, the comparison that the training ends with, in ``results/NAME``."""
+    if 'train' in _look_at_options(arguments):
+        return _compare(arguments)
     from sdakd_plugin.stock.named_errors import with_image_names
     from sdakd_plugin.stock.pipelines import module, replaced
 
@@ -45,9 +49,35 @@ def test(arguments: Sequence[str]) -> None:
         stock.test_pipeline(os.getcwd())
 
 
-def _look_at_options(arguments: Sequence[str]) -> None:
+def _compare(arguments: Sequence[str]) -> None:
+    from basicsr.utils.options import parse_options
+
+    from sdakd_plugin.checks.option_file import is_ours
+    from sdakd_plugin.checks.run import read_options
+    from sdakd_plugin.evaluation.run_summary import student_file, summarise
+    from sdakd_plugin.options import parse
+    from sdakd_plugin.stock.pipelines import module
+    from sdakd_plugin.stock.silence import quiet
+
+    module('test', arguments)
+    with quiet():
+        opt, _ = read_options(parse_options.__wrapped__, os.getcwd(), is_train=True)
+    path = arguments[list(arguments).index('-opt') + 1]
+    if not is_ours(opt):
+        raise UserError(f'-opt: {path} is for training, with model_type {opt["model_type"]}, which only BasicSR tests')
+    models = Path(opt['path']['models'])
+    for label, _ in parse(opt).students.values():
+        if not student_file(models, label).is_file():
+            raise UserError(f'-opt: {path}: there is no {student_file(models, label)} yet: sdakd train -opt {path}')
+    folder = Path('results', opt['name'])
+    folder.mkdir(parents=True, exist_ok=True)
+    with quiet():
+        text = summarise(opt, models, folder)
+    print(text)
+
+
+def _look_at_options(arguments: Sequence[str]) -> dict[str, Any]:
     """Raise a UserError where the option file cannot be read, before BasicSR raises something else."""
     from sdakd_plugin.checks.option_file import read_yaml
 
-    if '-opt' in arguments[:-1]:
-        read_yaml(arguments[list(arguments).index('-opt') + 1])
+    return read_yaml(arguments[list(arguments).index('-opt') + 1]) if '-opt' in arguments[:-1] else {}

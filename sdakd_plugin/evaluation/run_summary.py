@@ -21,6 +21,7 @@ from sdakd_plugin.distillation.teacher import Teacher
 from sdakd_plugin.evaluation import cost, dataset_comparison, quality
 from sdakd_plugin.evaluation.picture import side_by_side
 from sdakd_plugin.evaluation.table import markdown
+from sdakd_plugin.evaluation.verdict import verdict
 from sdakd_plugin.models import stage_validation
 from sdakd_plugin.networks.build import build_network
 from sdakd_plugin.options import parse
@@ -29,25 +30,31 @@ from sdakd_plugin.teacher_cache.cache import weights_are_local
 Row = dict[str, Any]
 
 
-def summarise(opt: Mapping[str, Any], models: Path) -> str:
-    """Compare bicubic, teacher and student on the validation sets of a finished run.
+def summarise(opt: Mapping[str, Any], models: Path, folder: Path | None = None) -> str:
+    """Compare bicubic, teacher and student on the validation sets of a run.
 
-    Writes ``summary.md``, ``summary.json`` and, of the first set, ``comparison.png`` into the run's folder. If they
-    cannot be written, the text says so.
+    Writes ``summary.md``, ``summary.json`` and, of the first set, ``comparison.png``. If they cannot be written, the
+    text says so. Without validation sets nothing is compared or written.
 
     Args:
         opt: the run's options, as BasicSR's ``parse_options`` returned them.
         models: the folder that the students were saved in last.
+        folder: for the files, an existing folder; ``None``: the run's own.
 
     Returns:
-        The text: the tables and the paths of the files.
+        The text: the tables, a remark on students that are worse than bicubic, and the paths of the files.
     """
     root = Path(opt['path']['experiments_root'])
-    device = torch.device('cuda' if opt['num_gpu'] != 0 else 'cpu')
+    folder = folder or root
+    files = ', '.join(_short(student_file(models, label)) for label, _ in parse(opt).students.values())
+    datasets = validation_sets(opt)
+    if not datasets:
+        return f'\nNothing is compared: the option file names no validation data (datasets.val).\nStudent: {files}'
+    device = torch.device('cuda' if opt['num_gpu'] != 0 and torch.cuda.is_available() else 'cpu')
     nets = load_networks(opt, models, device)
     tables: dict[str, list[Row]] = {}
     picture: Any = None
-    for dataset in validation_sets(opt):
+    for dataset in datasets:
         name = dataset.opt['name']
         metrics = (opt.get('val') or {}).get('metrics') or quality.default_metrics(_scale(dataset[0]))
         methods = {
@@ -64,15 +71,16 @@ def summarise(opt: Mapping[str, Any], models: Path) -> str:
             }  # a metric may be undefined, such as NIQE for an image without contrast
             order = ['LR', 'bicubic', *nets, 'GT']
             picture = side_by_side({method: results[method].images for method in order}, captions)
-    text = '\n\n'.join(f'{name}\n\n{markdown(rows)}' for name, rows in tables.items())
+    text = '\n\n'.join(
+        '\n\n'.join([name, markdown(rows), *verdict(rows, parse(opt).students)]) for name, rows in tables.items()
+    )
     try:
-        picture.save(root / 'comparison.png')
-        (root / 'summary.md').write_text(text + '\n', encoding='utf-8')
-        (root / 'summary.json').write_text(json.dumps(_without_nan(tables), indent=2), encoding='utf-8')
-        shown = f'Picture: {_short(root / "comparison.png")}'
+        picture.save(folder / 'comparison.png')
+        (folder / 'summary.md').write_text(text + '\n', encoding='utf-8')
+        (folder / 'summary.json').write_text(json.dumps(_without_nan(tables), indent=2), encoding='utf-8')
+        shown = f'Picture: {_short(folder / "comparison.png")}'
     except OSError as error:
-        shown = f'Neither tables nor picture can be written in {root}: {error.strerror}'
-    files = ', '.join(_short(student_file(models, label)) for label, _ in parse(opt).students.values())
+        shown = f'Neither tables nor picture can be written in {folder}: {error.strerror}'
     return f'\n{text}\n\n{shown}\nStudent: {files}'
 
 

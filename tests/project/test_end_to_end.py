@@ -81,6 +81,31 @@ def test_on_the_fly_degradation(stock, options, photos):
     assert 'End of training.' in log and 'Stage 3 of 3' in log
 
 
+def test_a_training_file_is_tested_by_the_comparison_that_ended_the_training(stock, options):
+    missing = stock.run('sdakd test', options)
+    assert missing.returncode == 1 and 'net_g_latest.pth yet: sdakd train -opt' in missing.stderr
+    assert not (stock.folder / 'results').exists()
+    stock.ok('sdakd train', options)
+    run = stock.folder / 'experiments/run'
+    (run / 'summary.json').rename(run / 'first.json')
+    stock.ok('sdakd test', options)
+    assert (stock.folder / 'results/run/comparison.png').is_file() and not (run / 'summary.json').exists()
+    first, again = (
+        json.loads(path.read_text()) for path in (run / 'first.json', stock.folder / 'results/run/summary.json')
+    )
+    for name, rows in first.items():
+        for row, repeated in zip(rows, again[name], strict=True):
+            row.pop('s/image', 0), repeated.pop('s/image', 0)
+            assert row == repeated
+
+
+def test_without_validation_data_nothing_is_compared(stock, options):
+    del options['datasets']['val']
+    log = stock.ok('sdakd train', options)
+    assert 'names no validation data (datasets.val).\nStudent: experiments/run/models/net_g_latest.pth' in log
+    assert not (stock.folder / 'experiments/run/summary.json').exists()
+
+
 def test_stages_end_where_validation_does_not(stock, options):
     options['val']['val_freq'] = 100
     stock.ok('sdakd train', options)
