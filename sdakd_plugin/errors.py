@@ -12,11 +12,35 @@ from signal import Signals
 
 class UserError(ValueError):
     """Something in the user's options, files or weights is wrong. The message is one line, which is shown without a
-    traceback: it names the key or the file, what is wrong with it, and the remedy."""
+    traceback: it names the key or the file, what is wrong with it, and the remedy.
 
-    def __init__(self, message: str) -> None:
+    Attributes: others (messages of further mistakes that were found with this one).
+    """
+
+    def __init__(self, message: str, others: Iterable[str] = ()) -> None:
         # torch raises the error of a data loader's worker again, with the worker's traceback before the message
         super().__init__(' '.join(str(message).rpartition('UserError: ')[2].split()))
+        self.others = tuple(others)
+
+    def report(self) -> str:
+        """All messages, each on a line of its own."""
+        return '\n'.join(f'error: {message}' for message in (self, *self.others))
+
+
+def all_of(*checks: Callable[[], object]) -> None:
+    """Run every check, then raise one ``UserError`` with the different mistakes that they found."""
+    found: dict[str, None] = {}  # an ordered set
+    for check in checks:
+        try:
+            check()
+        except UserError as error:
+            found |= dict.fromkeys([str(error), *error.others])
+        except Exception:
+            if not found:  # otherwise a mistake that is already known may be the cause
+                raise
+    if found:
+        first, *others = found
+        raise UserError(first, others)
 
 
 class Interrupted(Exception):
@@ -35,13 +59,13 @@ def print_traceback() -> None:
 
 
 def reported(command: Callable[..., int], *arguments: str) -> int:
-    """Run a command and return its exit code. A ``UserError`` is reported in one line, with ``SDAKD_DEBUG=1`` after its
-    traceback."""
+    """Run a command and return its exit code. A ``UserError`` is reported in one line for each mistake, with
+    ``SDAKD_DEBUG=1`` after its traceback."""
     try:
         return command(*arguments)
     except UserError as error:
         print_traceback()
-        print(f'error: {error}', file=sys.stderr)
+        print(error.report(), file=sys.stderr)
         return 1
     except Interrupted as interrupted:
         return interrupted.code

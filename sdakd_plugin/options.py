@@ -23,6 +23,7 @@ from pydantic import (
     field_validator,
     model_validator,
 )
+from pydantic_core import ErrorDetails
 from typing_extensions import TypedDict
 
 from sdakd_plugin.errors import UserError, missing_key, nearest
@@ -444,13 +445,14 @@ def parse(opt: Mapping[str, Any]) -> Options:
         The options as objects.
 
     Raises:
-        UserError: the first mistake in the options.
+        UserError: one line for each mistake in the options.
     """
     try:
         _check_values(opt, '')
         options = Options.model_validate(dict(opt))
     except ValidationError as error:
-        raise UserError(_explain(error, opt)) from None
+        first, *others = dict.fromkeys(_explain(mistake, opt) for mistake in error.errors())
+        raise UserError(first, others) from None
     except RecursionError:
         raise UserError('the options are nested too deeply, or contain themselves') from None
     if options.is_train and options.train is None:
@@ -467,25 +469,24 @@ def parse(opt: Mapping[str, Any]) -> Options:
     return options
 
 
-def _explain(error: ValidationError, opt: Mapping[str, Any]) -> str:
-    """Turn pydantic's first error into a one-line message with the key of the option file."""
-    first = error.errors()[0]
-    where = list(first['loc'])
-    if first['type'] == 'extra_forbidden':
+def _explain(mistake: ErrorDetails, opt: Mapping[str, Any]) -> str:
+    """Turn an error of pydantic into a one-line message with the key of the option file."""
+    where = list(mistake['loc'])
+    if mistake['type'] == 'extra_forbidden':
         *parents, unknown = where
         valid = _block_at(parents).model_fields
         inside = f'{".".join(str(part) for part in parents)}: ' if parents else ''
         return f"{inside}unknown key '{unknown}'" + (ELSEWHERE.get(str(unknown)) or nearest(unknown, valid))
-    key = '.'.join(str(part) for part in _written(where, opt, first['type'] == 'missing'))
-    if first['type'] == 'missing':
+    key = '.'.join(str(part) for part in _written(where, opt, mistake['type'] == 'missing'))
+    if mistake['type'] == 'missing':
         parents = where[:-1]
         holder: Any = opt
         for part in parents:
             holder = holder[part]
         return missing_key(key, holder if isinstance(holder, Mapping) else (), _block_at(parents).model_fields)
-    if first['type'] == 'value_error':
-        return f'{key}: {first["msg"].removeprefix("Value error, ")}'
-    return f'{key}: {first["msg"][0].lower()}{first["msg"][1:]}, not {shown(first["input"])}'
+    if mistake['type'] == 'value_error':
+        return f'{key}: {mistake["msg"].removeprefix("Value error, ")}'
+    return f'{key}: {mistake["msg"][0].lower()}{mistake["msg"][1:]}, not {shown(mistake["input"])}'
 
 
 def _written(where: list[Any], opt: Any, missing: bool) -> list[Any]:

@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Iterator, Mapping
 from copy import deepcopy
+from functools import partial
 from inspect import Parameter, signature
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from sdakd_plugin.data.photo_dataset import PhotoDataset
 from sdakd_plugin.data.published import brings_kernels
 from sdakd_plugin.data.sample_image_dataset import SampleImageDataset
 from sdakd_plugin.data.whole_image_dataset import WholeImageDataset
-from sdakd_plugin.errors import UserError, nearest
+from sdakd_plugin.errors import UserError, all_of, nearest
 from sdakd_plugin.families.registry import family_named
 from sdakd_plugin.inference.images import read_image
 from sdakd_plugin.networks.build import registered
@@ -45,19 +46,21 @@ def check_datasets(opt: Mapping[str, Any]) -> None:
         UserError: a folder is missing or empty, an image cannot be read, LQ and GT do not match the scale, or the
             training set is smaller than a batch.
     """
-    share = 1 / len(opt['datasets'])
-    for phase, block in opt['datasets'].items():
-        key = f'datasets.{phase}'
-        known = registered(DATASET_REGISTRY)
-        if block.get('type') not in known:
-            raise UserError(f"{key}.type: there is no '{block.get('type')}'" + nearest(block.get('type'), known))
-        if 'name' not in block:
-            raise UserError(f'{key}.name: this key is missing')
-        try:
-            _check_dataset(opt, phase, share)
-        except UserError:
-            check_places(block, key)  # a missing folder is the cause of most errors
-            raise
+    all_of(*(partial(_check_block, opt, phase) for phase in opt['datasets']))
+
+
+def _check_block(opt: Mapping[str, Any], phase: str) -> None:
+    block, key = opt['datasets'][phase], f'datasets.{phase}'
+    known = registered(DATASET_REGISTRY)
+    if block.get('type') not in known:
+        raise UserError(f"{key}.type: there is no '{block.get('type')}'" + nearest(block.get('type'), known))
+    if 'name' not in block:
+        raise UserError(f'{key}.name: this key is missing')
+    try:
+        _check_dataset(opt, phase, 1 / len(opt['datasets']))
+    except UserError:
+        check_places(block, key)  # a missing folder is the cause of most errors
+        raise
 
 
 def _check_dataset(opt: Mapping[str, Any], phase: str, share: float) -> None:

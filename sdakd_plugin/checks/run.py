@@ -8,7 +8,7 @@ from argparse import ArgumentParser
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from copy import deepcopy
-from functools import wraps
+from functools import partial, wraps
 from traceback import extract_tb
 from typing import Any
 
@@ -21,7 +21,7 @@ from sdakd_plugin.checks.keys import check_keys, check_targets
 from sdakd_plugin.checks.option_file import check_forced, check_keys_are_unique, is_ours, read_yaml
 from sdakd_plugin.data.published import completed
 from sdakd_plugin.distillation.rehearsal import rehearse
-from sdakd_plugin.errors import UserError, print_traceback
+from sdakd_plugin.errors import UserError, all_of, print_traceback
 from sdakd_plugin.families.calling import unwrap
 from sdakd_plugin.models.plugin_model import check_device
 from sdakd_plugin.options import Options, parse
@@ -49,17 +49,19 @@ def check(opt: Mapping[str, Any], num_gpu: int | None = None) -> Any:
         The model, without validation.
 
     Raises:
-        UserError: a one-line message for the first error.
+        UserError: one line for each mistake that was found.
     """
     opt = completed(opt)
     options = parse(opt)
     if num_gpu is None:
         check_device(options.num_gpu, options.dist)
     with quiet(), undisturbed_rng():
-        check_keys(opt, options.is_train)
-        check_targets(opt, options.is_train)
-        check_datasets(opt)
-        return trial_model(opt, options, num_gpu or 0)
+        all_of(
+            partial(check_keys, opt, options.is_train),
+            partial(check_targets, opt, options.is_train),
+            partial(check_datasets, opt),
+        )
+        return trial_model(opt, options, num_gpu or 0)  # would report the same mistakes again, in other words
 
 
 def trial_model(opt: Mapping[str, Any], options: Options, num_gpu: int) -> Any:
@@ -151,7 +153,7 @@ def checked(parse_options: ParseOptions) -> ParseOptions:
                     opt = with_cache(opt)
         except UserError as error:
             print_traceback()
-            raise SystemExit(f'error: {error}') from None
+            raise SystemExit(error.report()) from None
         return opt, arguments
 
     return parse_and_check

@@ -15,7 +15,7 @@ from sdakd_plugin.checks.data import sample
 from sdakd_plugin.checks.keys import check_types
 from sdakd_plugin.checks.option_file import check_forced
 from sdakd_plugin.checks.run import check, read_yaml
-from sdakd_plugin.errors import UserError
+from sdakd_plugin.errors import UserError, all_of
 from tests.helpers.mistakes import change, complaint
 
 
@@ -350,3 +350,38 @@ def test_the_check_leaves_every_generator_of_random_numbers_alone(options):
     check(options)
     assert random.getstate() == before[0] and np.random.get_state()[1].tolist() == before[1]
     assert torch.equal(torch.get_rng_state(), before[2])
+
+
+def test_all_mistakes_are_reported_at_once(options, tmp_path):
+    options['network_g']['num_blocks'] = 4
+    options['logger']['print_freq'] = 0
+    options['train']['total_iters'] = 6
+    with pytest.raises(UserError) as raised:
+        check(options)
+    assert len(raised.value.report().splitlines()) == 2  # those of the option file, before anything is opened
+    assert "unknown key 'total_iters'; did you mean 'total_iter'" in raised.value.report()
+    del options['train']['total_iters']
+    options['logger']['print_freq'] = 1
+    options['datasets']['train'].update(dataroot_gt=str(tmp_path / 'one'))
+    options['datasets']['val'].update(dataroot_gt=str(tmp_path / 'two'))
+    with pytest.raises(UserError) as raised:
+        check(options)
+    lines = raised.value.report().splitlines()
+    assert [line.split(':')[1].strip() for line in lines] == [
+        'network_g',
+        'datasets.train.dataroot_gt',
+        'datasets.val.dataroot_gt',
+    ]
+
+
+def test_a_consequence_is_not_reported_as_a_mistake():
+    def wrong():
+        raise UserError('a key is missing')
+
+    def stumble():
+        return {}['key']
+
+    with pytest.raises(UserError, match=r'^a key is missing$'):
+        all_of(wrong, stumble, wrong)
+    with pytest.raises(KeyError):
+        all_of(stumble, wrong)
