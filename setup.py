@@ -99,6 +99,7 @@ setup(
     ],
     extras_require={
         'dists': DISTS,
+        'docs': ['mkdocs-material>=9.5'],
         'export': EXPORT,
         'iqa': [*DISTS, 'pyiqa>=0.1.13'],  # large, and not for commercial use
         'openvino': OPENVINO,

@@ -54,6 +54,17 @@ def test_every_training_file_has_its_test_file():
     assert names <= {path.name for path in FILES if path.parent.name == 'test'}
 
 
+def test_the_site_has_every_page():
+    def pages(entry):
+        return [entry] if isinstance(entry, str) else [page for value in as_list(entry) for page in pages(value)]
+
+    def as_list(entry):
+        return list(entry.values()) if isinstance(entry, dict) else entry
+
+    listed = pages(yaml.safe_load((ROOT / 'mkdocs.yml').read_text())['nav'])
+    assert sorted(listed) == sorted(str(path.relative_to(ROOT / 'docs')) for path in ROOT.glob('docs/**/*.md'))
+
+
 def test_readme_names_files_that_exist():
     text = (ROOT / 'README.md').read_text()
     for target in re.findall(r'\]\(([^)#:]+)\)', text):
