@@ -12,14 +12,15 @@ from tqdm import tqdm
 from sdakd_plugin.backends.choose import CHOICES, with_backend
 from sdakd_plugin.backends.model_file import is_model_file, load_model_file
 from sdakd_plugin.errors import UserError
+from sdakd_plugin.inference.images import others
 from sdakd_plugin.inference.model import Model, load_model
-from sdakd_plugin.inference.upscale_files import plan, upscale_files
+from sdakd_plugin.inference.upscale_files import AlreadyThere, plan, upscale_files
 from sdakd_plugin.inference.upscaler import Upscaler
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command line."""
-    parser.add_argument('input', metavar='IN', help='an image, or a folder of images')
+    parser.add_argument('input', metavar='IN', nargs='+', help='images, or folders of images')
     parser.add_argument('output', metavar='OUT', help='the enlarged image, or a folder for them')
     parser.add_argument(
         '--model',
@@ -40,7 +41,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Upscale all images. An image that fails is reported in one line; the exit code is then 1."""
+    """Upscale all images. An image that fails is reported in one line; the exit code is then 1. What exists is kept,
+    so that a batch that was interrupted can be repeated."""
     if arguments.tile < 0:
         raise UserError(f'--tile: expected a number of pixels, or 0 for no tiles, not {arguments.tile}')
     device = pick_device(arguments.device, arguments.backend)
@@ -48,13 +50,19 @@ def run(arguments: argparse.Namespace) -> int:
     model, taken = load_to_run(arguments.model, arguments.backend, device)
     upscaler = Upscaler(model, device, arguments.tile)
     print_taken([taken])
-    failed = 0
+    for line in filter(None, map(others, arguments.input)):
+        print(line, file=sys.stderr)
+    failed = kept = 0
     with tqdm(upscale_files(upscaler, jobs, arguments.overwrite), total=len(jobs), unit='image', disable=None) as bar:
+        upscaler.on_tile = lambda done, total: bar.set_postfix_str(f'tile {done} of {total}')
         for error in bar:
-            if error is not None:
+            if isinstance(error, AlreadyThere) and len(jobs) > 1:
+                kept += 1
+            elif error is not None:
                 failed += 1
                 bar.write(f'error: {error}', file=sys.stderr)
-    print(f'{len(jobs) - failed} of {len(jobs)} images enlarged into {arguments.output}')
+    existed = f'; {kept} existed and {"are" if kept > 1 else "is"} kept (--overwrite replaces)' if kept else ''
+    print(f'{len(jobs) - failed - kept} of {len(jobs)} images enlarged into {arguments.output}{existed}')
     return int(failed > 0)
 
 

@@ -16,6 +16,8 @@ from sdakd_plugin.errors import UserError, nearest
 SUFFIXES = ('.bmp', '.jpeg', '.jpg', '.png', '.tif', '.tiff', '.webp')
 DEEP = ('.png', '.tif', '.tiff')  # the formats that hold 16 bits
 ALPHA = (*DEEP, '.webp')  # and those that hold transparency
+PROFILE = ('.jpeg', '.jpg', '.png', '.webp')  # and those that OpenCV can write a colour profile into
+COLOUR_SPACE = {2: b'GRAY', 3: b'RGB '}  # of a profile, by the number of dimensions of its image
 
 
 def image_files(path: str | os.PathLike[str]) -> list[Path]:
@@ -38,6 +40,34 @@ def image_files(path: str | os.PathLike[str]) -> list[Path]:
     return files
 
 
+def others(path: str | os.PathLike[str]) -> str | None:
+    """One line that names what ``image_files`` leaves out of a folder: subfolders, and files of other formats. ``None``
+    if there is nothing, or the path is a file."""
+    path = Path(path).expanduser()
+    if not os.path.isdir(path):
+        return None
+    entries = sorted(entry for entry in path.iterdir() if not entry.name.startswith('.'))
+    folders = [entry.name for entry in entries if entry.is_dir()]
+    files = [entry.name for entry in entries if not entry.is_dir() and entry.suffix.lower() not in SUFFIXES]
+    found = [
+        f'{len(names)} {what}{"s" * (len(names) > 1)} ({", ".join(names[:3])}{", ..." * (len(names) > 3)})'
+        for what, names in (('subfolder', folders), ('other file', files))
+        if names
+    ]
+    return f'{path}: left out are {" and ".join(found)}' if found else None
+
+
+def colour_profile(path: str | os.PathLike[str]) -> bytes | None:
+    """The ICC profile of an image file; ``None`` if it has none or cannot be read."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter('ignore')
+            with Image.open(path) as image:
+                return image.info.get('icc_profile') or None
+    except Exception:  # reading the image itself says what is wrong with the file
+        return None
+
+
 def read_image(path: str | os.PathLike[str]) -> np.ndarray:
     """Read an image as cv2 does with ``IMREAD_UNCHANGED``, but rotated according to EXIF.
 
@@ -45,7 +75,8 @@ def read_image(path: str | os.PathLike[str]) -> np.ndarray:
         (h, w) grey, (h, w, 3) BGR or (h, w, 4) BGRA, of uint8 or uint16.
 
     Raises:
-        UserError: it cannot be read, is not an image, is truncated or damaged, or is not of 8 or 16 bits.
+        UserError: it cannot be read, is not an image, is truncated or damaged, is not of 8 or 16 bits, or contains
+            several images.
     """
     path = Path(path)
     if os.path.exists(path) and not os.path.isfile(path):  # a pipe or a device could block or never end
@@ -77,13 +108,19 @@ def _check(path: Path, content: bytes) -> bool:
             warnings.simplefilter('ignore')  # of odd EXIF, and of many pixels, which are allowed
             with Image.open(BytesIO(content)) as image:
                 image.load()
-                return 'A' in image.getbands() or 'transparency' in image.info
+                frames = getattr(image, 'n_frames', 1) if image.format != 'MPO' else 1  # a photograph and its previews
+                alpha = 'A' in image.getbands() or 'transparency' in image.info
     except Image.UnidentifiedImageError as error:
-        raise UserError(f'{path} is not an image') from error
+        raise UserError(
+            f'{path} is not an image, or is of a format that is not supported; convert it to PNG'
+        ) from error
     except Image.DecompressionBombError as error:
         raise UserError(f'{path} has too many pixels: {error}') from error
     except Exception as error:  # a damaged file can provoke any exception in the decoders
         raise UserError(f'{path} is truncated or damaged: {error}') from error
+    if frames > 1:
+        raise UserError(f'{path} contains {frames} images (an animation, or pages); save each as a file of its own')
+    return alpha
 
 
 def check_format(path: Path, image: np.ndarray) -> None:
@@ -94,7 +131,7 @@ def check_format(path: Path, image: np.ndarray) -> None:
     """
     suffix = path.suffix.lower()
     if suffix not in SUFFIXES:
-        raise UserError(f"{path}: '{suffix}' is not an image format" + nearest(suffix, SUFFIXES))
+        raise UserError(f"{path}: images are not written as '{suffix}'" + nearest(suffix, SUFFIXES))
     if not keeps(suffix, image):
         what = '16 bits' if image.dtype == np.uint16 else 'an alpha channel'
         raise UserError(f'{path}: {suffix} cannot hold {what}; use {path.with_suffix(".png").name}')
@@ -106,14 +143,30 @@ def keeps(suffix: str, image: np.ndarray) -> bool:
     return (suffix in DEEP or image.dtype == np.uint8) and (suffix in ALPHA or not transparent)
 
 
-def encode(image: np.ndarray, path: Path) -> bytes:
+def keeps_profile(suffix: str, image: np.ndarray, profile: bytes) -> bool:
+    """Whether ``encode`` can store an image's colour profile in a format. OpenCV before 4.12 stores none."""
+    fits = profile[16:20] == COLOUR_SPACE[image.ndim]  # a CMYK image, for example, has been converted
+    return fits and suffix in PROFILE and hasattr(cv2, 'imencodeWithMetadata')
+
+
+def encode(image: np.ndarray, path: Path, profile: bytes | None = None) -> bytes:
     """Encode an image in the format of the path's suffix.
+
+    Args:
+        image: as ``read_image`` returns it.
+        path: only its suffix matters.
+        profile: an ICC profile that the format keeps (``keeps_profile``).
 
     Raises:
         UserError: the format does not allow this size, such as JPEG more than 65500 pixels.
     """
+    suffix = path.suffix.lower()
     try:
-        good, content = cv2.imencode(path.suffix.lower(), image)
+        if profile is None:
+            good, content = cv2.imencode(suffix, image)
+        else:
+            metadata = [np.frombuffer(profile, np.uint8)]
+            good, content = cv2.imencodeWithMetadata(suffix, image, [cv2.IMAGE_METADATA_ICCP], metadata)
     except cv2.error:
         good = False
     if not good:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -12,29 +12,45 @@ from pathlib import Path
 import numpy as np
 
 from sdakd_plugin.errors import UserError
-from sdakd_plugin.inference.images import check_format, encode, image_files, keeps, read_image
+from sdakd_plugin.inference.images import (
+    check_format,
+    colour_profile,
+    encode,
+    image_files,
+    keeps,
+    keeps_profile,
+    read_image,
+)
 from sdakd_plugin.inference.upscaler import Upscaler
 from sdakd_plugin.utils.ahead import ahead
 from sdakd_plugin.weights.files import check_writable, new_file
 
 
-def plan(source: str | os.PathLike[str], target: str | os.PathLike[str]) -> list[tuple[Path, Path]]:
-    """Pair each image with its target. If the source is a folder, the target is a folder, too, which is made.
+class AlreadyThere(UserError):
+    """The target of an image exists and is kept."""
+
+
+def plan(sources: Sequence[str | os.PathLike[str]], target: str | os.PathLike[str]) -> list[tuple[Path, Path]]:
+    """Pair each image with its target: a file for one image, otherwise a folder, which is made.
+
+    Args:
+        sources: images and folders of images.
+        target: a file or a folder. An existing folder is taken for one image, too.
 
     Raises:
-        UserError: there are no images, the target is not of the source's kind, or is the source itself.
+        UserError: there are no images, the target is a file where there is a folder or several images, or it is a
+            source or its folder.
     """
-    source, target = Path(source).expanduser(), Path(target).expanduser()
-    files = image_files(source)
-    folder = os.path.isdir(source)
+    target = Path(target).expanduser()
+    files = [file for source in sources for file in image_files(source)]
+    several = len(sources) > 1 or os.path.isdir(Path(sources[0]).expanduser())
+    folder = several or os.path.isdir(target)
     if os.path.exists(target):
-        if os.path.samefile(source, target):
-            raise UserError(f'{target} is the input itself; name another output')
-        if os.path.isdir(target) != folder:
-            raise UserError(
-                f'{target} is a {"file" if folder else "folder"} and {source} a '
-                f'{"folder" if folder else "file"}; name two files or two folders'
-            )
+        if several and not os.path.isdir(target):
+            raise UserError(f'{target} is a file; for a folder or several images, name a folder')
+        for file in files:
+            if os.path.samefile(file.parent if folder else file, target):
+                raise UserError(f'{target} is {"the folder of " * folder}the input itself; name another output')
     try:
         if folder:
             target.mkdir(parents=True, exist_ok=True)
@@ -57,8 +73,8 @@ def upscale_files(
         overwrite: whether existing files are replaced.
 
     Returns:
-        For each image in turn ``None``, or the error: it cannot be read or upscaled, or the target exists or cannot be
-        written. At most three images are in memory.
+        For each image in turn ``None``, or the error: it cannot be read or upscaled, or the target exists
+        (``AlreadyThere``) or cannot be written. At most three images are in memory.
     """
     read = ahead(_read, (_Image(*job) for job in jobs))
     return (image.error for image in ahead(_write, map(partial(_enlarge, upscaler, overwrite), read)))
@@ -67,12 +83,13 @@ def upscale_files(
 @dataclass
 class _Image:
     """An image on its way. Attributes: source, target (a folder only until the image is read), overwrite, pixels
-    (``None`` once they are of no more use), error."""
+    (``None`` once they are of no more use), profile (of its colours), error."""
 
     source: Path
     target: Path
     overwrite: bool = False
     pixels: np.ndarray | None = None
+    profile: bytes | None = None
     error: UserError | None = None
 
     @contextmanager
@@ -88,12 +105,12 @@ class _Image:
     def check_target(self) -> None:
         """Raise a UserError if the target exists and must be kept."""
         if os.path.lexists(self.target) and not self.overwrite:
-            raise UserError(f'{self.target} exists and is kept; --overwrite replaces it')
+            raise AlreadyThere(f'{self.target} exists and is kept; --overwrite replaces it')
 
 
 def _read(image: _Image) -> _Image:
     with image.step():
-        image.pixels = read_image(image.source)
+        image.pixels, image.profile = read_image(image.source), colour_profile(image.source)
     return image
 
 
@@ -105,6 +122,8 @@ def _enlarge(upscaler: Upscaler, overwrite: bool, image: _Image) -> _Image:
             keeps_all = keeps(image.source.suffix.lower(), image.pixels)
             image.target /= image.source.name if keeps_all else f'{image.source.name}.png'
         check_format(image.target, image.pixels)
+        if image.profile and not keeps_profile(image.target.suffix.lower(), image.pixels, image.profile):
+            image.profile = None
         image.overwrite = overwrite
         image.check_target()
         check_writable(image.target)  # now: an hour of work for a read-only folder would be in vain
@@ -121,7 +140,7 @@ def _write(image: _Image) -> _Image:
     with image.step():
         image.check_target()  # again: an image before it may have had the same target
         try:
-            content = encode(image.pixels, image.target)
+            content = encode(image.pixels, image.target, image.profile)
         except UserError as error:
             raise UserError(f'{image.source}: {error}') from error
         with new_file(image.target) as file:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stdout
 from io import StringIO
 
@@ -30,6 +30,8 @@ class Upscaler(RealESRGANer):
         tile: side of the tiles in pixels of the input, rounded up to a multiple of 4; 0: no tiles.
         tile_pad: pixels around a tile that are computed with it and cropped, rounded up to a multiple of 4.
 
+    Attributes: on_tile (called after each tile with the number of those that are done and of all of the image).
+
     Raises:
         UserError: the generator does not have 3 channels, or tiles for GCFSR, which needs the whole face.
     """
@@ -46,6 +48,9 @@ class Upscaler(RealESRGANer):
         self.tile_size, self.tile_pad = (-(-size // MULTIPLE) * MULTIPLE for size in (tile, tile_pad))
         self.pre_pad, self.mod_scale, self.half, self.device = 0, None, False, device
         self.model = _Network(model.runner).to(device)
+        self.model.register_forward_hook(lambda *_: self._count_tile())
+        self.on_tile: Callable[[int, int], object] | None = None
+        self.tiles = self.tiles_done = 0
         self.bytes_per_pixel = self._bytes_per_pixel(model) if self.scale else 0.0
 
     def enlarge(self, image: np.ndarray) -> np.ndarray:
@@ -55,6 +60,8 @@ class Upscaler(RealESRGANer):
             UserError: it does not fit into memory, or the network refuses it.
         """
         height, width = image.shape[:2]
+        networks = 2 if image.ndim == 3 and image.shape[2] == 4 else 1  # transparency is enlarged as another image
+        self.tiles_done, self.tiles = 0, networks * self._tiles(height, width)
         with self._bounded(height, width):
             return self.enhance(_prepared(image, self.scale))[0][: self._side(height), : self._side(width)]
 
@@ -87,6 +94,14 @@ class Upscaler(RealESRGANer):
         if model.bytes_per_pixel is not None:
             return model.bytes_per_pixel
         return available_memory.bytes_per_pixel(ImageToImage(model.net).to(self.device))
+
+    def _tiles(self, height: int, width: int) -> int:
+        return -(-height // self.tile_size) * -(-width // self.tile_size) if self.tile_size else 1
+
+    def _count_tile(self) -> None:
+        self.tiles_done += 1
+        if self.on_tile is not None and self.tiles_done <= self.tiles and self.tiles > 1:
+            self.on_tile(self.tiles_done, self.tiles)
 
     def _side(self, length: int) -> int | None:
         return length * self.scale if self.scale else None

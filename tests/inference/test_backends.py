@@ -347,7 +347,7 @@ def test_reading_and_writing_overlap_with_the_network(models, tmp_path, monkeypa
     monkeypatch.setattr(upscale_files, 'read_image', noting_read)
     monkeypatch.setattr(upscale_files, 'encode', noting_encode)
     monkeypatch.setattr(upscaler, 'enlarge', enlarge)
-    jobs = upscale_files.plan(tmp_path / 'in', tmp_path / 'out')
+    jobs = upscale_files.plan([tmp_path / 'in'], tmp_path / 'out')
     assert list(upscale_files.upscale_files(upscaler, jobs)) == [None] * 3 and order == ['a', 'b', 'c']
 
 
@@ -357,7 +357,7 @@ def test_two_images_of_one_target_are_kept_apart(models, tmp_path) -> None:
     (tmp_path / 'out').mkdir()
     cv2.imwrite(str(tmp_path / 'in/a.bmp'), picture(4, 4, 4))
     cv2.imwrite(str(tmp_path / 'in/a.bmp.png'), picture(5, 5, 3))
-    jobs = upscale_files.plan(tmp_path / 'in', tmp_path / 'out')
+    jobs = upscale_files.plan([tmp_path / 'in'], tmp_path / 'out')
     first, second = upscale_files.upscale_files(Upscaler(models['RRDBNet'], CPU), jobs)
     assert first is None and 'a.bmp.png exists and is kept' in str(second)
     assert cv2.imread(str(tmp_path / 'out/a.bmp.png'), cv2.IMREAD_UNCHANGED).shape == (16, 16, 4)

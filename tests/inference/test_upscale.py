@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 import torch
 from basicsr.archs import build_network
-from PIL import Image
+from PIL import Image, ImageCms
 
 from sdakd_plugin import cli
 from sdakd_plugin.errors import UserError
-from sdakd_plugin.inference.images import image_files, read_image
+from sdakd_plugin.inference.images import image_files, others, read_image
 from sdakd_plugin.inference.model import load_model
 from sdakd_plugin.inference.upscaler import Upscaler
 from sdakd_plugin.utils import available_memory
@@ -320,9 +320,9 @@ def test_what_exists_is_kept_unless_it_may_be_overwritten(upscale, good) -> None
     for name in ('a.png', 'b.png'):
         Path('in', name).write_bytes(good)
     Path('out/a.png').write_bytes(b'mine')
-    code, printed, errors = upscale('in', 'out')
-    assert (code, printed) == (1, '1 of 2 images enlarged into out\n')
-    assert errors == ['error: out/a.png exists and is kept; --overwrite replaces it']
+    code, printed, errors = upscale('in', 'out')  # as after an interruption
+    assert (code, errors) == (0, [])
+    assert printed == '1 of 2 images enlarged into out; 1 existed and is kept (--overwrite replaces)\n'
     assert Path('out/a.png').read_bytes() == b'mine' and cv2.imread('out/b.png').shape == (160, 160, 3)
     assert upscale('in', 'out', '--overwrite')[0] == 0 and cv2.imread('out/a.png').shape == (160, 160, 3)
 
@@ -332,12 +332,14 @@ def test_what_exists_is_kept_unless_it_may_be_overwritten(upscale, good) -> None
     [
         (('none.png', 'x.png'), 'none.png: no such file or folder'),
         (('empty', 'x'), 'no image in this folder'),
-        (('a.png', 'empty'), 'empty is a folder and a.png a file'),
-        (('empty/..', 'a.png'), 'a.png is a file and empty/.. a folder'),
+        (('empty/..', 'a.png'), 'a.png is a file; for a folder or several images, name a folder'),
+        (('a.png', 'alpha.png', 'deep.png'), 'deep.png is a file; for a folder or several images, name a folder'),
+        (('a.png', '.', '--overwrite'), '. is the folder of the input itself'),
         (('a.png', 'a.png', '--overwrite'), 'a.png is the input itself'),
         (('a.png', 'no/x.png'), 'there is no folder no'),
-        (('a.png', 'x.pnq'), "'.pnq' is not an image format; did you mean '.png'?"),
-        (('a.png', 'x'), "'' is not an image format; valid: .bmp"),
+        (('a.png', 'x.pnq'), "images are not written as '.pnq'; did you mean '.png'?"),
+        (('a.png', 'x.gif'), "images are not written as '.gif'"),
+        (('a.png', 'x'), "images are not written as ''; valid: .bmp"),
         (('alpha.png', 'x.jpg'), 'x.jpg: .jpg cannot hold an alpha channel; use x.png'),
         (('deep.png', 'x.webp'), 'x.webp: .webp cannot hold 16 bits; use x.png'),
         (('a.png', 'x.png', '--tile', '-1'), '--tile: expected a number of pixels'),
@@ -397,3 +399,57 @@ def test_a_folder_that_cannot_be_written_is_named(upscale, good) -> None:
     Path('a.png').write_bytes(good)
     Path('out').mkdir(mode=0o500)
     assert 'out/x.png cannot be written: Permission denied' in upscale('a.png', 'out/x.png')[2][0]
+
+
+# ---- what is kept of a file, and what is said
+
+
+@pytest.mark.parametrize('suffix', ['.png', '.jpg', '.webp'])
+def test_a_colour_profile_is_kept(upscale, suffix) -> None:
+    """A wide-gamut photograph without its profile would be shown in other colours."""
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile('LAB')).tobytes()
+    profile = profile[:16] + b'RGB ' + profile[20:]  # any profile of RGB that is not the usual one
+    image = Image.fromarray(picture(16, 16, 3))
+    image.save(f'a{suffix}', icc_profile=profile)
+    assert upscale(f'a{suffix}', f'x{suffix}')[0] == 0
+    assert Image.open(f'x{suffix}').info['icc_profile'] == profile
+    image.convert('L').save('grey.png', icc_profile=profile)  # a profile of other channels than the image has
+    assert upscale('grey.png', 'y.png')[0] == 0 and 'icc_profile' not in Image.open('y.png').info
+    assert upscale(f'a{suffix}', 'z.tif')[0] == 0  # cannot be stored there
+
+
+@pytest.mark.parametrize('suffix', ['.gif', '.webp', '.png', '.tif'])
+def test_an_animation_does_not_lose_its_frames(upscale, suffix) -> None:
+    frames = [Image.fromarray(picture(16, 16, 3, seed=seed)) for seed in range(3)]
+    frames[0].save(f'a{suffix}', save_all=True, append_images=frames[1:])
+    code, _, errors = upscale(f'a{suffix}', 'x.png')
+    assert code == 1 and f'a{suffix} contains 3 images' in errors[0] and not Path('x.png').exists()
+
+
+def test_several_images_go_into_a_folder(upscale, good) -> None:
+    for name in ('a.png', 'b.png'):
+        Path(name).write_bytes(good)
+    assert upscale('a.png', 'b.png', 'out')[:2] == (0, '2 of 2 images enlarged into out\n')
+    assert sorted(os.listdir('out')) == ['a.png', 'b.png']
+    Path('there').mkdir()
+    assert upscale('a.png', 'there')[0] == 0 and os.listdir('there') == ['a.png']
+    assert 'there/a.png exists and is kept' in upscale('a.png', 'there')[2][0]
+
+
+def test_what_a_folder_has_besides_is_named(tmp_path) -> None:
+    for name in ('b.png', 'a.heic', 'c.gif', '.hidden'):
+        (tmp_path / name).touch()
+    assert others(tmp_path / 'b.png') is None
+    assert others(tmp_path) == f'{tmp_path}: left out are 2 other files (a.heic, c.gif)'
+    (tmp_path / 'more').mkdir()
+    assert others(tmp_path) == f'{tmp_path}: left out are 1 subfolder (more) and 2 other files (a.heic, c.gif)'
+
+
+@pytest.mark.parametrize('channels', [3, 4])
+def test_tiles_are_counted(model, channels) -> None:
+    upscaler = Upscaler(load_model(str(model), 'test'), CPU, tile=16)
+    seen: list[tuple[int, int]] = []
+    upscaler.on_tile = lambda done, total: seen.append((done, total))
+    upscaler.enlarge(picture(40, 33, channels))
+    total = 9 if channels == 3 else 18
+    assert seen == [(number, total) for number in range(1, total + 1)]
