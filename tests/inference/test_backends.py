@@ -329,11 +329,11 @@ def test_reading_and_writing_overlap_with_the_network(models, tmp_path, monkeypa
         is_read[path.stem].set()
         return read(path)
 
-    def noting_encode(image: np.ndarray, path: Path) -> bytes:
+    def noting_encode(image: np.ndarray, path: Path, profile: bytes | None) -> bytes:
         if path.stem != 'c':
             assert is_running[chr(ord(path.stem) + 1)].wait(20)
         order.append(path.stem)
-        return encode(image, path)
+        return encode(image, path, profile)
 
     names = iter('abc')
 
