@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import signal
 import subprocess
@@ -15,6 +14,11 @@ from pathlib import Path
 from sdakd_plugin.ablation.plan import Run
 from sdakd_plugin.errors import Interrupted, UserError
 from sdakd_plugin.resume.interruption import Interruption
+
+try:
+    import fcntl
+except ImportError:  # Windows has no such locks
+    fcntl = None  # type: ignore[assignment]
 
 PAUSE = 0.2  # seconds between two looks at the processes
 
@@ -72,7 +76,7 @@ def start(run: Run, jobs: int, lock: int) -> subprocess.Popen[bytes]:
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
-            pass_fds=[lock],
+            pass_fds=[lock] if fcntl else [],
             start_new_session=True,  # else Ctrl-C reaches it twice, and the second ends it
             env={'OMP_NUM_THREADS': str(max(1, cores // jobs)), **os.environ},
         )
@@ -81,7 +85,7 @@ def start(run: Run, jobs: int, lock: int) -> subprocess.Popen[bytes]:
 @contextmanager
 def locked(folder: Path) -> Iterator[int]:
     """Keep a second ablation out of the folder, as long as this process lives or one that it has started: runs go on
-    when their parent is killed.
+    when their parent is killed. On Windows nothing keeps it out.
 
     Raises:
         UserError: there is one.
@@ -89,7 +93,8 @@ def locked(folder: Path) -> Iterator[int]:
     folder.mkdir(parents=True, exist_ok=True)
     with open(folder / '.lock', 'w') as file:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if fcntl:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             raise UserError(
                 f'{folder}: another `sdakd ablate`, or a run that it has started, still works here; wait '
