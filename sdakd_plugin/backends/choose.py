@@ -25,7 +25,6 @@ PACKAGES: dict[str, tuple[str, Sequence[str]]] = {  # by backend: the extra, and
     'onnx': ('export', ('onnx', 'onnxruntime')),
 }
 CONVERTERS: dict[str, Callable[[Model], nn.Module]] = {'openvino': openvino.from_net, 'onnx': onnx.from_net}
-LABELS = {'torch': 'torch channels last', 'openvino': 'openvino', 'onnx': 'onnx'}
 EXACT = 1e-4  # of the range of an image; one step of 8 bits is 4e-3
 PROBES = ((16, 24), (40, 32))  # pixels, height and width; two, since a traced network may know but one
 TURNS, SIDE = 3, 48  # passes that are timed, and pixels of their image
@@ -82,28 +81,6 @@ def build(model: Model, name: str, device: torch.device) -> nn.Module | None:
     if not found <= EXACT:  # NaN is not
         raise UserError(f'{name} gives images that differ from PyTorch by {found:.1e}, more than {EXACT:g}; use torch')
     return run
-
-
-def build_named(model: Model, name: str, device: torch.device) -> dict[str, nn.Module]:
-    """The modules that run a generator, but for the network itself, by a name for a table.
-
-    Args:
-        model: the generator.
-        name: one of ``CHOICES``; ``'auto'`` is all that are installed and can run it.
-        device: where PyTorch runs; the other backends run on the CPU, and ``'auto'`` leaves them out elsewhere.
-
-    Raises:
-        UserError: as ``build``, for a backend that is named.
-    """
-    names = (name,) if name != 'auto' else ('torch', *(PACKAGES if device.type == 'cpu' else ()))
-    found = {}
-    for one in names:
-        try:
-            found[LABELS[one]] = build(model, one, device)
-        except UserError as error:
-            if name != 'auto':
-                raise UserError(f'--backend: {model.name}: {error}') from error
-    return {label: run for label, run in found.items() if run is not None}
 
 
 def has_fixed_size(net: nn.Module) -> bool:

@@ -94,6 +94,13 @@ def from_file(path: Path) -> tuple[OpenVINO, float]:
     return OpenVINO(program), _bytes_per_pixel_of_program(program.clone())
 
 
+def from_content(xml: bytes, weights: bytes) -> OpenVINO:
+    """Load what the two files of a program hold."""
+    from openvino import Core
+
+    return OpenVINO(Core().read_model(xml, weights))
+
+
 def _bytes_per_pixel_of_program(program: Any) -> float:
     """As ``bytes_per_pixel``; 0 for a file of one input size."""
     if not program.is_dynamic():

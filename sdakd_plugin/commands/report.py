@@ -10,8 +10,8 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from sdakd_plugin.backends.choose import build_named
-from sdakd_plugin.commands.upscale import add_backend, pick_device
+from sdakd_plugin.backends.variants import build_named, fidelities
+from sdakd_plugin.commands.upscale import add_backend, pick_device, print_taken
 from sdakd_plugin.errors import UserError
 from sdakd_plugin.evaluation import budget, cost_report, report_networks
 from sdakd_plugin.evaluation.table import markdown, text
@@ -27,6 +27,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument('--repeat', type=int, default=5, metavar='N', help='passes that are timed (%(default)s)')
     add_backend(parser, 'in which the students are timed, too; auto: each that is installed')
+    parser.add_argument(
+        '--int8',
+        action='store_true',
+        help='time the students in int8, too, with the PSNR to their float images; takes about half a minute for each',
+    )
     parser.add_argument('--device', default='auto', choices=('auto', 'cpu', 'cuda'), help='(%(default)s)')
     parser.add_argument(
         '--budget',
@@ -44,8 +49,8 @@ def run(arguments: argparse.Namespace) -> int:
     device = pick_device(arguments.device, arguments.backend)
     found = _networks(arguments)
     usages = _usages(arguments.budget, found)
-    backends = _backends(arguments.backend, found, device)
-    entries = cost_report.measure(found, arguments.size, arguments.repeat, device, backends)
+    backends, psnr = _backends(arguments, found, device)
+    entries = cost_report.measure(found, arguments.size, arguments.repeat, device, backends, psnr)
     rows, notes = cost_report.rows(entries), cost_report.notes(entries, device)
     if arguments.budget:
         notes += f'\n\n{budget.text(arguments.budget, usages)}'
@@ -86,14 +91,19 @@ def _networks(arguments: argparse.Namespace) -> dict[str, report_networks.Report
 
 
 def _backends(
-    name: str, found: dict[str, report_networks.ReportedNetwork], device: torch.device
-) -> dict[str, dict[str, nn.Module]]:
-    """What runs each student in the backends that are asked for."""
-    return {
-        each: build_named(report_networks.as_model(each, network), name, device)
-        for each, network in found.items()
-        if each != report_networks.TEACHER
-    }
+    arguments: argparse.Namespace, found: dict[str, report_networks.ReportedNetwork], device: torch.device
+) -> tuple[dict[str, dict[str, nn.Module]], dict[str, dict[str, float]]]:
+    """What runs each student in the backends that are asked for, and with ``--int8`` the PSNR to its own images."""
+    runs, psnr, left_out = {}, {}, []
+    for name, network in found.items():
+        if name != report_networks.TEACHER:
+            model = report_networks.as_model(name, network)
+            runs[name], lines = build_named(model, arguments.backend, device, arguments.int8)
+            left_out += lines
+            if arguments.int8:
+                psnr[name] = {label: one.psnr for label, one in fidelities(model, runs[name]).items()}
+    print_taken(left_out)
+    return runs, psnr
 
 
 def _usages(name: str | None, found: dict[str, report_networks.ReportedNetwork]) -> dict[str, budget.Usage]:

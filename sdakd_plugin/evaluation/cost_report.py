@@ -19,9 +19,11 @@ from sdakd_plugin.evaluation.table import Row, cell
 
 RANDOM = 'random (no checkpoint yet)'
 BACKENDS = (
-    " A time with a backend's name: that backend gives PyTorch's images in float32; in the same turns, with how many "
-    'times faster than the time without a name it is.'
+    " A time with a backend's name: that backend gives PyTorch's images in float32, unless it is in int8; in the same "
+    'turns, with how many times faster than the time without a name it is.'
 )
+PSNR = " PSNR: to PyTorch's images in float32, on two of scikit-image's photographs."
+EQUAL = 70  # dB, from where on no value is shown; it is a mean difference of 0.08 steps of 8 bits
 
 
 @dataclass(frozen=True)
@@ -42,13 +44,15 @@ class Measured:
 @dataclass(frozen=True)
 class Entry:
     """All costs of a network. Attributes: network (a description), weights (file or ``RANDOM``), parameters,
-    file_bytes (None: no file), sizes (side of the LQ image -> the costs at that size)."""
+    file_bytes (None: no file), sizes (side of the LQ image -> the costs at that size), psnr (by backend, dB, to PyTorch's
+    images in float32)."""
 
     network: str
     weights: str
     parameters: int
     file_bytes: int | None
     sizes: dict[int, Measured]
+    psnr: Mapping[str, float] = field(default_factory=dict)
 
 
 def measure(
@@ -57,6 +61,7 @@ def measure(
     repeat: int,
     device: torch.device,
     backends: Mapping[str, Mapping[str, nn.Module]] | None = None,
+    psnr: Mapping[str, Mapping[str, float]] | None = None,
 ) -> dict[str, Entry]:
     """Measure all networks.
 
@@ -66,6 +71,7 @@ def measure(
         repeat: how many passes are timed.
         device: where they run.
         backends: name of a network -> name of a backend -> what runs the network in it. They are timed, too.
+        psnr: name of a network -> name of a backend -> PSNR to the network's images, which is shown.
 
     Raises:
         UserError: a network takes no images of such a size.
@@ -80,6 +86,7 @@ def measure(
                 size: Measured(found[name][0], found[name][1], peak, found[name][2])
                 for (size, found), peak in zip(work.items(), row, strict=True)
             },
+            (psnr or {}).get(name, {}),
         )
         for (name, network), row in zip(networks.items(), peaks, strict=True)
     }
@@ -107,12 +114,12 @@ def _work(
     }
 
 
-def _entry(reported: ReportedNetwork, sizes: dict[int, Measured]) -> Entry:
+def _entry(reported: ReportedNetwork, sizes: dict[int, Measured], psnr: Mapping[str, float]) -> Entry:
     parameters = sum(parameter.numel() for parameter in reported.net.parameters())
     path, network = reported.weights, str(weights.Identity('generator', reported.network))
     if path is None:
-        return Entry(network, RANDOM, parameters, None, sizes)
-    return Entry(network, str(path), parameters, path.stat().st_size, sizes)
+        return Entry(network, RANDOM, parameters, None, sizes, psnr)
+    return Entry(network, str(path), parameters, path.stat().st_size, sizes, psnr)
 
 
 def quantities(entry: Entry) -> dict[str, float | None]:
@@ -124,7 +131,7 @@ def quantities(entry: Entry) -> dict[str, float | None]:
             f'memory, {size}x{size}': one.memory,
             **{_time(size, backend): median(seconds) for backend, seconds in one.times().items()},
         }
-    return found
+    return found | {f'PSNR, {backend}': value for backend, value in entry.psnr.items()}
 
 
 def _time(size: int, backend: str) -> str:
@@ -196,6 +203,7 @@ def _entry_as_json(entry: Entry) -> dict[str, Any]:
         'parameters': entry.parameters,
         'file_bytes': entry.file_bytes,
         'sizes': sizes,
+        'psnr_to_float': dict(entry.psnr),
     }
 
 
@@ -215,7 +223,10 @@ def notes(entries: Mapping[str, Entry], device: torch.device) -> str:
         f'On {cost.machine(device)}, torch {torch.__version__}, float32, one LQ image of the size given. time: '
         f'median of {repeat} passes after one for warming up, the networks in turns (in brackets the middle half '
         f'of them); its ratio is the median over the turns. memory: {memory}.'
-    ) + (BACKENDS if any(one.backends for entry in entries.values() for one in entry.sizes.values()) else '')
+    ) + (
+        (BACKENDS if any(one.backends for entry in entries.values() for one in entry.sizes.values()) else '')
+        + (PSNR if any(entry.psnr for entry in entries.values()) else '')
+    )
 
 
 def middle_half(values: Sequence[float]) -> tuple[float, float]:
@@ -229,6 +240,8 @@ def _shown(key: str, value: float | None, entry: Entry) -> str:
     if value is None:
         return ''
     kind, _, at = key.partition(', ')
+    if kind == 'PSNR':
+        return f'{value:.1f} dB' if value < EQUAL else 'the same'
     if kind == 'time':
         size, _, backend = at.partition(', ')
         one = entry.sizes[int(size.split('x')[0])]

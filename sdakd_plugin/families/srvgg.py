@@ -5,7 +5,10 @@ from __future__ import annotations
 from math import isqrt
 from typing import Any
 
-from sdakd_plugin.families.family import Family
+import torch
+from torch import Tensor, nn
+
+from sdakd_plugin.families.family import Export, Family
 from sdakd_plugin.families.identity import Identity
 from sdakd_plugin.families.shapes import Shapes, conv
 from sdakd_plugin.families.wiring import Layer, Wiring, chain
@@ -45,5 +48,30 @@ def wire(net: Any) -> Wiring:
     return chain('lq', *convs) | slopes
 
 
+class AddedBeforeShuffle(nn.Module):
+    """The same network, which adds its input before the pixel shuffle, once for each pixel that becomes of one.
+
+    The result is the same, since the upsampling is to the nearest pixel. A runtime can then add at the size of the
+    input, as part of the last convolution: OpenVINO takes a fifth less time for the nano student in int8.
+
+    Args:
+        net: the network.
+    """
+
+    def __init__(self, net: Any) -> None:
+        super().__init__()
+        self.net = net
+
+    def forward(self, lq: Tensor) -> Tensor:
+        out = lq
+        for layer in self.net.body:
+            out = layer(out)
+        copies = [channel for channel in lq.split(1, 1) for _ in range(self.net.upscale**2)]  # in operators of ncnn
+        sr: Tensor = self.net.upsampler(out + torch.cat(copies, 1))
+        return sr
+
+
 # A block is a convolution with its activation, and has the name of the activation.
-FAMILY = Family(names=('SRVGGNetCompact',), recognise=recognise, wire=wire, step=2)
+FAMILY = Family(
+    names=('SRVGGNetCompact',), recognise=recognise, wire=wire, step=2, export=Export(rewrite=AddedBeforeShuffle)
+)
