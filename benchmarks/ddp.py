@@ -25,11 +25,12 @@ import torch
 from torch import distributed, multiprocessing
 
 from benchmarks.command import command, new_parser, write
-from benchmarks.step import options
+from benchmarks.step import options, setting
 from benchmarks.step.loops import Training
-from benchmarks.step.measure import WARM_UP, ratio, shown
+from benchmarks.step.measure import WARM_UP
 from benchmarks.step.setting import Setting
 from sdakd_plugin.evaluation.table import Row
+from sdakd_plugin.utils.timing import paired_ratio, shown
 
 ALONE, APART, TOGETHER = 'one process alone', 'all, a model each', 'all, one model'
 
@@ -37,17 +38,14 @@ ALONE, APART, TOGETHER = 'one process alone', 'all, a model each', 'all, one mod
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure and print."""
     parser = new_parser('benchmarks.ddp', __doc__, rounds=8)
-    parser.add_argument('--batch', type=int, default=2, metavar='N', help='images of each process (%(default)s)')
-    parser.add_argument('--gt-size', type=int, default=128, metavar='N', help='side of each (%(default)s)')
-    parser.add_argument('--width', type=float, default=0.5, metavar='X', help="the student's width (%(default)s)")
-    parser.add_argument('--blocks', type=int, metavar='N', help="RRDBNet's blocks (23)")
+    setting.add_arguments(parser)
     parser.add_argument('--processes', type=int, default=2, metavar='N', help='(%(default)s)')
     return command(parser, run, arguments)
 
 
 def run(parsed: argparse.Namespace) -> None:
     """What the command line asks for."""
-    measured = Setting('sdakd', torch.device('cpu'), parsed.batch, parsed.gt_size, parsed.width, parsed.blocks)
+    measured = setting.from_arguments(argparse.Namespace(**{**vars(parsed), 'model': 'sdakd', 'device': 'cpu'}))
     times = measure(measured, parsed.processes, parsed.rounds)
     torch.set_num_threads(1)  # as in the processes
     note = f'{parsed.processes} processes, each on {measured.where}: {measured.words} for each process.'
@@ -96,7 +94,7 @@ def rows(times: dict[str, list[float]], processes: int) -> list[Row]:
             'time': shown(found),
             'iterations/s': f'{1 / median(found):.3f}',
             'batches/s': f'{(1 if name == ALONE else processes) / median(found):.3f}',
-            'efficiency': f'{ratio(times[ALONE], found):.0%}',
+            'efficiency': f'{paired_ratio(times[ALONE], found):.0%}',
         }
         for name, found in times.items()
     ]

@@ -4,7 +4,6 @@
     python -m benchmarks.step --model mutual --cohort 3
     python -m benchmarks.step --channels-last --markdown docs/speed.md --section channels_last --json FILE
     python -m benchmarks.step --sweep                            # cost against batch, crop, width and cohort
-    python -m benchmarks.step --profile FILE                     # where the time of the last stage goes
 
 The timed trainings share one process and take turns. Everything but the options under test is as in ``options/``,
 without perceptual losses and R1.
@@ -15,12 +14,11 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 import basicsr  # noqa: F401  # first: it registers the plugin, whose modules need it whole
 
 from benchmarks.command import command, new_parser, write
-from benchmarks.step import measure, result, setting, sweep
+from benchmarks.step import result, setting, sweep
 from benchmarks.step.plan import PLANS
 
 
@@ -29,7 +27,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = new_parser('benchmarks.step', __doc__, rounds=10)
     setting.add_arguments(parser)
     parser.add_argument('--section', metavar='NAME', help="the page's section that they replace (the model's name)")
-    parser.add_argument('--profile', type=Path, metavar='FILE', help="instead: torch's profile of the last stage")
     parser.add_argument('--sweep', action='store_true', help='instead: last stage and stock over the sizes')
     return command(parser, run, arguments)
 
@@ -37,15 +34,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def run(arguments: argparse.Namespace) -> None:
     """What the command line asks for."""
     measured = setting.from_arguments(arguments)
-    plan = PLANS[measured.model](measured)
-    if arguments.profile:
-        table = measure.operators(plan.runs[plan.subject].build(), measured.device)
-        head = f'{measure.PROFILED} steps of {plan.subject}: {measured.words}. On {measured.where}.'
-        arguments.profile.write_text(f'{head}\n\n{table}')
-    elif arguments.sweep:
-        points = [sweep.point(*each, arguments.rounds) for each in sweep.settings(measured)]
-        write(arguments, 'sweep', [sweep.rows(points)], [sweep.note(points, measured)], list(map(vars, points)))
+    if arguments.sweep:
+        points = {name: sweep.point(setting, arguments.rounds) for name, setting in sweep.settings(measured).items()}
+        write(arguments, 'sweep', [sweep.rows(points)], [sweep.note(measured, arguments.rounds)], points)
     else:
+        plan = PLANS[measured.model](measured)
         found = result.numbers(plan, measured, arguments.rounds)
         write(arguments, arguments.section or measured.model, result.tables(found), result.notes(found), found)
 

@@ -101,7 +101,7 @@ def staged(opt: Options, setting: Setting, references: dict[str, Run], also: Map
     def teacher_alone() -> Step:
         block = parse(opt).teacher
         assert block is not None
-        teacher = Teacher(block, ForwardPass(setting.device, setting.amp_teacher, setting.channels_last))
+        teacher = Teacher(block, ForwardPass(setting.device, channels_last=setting.channels_last))
         return lambda: floor.drop(teacher.generate(images['lq'], opt['train']['feature_opt']['layers'], image=False))
 
     runs = {**references, **{name: run(number) for number, name in enumerate(STAGES)}}

@@ -6,10 +6,10 @@ from statistics import median
 from typing import Any
 
 from benchmarks.step import measure
-from benchmarks.step.measure import ratio, shown
 from benchmarks.step.plan import Plan
 from benchmarks.step.setting import Setting
 from sdakd_plugin.evaluation.table import Row
+from sdakd_plugin.utils.timing import paired_ratio, shown
 
 Numbers = dict[str, Any]
 
@@ -34,7 +34,7 @@ def numbers(plan: Plan, setting: Setting, rounds: int) -> Numbers:
             'parts': counts,
             'floor': floor if counts else None,
             'peak_memory_bytes': peaks[name],
-            'ratios': {other: ratio(seconds[name], times) for other, times in against.items()},
+            'ratios': {other: paired_ratio(seconds[name], times) for other, times in against.items()},
         }
     return {
         'machine': setting.where,
@@ -44,9 +44,6 @@ def numbers(plan: Plan, setting: Setting, rounds: int) -> Numbers:
         'parts': {name: {'median': median(seconds[name]), 'seconds': seconds[name]} for name in parts},
         'subject': plan.subject,
         'teacher_alone_bytes': teacher,
-        'waits_for_gpu_at': (
-            {name: measure.first_wait(step) for name, step in steps.items()} if setting.device.type == 'cuda' else {}
-        ),
     }
 
 
@@ -77,7 +74,7 @@ def tables(found: Numbers) -> list[list[Row]]:
             *(
                 {
                     'part': f'floor / {other}',
-                    **{name: two_digits(ratio(times, runs[other]['seconds'])) for name, times in floors.items()},
+                    **{name: two_digits(paired_ratio(times, runs[other]['seconds'])) for name, times in floors.items()},
                 }
                 for other in references
             ),
@@ -111,11 +108,4 @@ def notes(found: Numbers) -> list[str]:
             f'weights and a pass to the last tapped layer, {megabytes(teacher)}) make '
             f'{megabytes(peaks[first] + teacher)}.'
         )
-    return [
-        *lines,
-        *(
-            f'{name}: an iteration that prints nothing '
-            + (f'waits for the GPU at {place}.' if place else 'never waits.')
-            for name, place in found['waits_for_gpu_at'].items()
-        ),
-    ]
+    return lines

@@ -32,15 +32,12 @@ class Setting:
     width: float = 0.5
     blocks: int | None = None
     cohort: int = 2
-    amp_teacher: str | None = None
-    amp_student: str | None = None
     channels_last: bool = False
 
     @property
     def tested(self) -> dict[str, Any]:
         """The options under test as keys of ``train``; none where all are off."""
-        amp = {net: value for net in ('teacher', 'student') if (value := getattr(self, f'amp_{net}'))}
-        return {**({'amp': amp} if amp else {}), **({'channels_last': True} if self.channels_last else {})}
+        return {'channels_last': True} if self.channels_last else {}
 
     @property
     def size(self) -> str:
@@ -50,10 +47,9 @@ class Setting:
     @property
     def words(self) -> str:
         """The setting in a line."""
-        tested = [f'amp.{net}: {precision}' for net, precision in self.tested.get('amp', {}).items()]
-        tested += ['channels_last: true'] * self.channels_last
+        tested = 'channels_last: true' if self.channels_last else 'float32'
         who = f'a cohort of {self.cohort}' if self.model == 'mutual' else f'students of width {self.width:g}'
-        return f'{self.size}, {who}{f", {self.blocks} blocks" if self.blocks else ""}, {", ".join(tested) or "float32"}'
+        return f'{self.size}, {who}{f", {self.blocks} blocks" if self.blocks else ""}, {tested}'
 
     @property
     def where(self) -> str:
@@ -76,17 +72,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--device', choices=('auto', 'cpu', 'cuda'), default='auto', help='(%(default)s)')
     parser.add_argument('--batch', type=int, metavar='N', help='images of a step (what fits)')
     parser.add_argument('--gt-size', type=int, metavar='N', help='side of their ground truth (what fits)')
-    parser.add_argument(
-        '--width',
-        type=float,
-        default=0.5,
-        metavar='X',
-        help="channels of the student and its discriminator over the full size's (%(default)s)",
-    )
+    width = "channels of the student and its discriminator over the full size's (%(default)s)"
+    parser.add_argument('--width', type=float, default=0.5, metavar='X', help=width)
     parser.add_argument('--blocks', type=int, metavar='N', help="generators' blocks, not for gcfsr (the option file's)")
     parser.add_argument('--cohort', type=int, default=2, metavar='K', help='members, for mutual (%(default)s)')
-    for net in ('teacher', 'student'):
-        parser.add_argument(f'--amp-{net}', choices=('bfloat16', 'float16'), help=f'option under test: train.amp.{net}')
     parser.add_argument('--channels-last', action='store_true', help='option under test: train.channels_last')
 
 

@@ -2,31 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
 
-from benchmarks.step.measure import interleaved, peak, ratio, shown
+from benchmarks.step.measure import interleaved, peak
 from benchmarks.step.plan import PLANS
-from benchmarks.step.result import megabytes, two_digits
+from benchmarks.step.result import megabytes
 from benchmarks.step.setting import DEFAULTS, SCALE, Setting
 from sdakd_plugin.errors import UserError
 from sdakd_plugin.evaluation.table import Row
+from sdakd_plugin.utils.timing import paired_ratio, shown
 
 
-@dataclass(frozen=True)
-class Point:
-    """One comparison: what is varied, the seconds of each round, and the bytes that each holds at most."""
-
-    axis: str
-    value: float
-    stock: list[float]
-    ours: list[float]
-    stock_bytes: int
-    our_bytes: int
-
-
-def settings(base: Setting) -> list[tuple[str, float, Setting]]:
-    """Axis, value and setting of every point: half of the base, itself and more."""
+def settings(base: Setting) -> dict[str, Setting]:
+    """The setting of every point by its name: half of the base, itself and more."""
     if base.model != 'sdakd':
         raise UserError('--sweep: covers sdakd and mutual in one; leave --model out')
     if base.gt_size % (16 * SCALE):
@@ -35,43 +25,42 @@ def settings(base: Setting) -> list[tuple[str, float, Setting]]:
     crops = (base.gt_size // 2, base.gt_size, base.gt_size * 3 // 2)
     batch, gt_size = DEFAULTS['mutual'][base.device.type]
     cohort = replace(base, model='mutual', batch=min(batch, base.batch), gt_size=min(gt_size, base.gt_size))
-    return [
-        *(('batch', value, replace(base, batch=value)) for value in batches),
-        *(('crop', value, replace(base, gt_size=value)) for value in crops),
-        *(('width', value, replace(base, width=value)) for value in (0.5, 0.25, 0.125)),
-        *(('cohort', value, replace(cohort, cohort=value)) for value in (2, 3, 4)),
-    ]
+    return {
+        **{f'batch {value}': replace(base, batch=value) for value in batches},
+        **{f'crop {value}': replace(base, gt_size=value) for value in crops},
+        **{f'width {value:g}': replace(base, width=value) for value in (0.5, 0.25, 0.125)},
+        **{f'cohort {value}': replace(cohort, cohort=value) for value in (2, 3, 4)},
+    }
 
 
-def point(axis: str, value: float, setting: Setting, rounds: int) -> Point:
-    """Measure one point; stock and the plugin take turns."""
+def point(setting: Setting, rounds: int) -> dict[str, Any]:
+    """Seconds of each round and bytes held at most, of stock and of the plugin, which take turns."""
     plan = PLANS[setting.model](setting)
-    names = (plan.references[0], plan.subject)
-    peaks = [peak(plan.runs[name].build, setting.device) for name in names]
-    times = interleaved({name: plan.runs[name].build() for name in names}, rounds, setting.device)
-    print(f'{axis} {value:g}: {shown(times[names[1]])}', flush=True)
-    return Point(axis, value, times[names[0]], times[names[1]], *peaks)
+    names = {'stock': plan.references[0], 'ours': plan.subject}
+    peaks = {f'{who} bytes': peak(plan.runs[name].build, setting.device) for who, name in names.items()}
+    steps = {who: plan.runs[name].build() for who, name in names.items()}
+    return {**interleaved(steps, rounds, setting.device), **peaks}
 
 
-def rows(points: Sequence[Point]) -> list[Row]:
+def rows(points: Mapping[str, Mapping[str, Any]]) -> list[Row]:
     """A line for each point."""
     return [
         {
-            '': f'{each.axis} {each.value:g}',
-            'stock': shown(each.stock),
-            'ours': shown(each.ours),
-            'ours / stock': two_digits(ratio(each.ours, each.stock)),
-            'stock memory': megabytes(each.stock_bytes),
-            'our memory': megabytes(each.our_bytes),
+            '': name,
+            'stock': shown(one['stock']),
+            'ours': shown(one['ours']),
+            'ours / stock': f'{paired_ratio(one["ours"], one["stock"]):.2f}',
+            'stock memory': megabytes(one['stock bytes']),
+            'our memory': megabytes(one['ours bytes']),
         }
-        for each in points
+        for name, one in points.items()
     ]
 
 
-def note(points: Sequence[Point], base: Setting) -> str:
+def note(base: Setting, rounds: int) -> str:
     """What the numbers are."""
     return (
         f'On {base.where}. Where nothing else is said: {base.words}. ours: the last stage of SDAKDModel; stock: '
         'SRGANModel with the same student and the full-size discriminator. cohort: MutualSRGANModel against as '
-        f'many SRGANModels, {settings(base)[-1][2].size}. Medians of {len(points[0].ours)} rounds.'
+        f'many SRGANModels, {settings(base)["cohort 2"].size}. Medians of {rounds} rounds.'
     )

@@ -60,6 +60,8 @@ def build_named(
 def fidelities(model: Model, runs: Mapping[str, nn.Module]) -> dict[str, Fidelity]:
     """How near to the network's own images are those of modules that run it, on the photographs that int8 is checked
     with; ``lpips`` is not measured."""
+    if not runs:  # as of GCFSR, which takes no photograph of any size
+        return {}
     checking = calibration.images(model, None).checking
     judge = Judge(checking, ImageToImage(model.net), model.identity.scale or 1, Limits())
     return {label: judge.fidelity(run) for label, run in runs.items()}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from statistics import median, quantiles
+from statistics import median
 from typing import Any
 
 import torch
@@ -16,6 +16,7 @@ from sdakd_plugin.evaluation import cost
 from sdakd_plugin.evaluation.peak_memory import peak_memory
 from sdakd_plugin.evaluation.report_networks import TEACHER, ReportedNetwork
 from sdakd_plugin.evaluation.table import Row, cell
+from sdakd_plugin.utils.timing import middle_half, paired_ratio, shown
 
 RANDOM = 'random (no checkpoint yet)'
 BACKENDS = (
@@ -44,8 +45,8 @@ class Measured:
 @dataclass(frozen=True)
 class Entry:
     """All costs of a network. Attributes: network (a description), weights (file or ``RANDOM``), parameters,
-    file_bytes (None: no file), sizes (side of the LQ image -> the costs at that size), psnr (by backend, dB, to PyTorch's
-    images in float32)."""
+    file_bytes (None: no file), sizes (side of the LQ image -> the costs at that size), psnr (by backend, dB, to
+    PyTorch's images in float32)."""
 
     network: str
     weights: str
@@ -149,11 +150,6 @@ def ratios(teacher: Entry, student: Entry) -> dict[str, float | None]:
     return found
 
 
-def paired_ratio(slow: Sequence[float], fast: Sequence[float]) -> float:
-    """The median of the ratios of passes that followed one another."""
-    return median(before / after for before, after in zip(slow, fast, strict=True))
-
-
 def rows(entries: Mapping[str, Entry]) -> list[Row]:
     """A row for each quantity, a column for each network and for each student's ratio to the teacher."""
     students = [name for name in entries if name != TEACHER] if TEACHER in entries else []
@@ -163,9 +159,9 @@ def rows(entries: Mapping[str, Entry]) -> list[Row]:
         {'': key, **{name: getattr(entry, key) for name, entry in entries.items()}} for key in ('network', 'weights')
     ]
     for key in dict.fromkeys(key for values in columns.values() for key in values):
-        shown = {name: _shown(key, values.get(key), entries[name]) for name, values in columns.items()}
+        cells = {name: _shown(key, values.get(key), entries[name]) for name, values in columns.items()}
         times = {name: f'{value:.2f}x' if (value := found.get(key)) else '' for name, found in less.items()}
-        lines.append({'': key, **shown, **times})
+        lines.append({'': key, **cells, **times})
     return lines
 
 
@@ -229,12 +225,6 @@ def notes(entries: Mapping[str, Entry], device: torch.device) -> str:
     )
 
 
-def middle_half(values: Sequence[float]) -> tuple[float, float]:
-    """The first and the third quartile."""
-    low, _, high = quantiles(values, n=4, method='inclusive') if len(values) > 1 else [*values] * 3
-    return low, high
-
-
 def _shown(key: str, value: float | None, entry: Entry) -> str:
     """A quantity with its unit."""
     if value is None:
@@ -246,7 +236,6 @@ def _shown(key: str, value: float | None, entry: Entry) -> str:
         size, _, backend = at.partition(', ')
         one = entry.sizes[int(size.split('x')[0])]
         seconds = one.times()[backend]
-        low, high = middle_half(seconds)
         faster = f', {paired_ratio(one.seconds, seconds):.2f}x' if backend else ''
-        return f'{value * 1e3:.1f} ms ({low * 1e3:.1f} to {high * 1e3:.1f}){faster}'
+        return shown(seconds) + faster
     return f'{value / 1e6:,.1f} MB' if kind in ('file', 'memory') else cell(kind, value)

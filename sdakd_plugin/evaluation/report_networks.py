@@ -67,9 +67,9 @@ def from_options(opt: Mapping[str, Any], experiments: Path = Path('experiments')
 
 def as_model(name: str, reported: ReportedNetwork) -> Model:
     """A network of the report for a backend that converts it."""
-    return Model(
-        name, reported.weights or Path(name), weights.Identity('generator', reported.network), {}, reported.net
-    )
+    found = weights.identify(reported.net.state_dict())
+    identity = weights.Identity('generator', reported.network, found.scale if found else None)
+    return Model(name, reported.weights or Path(name), identity, {}, reported.net)
 
 
 def newest_checkpoint(folder: Path, label: str = '') -> Path | None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from statistics import median, quantiles
 from typing import Any, TypeVar
 
 import torch
@@ -37,3 +38,20 @@ def in_turns(
             finish()
             times[name].append((time.perf_counter() - start) / in_a_row)
     return {name: found[warm_up:] for name, found in times.items()}
+
+
+def paired_ratio(slow: Sequence[float], fast: Sequence[float]) -> float:
+    """The median of the ratios of passes that followed one another."""
+    return median(before / after for before, after in zip(slow, fast, strict=True))
+
+
+def middle_half(values: Sequence[float]) -> tuple[float, float]:
+    """The first and the third quartile."""
+    low, _, high = quantiles(values, n=4, method='inclusive') if len(values) > 1 else [*values] * 3
+    return low, high
+
+
+def shown(times: Sequence[float], digits: int = 1) -> str:
+    """The median, and in brackets the middle half, in milliseconds."""
+    middle, low, high = (f'{value * 1e3:,.{digits}f}' for value in (median(times), *middle_half(times)))
+    return f'{middle} ms ({low} to {high})'
