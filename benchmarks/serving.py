@@ -3,8 +3,7 @@
     python -m benchmarks.serving --markdown docs/speed.md --json FILE
     python -m benchmarks.serving --threads 1 2 --size 160 106 --all
 
-All runs share one process and take turns. Networks that cannot be had here, and backends that are not installed, are
-left out.
+All runs of a number of threads share one process and take turns. Backends that are not installed are left out.
 """
 
 from __future__ import annotations
@@ -12,6 +11,8 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
@@ -20,6 +21,7 @@ from typing import Any
 import basicsr  # noqa: F401  # first: it registers the plugin, whose modules need it whole
 import cv2
 import torch
+from torch import nn
 
 from benchmarks.command import command, new_parser, write
 from sdakd_plugin.backends.variants import build_named, fidelities
@@ -35,16 +37,20 @@ from sdakd_plugin.utils.timing import in_turns, paired_ratio, shown
 CPU, TEACHER, PLAIN = torch.device('cpu'), 'RealESRGAN_x4plus', 'torch'
 NETWORKS = (TEACHER, 'realesr-general-x4v3', 'sdakd_small_x4', 'sdakd_nano_x4')
 SIDE = 1024  # of the matrices whose product is the processor's peak
-FOLDER, HEIGHT, WIDTH = 12, 192, 256  # images, and pixels of each
+IMAGES, HEIGHT, WIDTH = 12, 192, 256  # of the folder
+ABOUT = (
+    'An LQ image of {}x{} pixels. time: median of {} rounds in which all took turns (in brackets the middle half). / '
+    'torch and / {}: how many times faster than that network in PyTorch and float32. of peak: multiply-adds per '
+    "second, as part of a matrix product's of the same precision. PSNR to float: to PyTorch's image; lost: to the "
+    'ground truth.'
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure and print."""
     parser = new_parser('benchmarks.serving', __doc__, rounds=10)
     parser.add_argument('--networks', nargs='+', default=NETWORKS, metavar='FILE_OR_NAME', help=' '.join(NETWORKS))
-    parser.add_argument(
-        '--size', type=int, nargs=2, default=(96, 64), metavar=('W', 'H'), help='of the LQ image (96 64)'
-    )
+    parser.add_argument('--size', type=int, nargs=2, default=(96, 64), metavar=('W', 'H'), help='LQ image (96 64)')
     parser.add_argument('--threads', type=int, nargs='+', default=[1], metavar='N', help='(1)')
     parser.add_argument('--all', action='store_true', help='x4plus in int8, too: minutes, and 6 GB of memory')
     return command(parser, run, arguments)
@@ -53,54 +59,39 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def run(parsed: argparse.Namespace) -> None:
     """What the command line asks for."""
     networks = [load_model(name, '--networks') for name in parsed.networks]
-    found = {threads: measure(networks, threads, parsed) for threads in parsed.threads}
-    tables = [rows(networks, one) for one in found.values()]
-    width, height = parsed.size
-    notes = [
-        f'One LQ image of {width}x{height} pixels, {" and ".join(map(str, found))} threads, torch {torch.__version__}. '
-        f'time: median of {parsed.rounds} rounds in which all took turns (in brackets the middle half). / torch and / '
-        f'{TEACHER}: times as fast as that network in PyTorch and float32, medians over the rounds. of peak: '
-        'multiply-adds per second, as part of those of a matrix product of the same precision. PSNR to float and '
-        'lost (to the ground truth, on luma): on two photographs that did not calibrate.',
-        *(f'{threads} threads: {line}' for threads, one in found.items() for line in one['notes']),
-    ]
-    write(parsed, 'serving', tables, notes, found)
+    found = [measure(networks, threads, parsed) for threads in parsed.threads]
+    notes = [ABOUT.format(*parsed.size, parsed.rounds, TEACHER), *(line for one in found for line in one['notes'])]
+    write(parsed, 'serving', [rows(one) for one in found], notes, found)
 
 
 def measure(networks: Sequence[Model], threads: int, parsed: argparse.Namespace) -> dict[str, Any]:
-    """Seconds by network and backend, what int8 costs, the peaks in multiply-adds per second, and lines to print."""
+    """Seconds by network and backend, what int8 costs, peaks and networks in multiply-adds, and lines to print."""
     torch.set_num_threads(threads)
-    runs, quality, notes = {}, {}, []
+    runs: dict[tuple[str, str], nn.Module] = {}
+    quality: dict[str, tuple[float, float]] = {}
+    notes: list[str] = []
     for model in networks:
         found, left_out = build_named(model, 'auto', CPU, in_int8=parsed.all or model.name != TEACHER)
         runs |= {(model.name, label): one for label, one in {PLAIN: ImageToImage(model.net), **found}.items()}
-        exact = fidelities(model, {label: one for label, one in found.items() if 'int8' in label})
-        quality |= {(model.name, label): (one.psnr, one.loss) for label, one in exact.items()}
+        near = fidelities(model, {label: one for label, one in found.items() if 'int8' in label})
+        quality |= {f'{model.name} {label}': (one.psnr, one.loss) for label, one in near.items()}
         notes += left_out
-    image = photograph(networks[0], parsed.size[1], parsed.size[0])
+    image = photograph(networks[0], *reversed(parsed.size))
     with torch.no_grad():
-        times = in_turns({key: lambda one=one: one(image) for key, one in runs.items()}, parsed.rounds, CPU)
+        times = in_turns({key: partial(one, image) for key, one in runs.items()}, parsed.rounds, CPU)
         peaks = peak()
-        last = networks[-1]
-        fastest = min(
-            (key for key in times if key[0] == last.name and 'int8' not in key[1]), key=lambda key: min(times[key])
-        )
-        alone, folder = folder_speed(last, runs[fastest])
-    notes.append(
-        f'a folder of {FOLDER} images of {WIDTH}x{HEIGHT} pixels takes {folder:.2f} s, {last.name} alone in '
-        f'{fastest[1]} {alone:.2f} s: {alone / folder:.0%} of its speed. A matrix product reaches '
-        + ', '.join(f'{value / 1e9:.0f} G multiply-adds/s in {name}' for name, value in peaks.items())
-        + '.'
-    )
+        seconds = {model.name: {key[1]: times[key] for key in times if key[0] == model.name} for model in networks}
+        for model in networks[-2:]:  # the students
+            label = min(seconds[model.name], key=lambda label: min(seconds[model.name][label]))
+            alone, files = folder(model, runs[model.name, label])
+            notes.append(
+                f'{IMAGES} images of {WIDTH}x{HEIGHT} pixels by {model.name} in {label}: {alone:.2f} s in the network '
+                f'alone, {files:.2f} s from files to files, {alone / files:.0%} of its speed.'
+            )
+    reached = ', '.join(f'{value / 1e9:.0f} G multiply-adds/s in {name}' for name, value in peaks.items())
+    notes.insert(0, f'On {cost.machine(CPU)}, torch {torch.__version__}. A matrix product reaches {reached}.')
     counts = {model.name: cost.count(model.net, image.shape[1:]).multiply_adds for model in networks}
-    return {
-        'seconds': {name: {label: times[name, label] for other, label in times if other == name} for name in counts},
-        'psnr_to_float_and_loss': {' '.join(key): value for key, value in quality.items()},
-        'multiply_adds': counts,
-        'peaks': peaks,
-        'folder_seconds': {'network': alone, 'all': folder},
-        'notes': notes,
-    }
+    return {'seconds': seconds, 'quality': quality, 'multiply_adds': counts, 'peaks': peaks, 'notes': notes}
 
 
 def peak() -> dict[str, float]:
@@ -111,38 +102,36 @@ def peak() -> dict[str, float]:
     return {name: SIDE**3 / median(found) for name, found in times.items()}
 
 
-def folder_speed(model: Model, runner: torch.nn.Module) -> tuple[float, float]:
-    """Seconds of the bare network for the images of a folder, and of ``sdakd upscale`` from files to files."""
+def folder(model: Model, runner: nn.Module) -> tuple[float, float]:
+    """Seconds for the images of a folder, of the bare network and of what ``sdakd upscale`` does."""
     image = photograph(model, HEIGHT, WIDTH)
-    with TemporaryDirectory() as folder:
-        source, target = Path(folder, 'in'), Path(folder, 'out')
-        source.mkdir()
-        pixels = (image[0].permute(1, 2, 0).numpy() * 255).astype('uint8')
-        for number in range(FOLDER):
-            cv2.imwrite(f'{source}/{number}.png', pixels)
-        upscaler = Upscaler(Model(**{**vars(model), 'run': runner}), CPU)
+    upscaler = Upscaler(replace(model, run=runner), CPU)
+    with TemporaryDirectory() as source, TemporaryDirectory() as target:
+        for number in range(IMAGES):
+            cv2.imwrite(str(Path(source, f'{number}.png')), image[0].permute(1, 2, 0).numpy() * 255)
         steps = {
-            'alone': lambda: [runner(image) for _ in range(FOLDER)],
-            'files': lambda: list(upscale_files(upscaler, plan([source], target), True)),
+            'alone': lambda: [runner(image) for _ in range(IMAGES)],
+            'files': lambda: list(upscale_files(upscaler, plan([source], target), overwrite=True)),
         }
         times = in_turns(steps, 3, CPU)
     return median(times['alone']), median(times['files'])
 
 
-def rows(networks: Sequence[Model], found: dict[str, Any]) -> list[Row]:
+def rows(found: dict[str, Any]) -> list[Row]:
     """A line for each network in each backend."""
-    lines = []
-    for model in networks:
-        name = model.name
-        for label, times in found['seconds'][name].items():
-            psnr, loss = found['psnr_to_float_and_loss'].get(f'{name} {label}', ('', ''))
-            speed = found['multiply_adds'][name] / median(times)
+    lines: list[Row] = []
+    for name, by_label in found['seconds'].items():
+        for label, times in by_label.items():
+            psnr, loss = found['quality'].get(f'{name} {label}', (None, None))
+            full = found['peaks']['int8' if 'int8' in label else 'float32']
             row = {'network': name, 'runs in': label, 'time': shown(times, 2)}
-            row['/ torch'] = f'{paired_ratio(found["seconds"][name][PLAIN], times):.2f}'
+            row['/ torch'] = f'{paired_ratio(by_label[PLAIN], times):.2f}'
             if TEACHER in found['seconds']:
                 row[f'/ {TEACHER}'] = f'{paired_ratio(found["seconds"][TEACHER][PLAIN], times):,.1f}'
-            row['of peak'] = f'{speed / found["peaks"]["int8" if "int8" in label else "float32"]:.0%}'
-            lines.append({**row, 'PSNR to float': psnr and f'{psnr:.1f} dB', 'lost': loss and f'{loss:.3f} dB'})
+            row['of peak'] = f'{found["multiply_adds"][name] / median(times) / full:.0%}'
+            row['PSNR to float'] = '' if psnr is None else f'{psnr:.1f} dB'
+            row['lost'] = '' if loss is None else f'{loss:.3f} dB'
+            lines.append(row)
     return lines
 
 

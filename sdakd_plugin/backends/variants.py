@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 
 import torch
 from torch import nn
@@ -41,10 +42,10 @@ def build_named(
     """
     names = (name,) if name != 'auto' else ('torch', *(PACKAGES if device.type == 'cpu' else ()))
     makers: dict[str, Callable[[], nn.Module | None]] = {
-        LABELS[one]: (lambda one=one: build(model, one, device)) for one in names
+        LABELS[one]: partial(build, model, one, device) for one in names
     }
     if in_int8:
-        makers |= {f'{LABELS[one]} int8': (lambda one=one: _in_int8(model, one)) for one in names if one in FROM_FILES}
+        makers |= {f'{LABELS[one]} int8': partial(_in_int8, model, one) for one in names if one in FROM_FILES}
     found, left_out = {}, []
     for label, make in makers.items():
         try:

@@ -312,6 +312,24 @@ def test_report_times_the_student_in_every_backend(models, tmp_path, monkeypatch
     assert list(found['networks']['student']['sizes']['16']['backends']) == ['torch channels last']
 
 
+@needs('onnx', 'openvino')
+def test_report_has_int8_on_request_and_says_what_is_missing(tmp_path, monkeypatch, capsys) -> None:
+    monkeypatch.setattr(cost_report, 'peak_memory', lambda networks, sizes, device: [[None] * len(sizes)] * 2)
+    monkeypatch.setitem(choose.PACKAGES, 'openvino', ('openvino', ('openvino_that_is_not_there',)))
+    path, given = tmp_path / 'r.json', ['--teacher', 'sdakd_nano_x4', '--student', 'sdakd_nano_x4', '--size', '16']
+    assert cli.main(['report', '--device', 'cpu', '--int8', '--repeat', '1', '--json', str(path), *given]) == 0
+    out, err = capsys.readouterr()
+    student = json.loads(path.read_text())['networks']['student']
+    assert list(student['sizes']['16']['backends']) == ['torch channels last', 'onnx', 'onnx int8']
+    assert student['psnr_to_float']['onnx'] > 70 and 45 < student['psnr_to_float']['onnx int8'] < 60
+    line = next(line for line in out.splitlines() if line.startswith('PSNR, onnx int8'))
+    assert f'{student["psnr_to_float"]["onnx int8"]:.1f} dB' in line
+    missing = 'openvino needs the package openvino_that_is_not_there: pip install "sdakd-plugin[openvino]"'
+    assert [line for line in err.splitlines() if 'no row' in line] == [
+        f'student has no row for {label}: {missing}' for label in ('openvino', 'openvino int8')
+    ]
+
+
 # ---- a folder
 
 

@@ -2,13 +2,13 @@
 
 import json
 import logging
-from dataclasses import replace
+from importlib.util import find_spec
 from statistics import median
 
 import pytest
 import torch
 
-from benchmarks import ddp
+from benchmarks import ddp, serving
 from benchmarks.command import put
 from benchmarks.step import options, sweep
 from benchmarks.step.__main__ import main
@@ -96,21 +96,25 @@ def test_gcfsr_trains_and_has_all_parts_of_its_floors():
 
 
 @pytest.mark.long
-def test_profile(tmp_path):
-    assert main([*TINY, '--blocks', '1', '--profile', str(tmp_path / 'profile.txt')]) == 0
-    assert 'convolution' in (tmp_path / 'profile.txt').read_text()
-
-
-@pytest.mark.long
 def test_sweep_is_shown_as_table():
     base = Setting('sdakd', torch.device('cpu'), 2, 64, width=0.125, blocks=1)
     planned = sweep.settings(base)
-    assert [value for axis, value, _ in planned] == [1, 2, 4, 32, 64, 96, 0.5, 0.25, 0.125, 2, 3, 4]
-    points = [sweep.point('crop', 32, planned[3][2], rounds=1)]
-    points += [replace(points[0], axis=axis, value=value) for axis, value, _ in planned]
-    table = markdown(sweep.rows(points))
-    assert all(axis in table for axis in ('batch', 'crop', 'width', 'cohort'))
-    assert table.count('\n|') == len(points) + 1
+    assert [name.split()[1] for name in planned] == [
+        '1',
+        '2',
+        '4',
+        '32',
+        '64',
+        '96',
+        '0.5',
+        '0.25',
+        '0.125',
+        '2',
+        '3',
+        '4',
+    ]
+    table = markdown(sweep.rows(dict.fromkeys(planned, sweep.point(planned['crop 32'], rounds=1))))
+    assert all(name in table for name in planned) and table.count('\n|') == len(planned) + 1
 
 
 @pytest.mark.long
@@ -139,11 +143,34 @@ def test_processes_take_turns(tmp_path):
     assert all(len(times) == 1 for times in json.loads((tmp_path / 'ddp.json').read_text())['seconds'].values())
 
 
+@pytest.mark.skipif(find_spec('openvino') is None or find_spec('onnxruntime') is None, reason='needs both runtimes')
+def test_serving_has_a_row_for_each_backend_and_precision(tmp_path, monkeypatch):
+    monkeypatch.setattr(serving, 'IMAGES', 2)
+    monkeypatch.setattr(serving, 'HEIGHT', 24)
+    monkeypatch.setattr(serving, 'TEACHER', 'sdakd_nano_x4')
+    page, numbers = tmp_path / 'page.md', tmp_path / 'a.json'
+    given = ['--networks', 'sdakd_nano_x4', '--rounds', '2', '--size', '24', '16', '--all']
+    assert serving.main([*given, '--json', str(numbers), '--markdown', str(page)]) == 0
+    found = json.loads(numbers.read_text())[0]
+    labels = ['torch', 'torch channels last', 'openvino', 'onnx', 'openvino int8', 'onnx int8']
+    assert list(found['seconds']['sdakd_nano_x4']) == labels and found['peaks']['float32'] > 1e8
+    assert all(len(times) == 2 for times in found['seconds']['sdakd_nano_x4'].values())
+    assert found['quality']['sdakd_nano_x4 openvino int8'][0] > 40
+    table = page.read_text()
+    assert all(f'| sdakd_nano_x4 | {label} ' in table for label in labels)
+    ratio = median(
+        slow / fast
+        for slow, fast in zip(*(found['seconds']['sdakd_nano_x4'][label] for label in ('torch', 'onnx')), strict=True)
+    )
+    assert f'| {ratio:.2f} ' in next(line for line in table.splitlines() if '| onnx ' in line)
+    assert '2 images of 256x24 pixels by sdakd_nano_x4 in ' in table
+
+
 def test_options_under_test_reach_the_models_and_not_stock():
-    setting = Setting('sdakd', torch.device('cpu'), 1, 32, blocks=1, amp_teacher='bfloat16', channels_last=True)
+    setting = Setting('sdakd', torch.device('cpu'), 1, 32, blocks=1, channels_last=True)
     opt = options.sdakd(setting)
-    assert opt['train']['amp'] == {'teacher': 'bfloat16'} and opt['train']['channels_last'] is True
-    assert not {'amp', 'channels_last'} & set(options.stock(opt, full_size=True)['train'])
+    assert opt['train']['channels_last'] is True
+    assert 'channels_last' not in options.stock(opt, full_size=True)['train']
 
 
 def test_peak_memory_is_what_the_second_step_holds():
