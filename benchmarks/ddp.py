@@ -29,6 +29,7 @@ from benchmarks.step import options, setting
 from benchmarks.step.loops import Training
 from benchmarks.step.measure import WARM_UP
 from benchmarks.step.setting import Setting
+from sdakd_plugin.errors import UserError
 from sdakd_plugin.evaluation.table import Row
 from sdakd_plugin.utils.timing import paired_ratio, shown
 
@@ -45,6 +46,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def run(parsed: argparse.Namespace) -> None:
     """What the command line asks for."""
+    if parsed.model != 'sdakd' or parsed.device == 'cuda':
+        raise UserError('SDAKD is measured on the CPU; leave out --model and --device')
     measured = setting.from_arguments(argparse.Namespace(**{**vars(parsed), 'model': 'sdakd', 'device': 'cpu'}))
     times = measure(measured, parsed.processes, parsed.rounds)
     torch.set_num_threads(1)  # as in the processes
