@@ -108,7 +108,7 @@ def folder(model: Model, runner: nn.Module) -> tuple[float, float]:
     upscaler = Upscaler(replace(model, run=runner), CPU)
     with TemporaryDirectory() as source, TemporaryDirectory() as target:
         for number in range(IMAGES):
-            cv2.imwrite(str(Path(source, f'{number}.png')), image[0].permute(1, 2, 0).numpy() * 255)
+            cv2.imwrite(str(Path(source, f'{number}.png')), (image[0].permute(1, 2, 0).numpy() * 255).astype('uint8'))
         steps = {
             'alone': lambda: [runner(image) for _ in range(IMAGES)],
             'files': lambda: list(upscale_files(upscaler, plan([source], target), overwrite=True)),
