@@ -91,10 +91,11 @@ def _check_int8(arguments: argparse.Namespace) -> None:
     """Refuse options that say nothing without ``--int8``, or contradict it."""
     if arguments.int8:
         if arguments.format not in INT8:
-            advice = (
-                '; quantise it with ncnn2table and ncnn2int8 (docs/export.md)' if arguments.format == 'ncnn' else ''
+            by_ncnn = '; ncnn2table and ncnn2int8 of an ncnn release quantise the float files (docs/export.md)'
+            raise UserError(
+                f'--int8: is for --format onnx, openvino and litert, not {arguments.format}'
+                + (by_ncnn if arguments.format == 'ncnn' else '')
             )
-            raise UserError(f'--int8: is for --format onnx, openvino and litert, not {arguments.format}{advice}')
         if arguments.fp16:
             raise UserError('--int8: a file is in int8 or in half precision; leave out --fp16')
     for name in FOR_INT8:

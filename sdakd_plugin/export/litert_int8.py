@@ -1,7 +1,7 @@
 """A generator in 8 bits for LiteRT: weights by channel, activations in the range that each image has in each layer.
 
-Nothing is calibrated, and all convolutions are quantised: that is nearer to the float network than the other int8 formats,
-whose ranges are fixed (docs/export.md).
+Nothing is calibrated, and all convolutions are quantised: that is nearer to the float network than the other int8
+formats, whose ranges are fixed (docs/export.md).
 """
 
 from __future__ import annotations
