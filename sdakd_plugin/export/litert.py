@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from textwrap import shorten
 from typing import Any
 
 import numpy as np
@@ -63,9 +64,9 @@ def convert(model: Model, size: int) -> bytes:
                 net, sample_kwargs={'lq': photograph(model, size, size)}
             ).model_content()
         except Exception as error:  # the exporter, the lowerings and the converter have a dozen kinds
+            reason = (str(error).strip().splitlines() or [type(error).__name__])[0].rpartition('error: ')[2]
             raise UserError(
-                f'{model.name}: {model.identity.network["type"]} does not export to LiteRT: '
-                f'{(str(error).strip().splitlines() or [type(error).__name__])[0]}'
+                f'{model.name}: {model.identity.network["type"]} does not export to LiteRT: {shorten(reason, 120)}'
             ) from error
     return content
 

@@ -35,9 +35,7 @@ def _upsample(given: Values, **mode: Any) -> Tensor:
 
 OPERATORS: dict[str, Callable[[Values], Tensor]] = {
     'add': lambda given: given['x'] + given['y'],
-    'cast': lambda given: given[
-        'x'
-    ],  # between float16 and float32: numbers are rounded as stored, and computed in float32
+    'cast': lambda given: given['x'],  # between float16 and float32: all is computed in float32
     'concat': lambda given: torch.cat(given['values'], int(given['axis'])),
     'conv': _conv,
     'leaky_relu': lambda given: F.leaky_relu(given['x'], float(given['alpha'])),

@@ -187,7 +187,7 @@ def test_a_folder_calibrates(tmp_path, capsys):
     [
         (
             ['--format', 'ncnn', '--int8'],
-            '--int8: is for --format onnx, openvino and litert, not ncnn; quantise it with ncnn2table',
+            '--int8: is for --format onnx, openvino and litert, not ncnn; ncnn2table and ncnn2int8',
         ),
         (['--format', 'onnx', '--int8', '--fp16'], '--int8: a file is in int8 or in half precision; leave out --fp16'),
         (['--format', 'onnx', '--calibrate', '.'], '--calibrate: is for --int8; add it'),

@@ -63,6 +63,7 @@ def test_gcfsr(capsys):
     pytest.importorskip('litert_torch')
     file = save(GCFSR)
     assert '--size 4 for x8' in refused(capsys, file, '--format', 'litert')
+    assert 'GCFSR does not export to LiteRT: ' in refused(capsys, file, '--format', 'litert', '--size', '8')
     assert '--int8: GCFSR is not quantised' in refused(capsys, file, '--format', 'litert', '--size', '8', '--int8')
 
 
