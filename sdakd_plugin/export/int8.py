@@ -93,16 +93,12 @@ def export(
     Raises:
         UserError: it cannot be exported, a package or image is missing, or the limits are not kept.
     """
-    if family_of(model.net).export.size_hint(model.net) is not None:
-        raise UserError(
-            f'--int8: {model.identity.network["type"]} is not quantised: its input size is fixed and the weights of '
-            'its layers depend on the image; leave out --int8'
-        )
+    refuse_fixed_size(model)
     for name in runtime.needs:
         package(name)
     if size is not None:
         input_sizes(model, size)
-    distance = _distance(lpips)
+    distance = lpips_distance(lpips)
     images = calibration.images(model, calibrate)
     program = onnx.program(model)
     float_run = runtime.run(program.SerializeToString())
@@ -134,7 +130,17 @@ def export(
     return Exported(files, choice.attempt.fidelity.largest, about, report)
 
 
-def _distance(lpips: str | None) -> LPIPSLoss | None:
+def refuse_fixed_size(model: Model) -> None:
+    """Refuse a GCFSR."""
+    if family_of(model.net).export.size_hint(model.net) is not None:
+        raise UserError(
+            f'--int8: {model.identity.network["type"]} is not quantised: its input size is fixed and the weights of '
+            'its layers depend on the image; leave out --int8'
+        )
+
+
+def lpips_distance(lpips: str | None) -> LPIPSLoss | None:
+    """LPIPS with the weights in a file, or nothing without one."""
     if lpips is None:
         return None
     load_features('alexnet', lpips, '--lpips')

@@ -22,18 +22,23 @@ def _costliest(choice: Choice[Any], number: int) -> str:
 
 def refusal(name: str, choice: Choice[Any], layers: int) -> str:
     """Which limit is missed, and by which layers."""
-    found = choice.attempt.fidelity
-    problems = []
-    if not found.loss <= found.limits.max_loss:
-        problems.append(f'it loses {found.loss:.3f} dB to the ground truth (--max-loss {found.limits.max_loss:g})')
-    if not found.psnr >= found.limits.min_fidelity:
-        problems.append(
-            f"it is {found.psnr:.1f} dB from the float network's images (--min-fidelity {found.limits.min_fidelity:g})"
-        )
     return (
         f'{name}: nothing is written: in int8, with {len(choice.in_float)} of {layers} layers in float, '
-        f'{" and ".join(problems)}; the layers that cost most, each quantised alone: {_costliest(choice, NAMED)}'
+        f'{problems(choice.attempt.fidelity)}; the layers that cost most, each quantised alone: '
+        f'{_costliest(choice, NAMED)}'
     )
+
+
+def problems(found: Fidelity) -> str:
+    """Which limits are missed, and by how much."""
+    missed = []
+    if not found.loss <= found.limits.max_loss:
+        missed.append(f'it loses {found.loss:.3f} dB to the ground truth (--max-loss {found.limits.max_loss:g})')
+    if not found.psnr >= found.limits.min_fidelity:
+        missed.append(
+            f"it is {found.psnr:.1f} dB from the float network's images (--min-fidelity {found.limits.min_fidelity:g})"
+        )
+    return ' and '.join(missed)
 
 
 def layers_line(choice: Choice[Any], layers: int, percentile: float) -> str:

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Collection, Iterator, Sequence
-from contextlib import contextmanager, redirect_stdout
+from collections.abc import Collection, Sequence
 from copy import deepcopy
-from io import StringIO
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import SimpleNamespace
@@ -16,6 +13,7 @@ from torch import Tensor
 
 from sdakd_plugin.errors import UserError
 from sdakd_plugin.export.exportable import package
+from sdakd_plugin.export.silence import silent
 
 ACTIVATIONS = ('LeakyRelu', 'PRelu', 'Relu')
 PERCENTILES = (99.7, 99.9, 99.97, 99.99)  # of a layer's values: the range that 8 bits cover. The whole is too coarse
@@ -75,7 +73,7 @@ class Quantizer:
             op_types_to_quantize=self._types,
             extra_options={'OpTypesToExcludeOutputQuantization': [] if self._results else ['Conv']},
         )
-        with _silent():
+        with silent():
             quantizer.quantize_model()
         quantizer.model.topological_sort()  # which ONNX demands, and quantising does not keep
         content: bytes = quantizer.model.model.SerializeToString()
@@ -89,21 +87,10 @@ def _layer(node: str) -> str:
     return '.'.join(part for part, after in zip(parts, following, strict=True) if not after.startswith(f'{part}.'))
 
 
-@contextmanager
-def _silent() -> Iterator[None]:
-    """Keep ONNX Runtime's tools from printing, and from warning of biases that stay in float."""
-    logging.disable(logging.WARNING)
-    try:
-        with redirect_stdout(StringIO()):
-            yield
-    finally:
-        logging.disable(logging.NOTSET)
-
-
 def _ranges(program: Any, types: list[str], images: Sequence[Tensor]) -> dict[float, Any]:
     """By percentile the range of every tensor over the images."""
     quantization = package('onnxruntime.quantization')
-    with TemporaryDirectory() as folder, _silent():
+    with TemporaryDirectory() as folder, silent():
         path = Path(folder, 'net.onnx')
         package('onnx').save(program, path)
         calibrator = quantization.calibrate.create_calibrator(

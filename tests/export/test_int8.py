@@ -185,7 +185,10 @@ def test_a_folder_calibrates(tmp_path, capsys):
 @pytest.mark.parametrize(
     'arguments, message',
     [
-        (['--format', 'ncnn', '--int8'], '--int8: is for --format onnx and openvino, not ncnn'),
+        (
+            ['--format', 'ncnn', '--int8'],
+            '--int8: is for --format onnx, openvino and litert, not ncnn; ncnn2table and ncnn2int8',
+        ),
         (['--format', 'onnx', '--int8', '--fp16'], '--int8: a file is in int8 or in half precision; leave out --fp16'),
         (['--format', 'onnx', '--calibrate', '.'], '--calibrate: is for --int8; add it'),
         (['--format', 'onnx', '--max-loss', '1'], '--max-loss: is for --int8; add it'),
