@@ -118,6 +118,34 @@ class TeacherOptions(Block):
     )
 
 
+class RampOptions(Block):
+    """A number that changes linearly with the iteration, in every stage that lists the loss."""
+
+    start: float = Field(alias='from', ge=0, le=1, description='Its value in the first iteration of the stage.')
+    to: float = Field(ge=0, le=1, description='Its value in the last iteration of the stage.')
+
+
+class TermOptions(Block):
+    """What any block `*_opt` of `train` may have besides the arguments of its loss."""
+
+    target: str | None = Field(
+        default=None,
+        description='What an image is compared with: `gt`, `teacher`, `both` or `mix`, one image mixed from both, of '
+        "which `ramp` is the teacher's share. For `gan_opt`, the real images: `gt` or `teacher`.",
+    )
+    teacher: str | None = Field(
+        default=None, description='Name of the teacher to compare with; by default the first of `teachers`.'
+    )
+    ramp: RampOptions | None = Field(
+        default=None, description="A factor of the loss, or with `target: mix` the teacher's share of the image."
+    )
+
+    @classmethod
+    def of(cls, block: Mapping[str, Any]) -> TermOptions:
+        """This part of a block."""
+        return cls.model_validate({key: block[key] for key in cls.model_fields if key in block})
+
+
 class MemberOptions(Block):
     """One SRGAN of the ``cohort`` of ``MutualSRGANModel``; missing keys default to those of the top level."""
 
@@ -236,6 +264,11 @@ class TrainOptions(BaseModel):
         order += [key for key in extra if key not in order]
         return {key.removesuffix('_opt'): extra[key] for key in order if extra[key] is not None}
 
+    @property
+    def terms(self) -> dict[str, TermOptions]:
+        """The part of each loss block that is not of its loss, by the same names."""
+        return {name: TermOptions.of(block) for name, block in self.losses.items() if isinstance(block, Mapping)}
+
 
 class LoggerOptions(BaseModel):
     """The block ``logger``: BasicSR's keys, and how many checkpoints are kept."""
@@ -329,6 +362,11 @@ class Options(Block):
         default=None, min_length=2, description='The members of MutualSRGANModel.'
     )
     teacher: TeacherOptions | None = Field(default=None, description='The frozen networks to distil from.')
+    teachers: dict[str, TeacherOptions] | None = Field(
+        default=None,
+        min_length=1,
+        description='Several of these blocks by name, instead of teacher. A loss names one with teacher: NAME.',
+    )
     path: dict[str, Any]
     train: TrainOptions | None = None
     val: ValOptions | None = None
@@ -394,6 +432,22 @@ class Options(Block):
         if self.cohort is None:
             return {'student': ('', self.network_g)}
         return {member.name: (f'_{member.name}', member.network_g or self.network_g) for member in self.cohort}
+
+    @property
+    def all_teachers(self) -> dict[str, TeacherOptions]:
+        """The blocks of the teachers by their keys, ``teacher`` or ``teachers.NAME``; the first one is the default."""
+        if self.teacher is not None:
+            return {'teacher': self.teacher}
+        return {f'teachers.{name}': block for name, block in (self.teachers or {}).items()}
+
+    @property
+    def first_teacher(self) -> TeacherOptions | None:
+        """The default teacher; ``None`` if there is none."""
+        return next(iter(self.all_teachers.values()), None)
+
+    def teacher_of(self, term: TermOptions) -> str | None:
+        """The key of the teacher that a loss compares with, if it does; ``None`` if there is no teacher."""
+        return next(iter(self.all_teachers), None) if term.teacher is None else f'teachers.{term.teacher}'
 
 
 DEGRADATION_KEYS = (
@@ -466,7 +520,35 @@ def parse(opt: Mapping[str, Any]) -> Options:
             raise UserError(f"cohort: two members are named '{max(names, key=names.count)}'")
         if options.network_d_peer is not None:
             raise UserError('network_d_peer: is for SDAKDModel; in a cohort the members are peers')
+    _check_teachers(options, opt)
     return options
+
+
+def _check_teachers(options: Options, opt: Mapping[str, Any]) -> None:
+    """Check what the losses say of their teachers."""
+    teachers = options.teachers or {}
+    if options.teacher is not None and teachers:
+        raise UserError('teacher, teachers: give one of them; teachers has any number of such blocks, by name')
+    for name, teacher in teachers.items():
+        if teacher.cache is not None:
+            raise UserError(
+                f'teachers.{name}.cache: images are stored for one teacher only; use the block teacher, or leave it out'
+            )
+    for name, block in options.train.losses.items() if options.train else ():
+        if not isinstance(block, Mapping):
+            continue  # checks/keys.py reports it
+        try:
+            term = TermOptions.of(block)
+        except ValidationError as error:
+            mistake = error.errors()[0]
+            mistake['loc'] = ('train', f'{name}_opt', *mistake['loc'])
+            raise UserError(_explain(mistake, opt)) from None
+        if term.teacher is not None and options.teachers is None:
+            raise UserError(f'train.{name}_opt.teacher: chooses one of teachers, a block that is missing; leave it out')
+        if term.teacher is not None and term.teacher not in teachers:
+            raise UserError(
+                f"train.{name}_opt.teacher: there is no '{term.teacher}' in teachers" + nearest(term.teacher, teachers)
+            )
 
 
 def _explain(mistake: ErrorDetails, opt: Mapping[str, Any]) -> str:
@@ -474,7 +556,7 @@ def _explain(mistake: ErrorDetails, opt: Mapping[str, Any]) -> str:
     where = list(mistake['loc'])
     if mistake['type'] == 'extra_forbidden':
         *parents, unknown = where
-        valid = _block_at(parents).model_fields
+        valid = _keys(_block_at(parents))
         inside = f'{".".join(str(part) for part in parents)}: ' if parents else ''
         return f"{inside}unknown key '{unknown}'" + (ELSEWHERE.get(str(unknown)) or nearest(unknown, valid))
     key = '.'.join(str(part) for part in _written(where, opt, mistake['type'] == 'missing'))
@@ -483,7 +565,7 @@ def _explain(mistake: ErrorDetails, opt: Mapping[str, Any]) -> str:
         holder: Any = opt
         for part in parents:
             holder = holder[part]
-        return missing_key(key, holder if isinstance(holder, Mapping) else (), _block_at(parents).model_fields)
+        return missing_key(key, holder if isinstance(holder, Mapping) else (), _keys(_block_at(parents)))
     if mistake['type'] == 'value_error':
         return f'{key}: {mistake["msg"].removeprefix("Value error, ")}'
     return f'{key}: {mistake["msg"][0].lower()}{mistake["msg"][1:]}, not {shown(mistake["input"])}'
@@ -512,7 +594,9 @@ def shown(value: object) -> str:
 
 def _block_at(loc: list[Any]) -> type[BaseModel]:
     """The declaration of the block at a location such as ``('train', 'stages', 1)``."""
-    names = [part for part in loc if isinstance(part, str)]
+    names = ['*_opt' if part.endswith('_opt') else part for part in loc if isinstance(part, str)]
+    if names[:1] == ['teachers']:
+        names[:2] = ['teacher']
     blocks: dict[tuple[str, ...], type[BaseModel]] = {
         (): Options,
         ('train',): TrainOptions,
@@ -520,9 +604,16 @@ def _block_at(loc: list[Any]) -> type[BaseModel]:
         ('teacher',): TeacherOptions,
         ('cohort',): MemberOptions,
         ('train', 'amp'): AmpOptions,
+        ('train', '*_opt'): TermOptions,
+        ('train', '*_opt', 'ramp'): RampOptions,
         ('ablate',): AblateOptions,
     }
     return blocks[tuple(names)]
+
+
+def _keys(block: type[BaseModel]) -> list[str]:
+    """The keys of a block in the option file."""
+    return [field.alias or name for name, field in block.model_fields.items()]
 
 
 def _check_values(value: Any, key: str) -> None:

@@ -15,6 +15,7 @@ import yaml
 from basicsr.utils.options import ordered_yaml
 from basicsr.utils.registry import LOSS_REGISTRY
 
+from sdakd_plugin.data.lq_photo_dataset import without_gt
 from sdakd_plugin.distillation.stages import DISCRIMINATOR_LOSSES
 from sdakd_plugin.errors import UserError, nearest
 
@@ -28,7 +29,7 @@ OWN_KEYS = ('from', 'without')
 def built_in(opt: Opt) -> dict[str, Opt]:
     """The arms that an option file has by itself, the control first.
 
-    - ``stock``: no teacher, and the full-size discriminator.
+    - ``stock``: no teacher, and the full-size discriminator; like the next one, only where there is ground truth.
     - ``student_d``: no teacher, the file's own discriminator; where that is a ``StudentDiscriminator``.
     - ``teacher_images``: of the teacher its images only, and no discriminator.
     - ``sdakd``: the file as it is.
@@ -47,7 +48,9 @@ def built_in(opt: Opt) -> dict[str, Opt]:
 def _all_built_in(opt: Opt) -> dict[str, Opt]:
     if opt.get('cohort'):
         return {'independent': remove(opt, ['mutual']), 'cohort': deepcopy(opt)}
-    arms = {'stock': full_size(without_teacher(opt)), 'student_d': without_teacher(opt)}
+    arms = {}
+    if not without_gt(opt['datasets']['train']):
+        arms = {'stock': full_size(without_teacher(opt)), 'student_d': without_teacher(opt)}
     if (images := teacher_images(opt)) is not None:
         arms['teacher_images'] = images
     return {**arms, 'sdakd': deepcopy(opt)}
@@ -145,7 +148,7 @@ def losses(opt: Mapping[str, Any]) -> dict[str, Opt]:
 
 
 def target(name: str, block: Mapping[str, Any]) -> str:
-    """What a loss compares with: ``teacher``, ``gt`` or ``both``; what the discriminators do is ``gt``."""
+    """What a loss compares with: ``teacher``, ``gt``, ``both`` or ``mix``; what the discriminators do is ``gt``."""
     if name in FEATURES:
         return 'teacher'
     parameter = signature(LOSS_REGISTRY.get(block['type'])).parameters.get('target')
@@ -160,8 +163,12 @@ def without_teacher(opt: Opt) -> Opt:
     own = deepcopy(opt)
     targets = {name: target(name, block) for name, block in losses(own).items()}
     for name, value in targets.items():
-        if value == 'both':
-            own['train'][f'{name}_opt']['target'] = 'gt'
+        if value in ('both', 'mix'):
+            block = own['train'][f'{name}_opt']
+            block['target'] = 'gt'
+            block.pop('teacher', None)
+            if value == 'mix':
+                del block['ramp']  # the teacher's share
     return remove(own, [name for name, value in targets.items() if value == 'teacher' or name == 'mutual'])
 
 
@@ -183,7 +190,7 @@ def teacher_images(opt: Opt) -> Opt | None:
         ``None`` where there is no teacher, or nothing that compares images.
     """
     own = remove(opt, [*FEATURES, *OF_D], tidy=False)
-    if own.get('teacher') is None or not losses(own):
+    if (own.get('teacher') or own.get('teachers')) is None or not losses(own):
         return None
     if all(target(name, block) == 'gt' for name, block in losses(own).items()):
         if 'pixel' not in losses(own):
@@ -251,16 +258,16 @@ def _remove_unused(opt: Opt) -> None:
         opt.pop('network_d_peer', None)
         train.pop('mutual_images', None)
         _forget_weights(opt, 'd_peer')
-    teacher = opt.get('teacher')
-    if teacher is None:
-        return
-    if 'feature_d' not in left:
-        for key in ('network_d', 'pretrain_network_d', 'param_key_d'):
-            teacher.pop(key, None)
-    if all(target(name, block) == 'gt' for name, block in left.items()):
-        teacher.pop('cache', None)  # else its images would be read
-        if opt['path'].get('pretrain_network_g') != 'teacher':  # the start is the same in all arms
-            del opt['teacher']
+    unused = all(target(name, block) == 'gt' for name, block in left.items())
+    for teacher in [opt.get('teacher') or {}, *(opt.get('teachers') or {}).values()]:
+        if 'feature_d' not in left:
+            for key in ('network_d', 'pretrain_network_d', 'param_key_d'):
+                teacher.pop(key, None)
+        if unused:
+            teacher.pop('cache', None)  # else its images would be read
+    if unused and opt['path'].get('pretrain_network_g') != 'teacher':  # the start is the same in all arms
+        opt.pop('teacher', None)
+        opt.pop('teachers', None)
 
 
 def _forget_weights(opt: Opt, label: str) -> None:

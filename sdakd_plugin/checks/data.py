@@ -18,6 +18,7 @@ from basicsr.utils.registry import DATASET_REGISTRY, METRIC_REGISTRY
 from PIL import Image
 
 from sdakd_plugin.checks.places import check_places, unpaired
+from sdakd_plugin.data.lq_photo_dataset import LQPhotoDataset, without_gt
 from sdakd_plugin.data.photo_dataset import PhotoDataset
 from sdakd_plugin.data.published import brings_kernels
 from sdakd_plugin.data.sample_image_dataset import SampleImageDataset
@@ -68,6 +69,8 @@ def _check_dataset(opt: Mapping[str, Any], phase: str, share: float) -> None:
     # BasicSR adds phase and scale in parse_options
     full = {'phase': phase.split('_')[0], 'scale': opt.get('scale', 1), **deepcopy(block)}
     dataset = _build(full, key)
+    if phase == 'train' and block['type'] == 'SingleImageDataset':
+        raise UserError(f'{key}.type: SingleImageDataset makes no crops; use LQPhotoDataset for images without GT')
     folder = block.get('dataroot_gt') or block.get('dataroot_lq') or block['type']
     if len(dataset) == 0:
         raise UserError(f'{key}: {folder} holds no images')
@@ -78,12 +81,15 @@ def _check_dataset(opt: Mapping[str, Any], phase: str, share: float) -> None:
         _check_batch(len(dataset), block, opt.get('world_size', 1))
     _check_loader(dataset, full, key)
     paths = None if isinstance(dataset, SampleImageDataset) else getattr(dataset, 'paths', None)  # not files
-    if isinstance(dataset, PhotoDataset):
+    if isinstance(dataset, (PhotoDataset, LQPhotoDataset)):
         _check_photographs(dataset, key, share)
     elif isinstance(paths, list) and paths and (block.get('io_backend') or DISK).get('type') == 'disk':
         _check_files(paths, opt, phase, share)
     item = _first_item(dataset, block['type'], key)
-    if phase != 'train' and 'gt' not in item:
+    if phase == 'train' and 'gt' not in item and not without_gt(block):
+        raise UserError(f'{key}: {block["type"]} has no GT images; use LQPhotoDataset for a folder of LQ images')
+    taught = phase != 'train' and opt.get('train') and (opt.get('teacher') or opt.get('teachers'))
+    if phase != 'train' and 'gt' not in item and not (taught and without_gt(block)):
         _check_metrics(opt, key)
 
 
@@ -102,23 +108,27 @@ def _check_files(paths: list[Any], opt: Mapping[str, Any], phase: str, share: fl
         _check_pixels(path, key)
 
 
-def _check_photographs(dataset: PhotoDataset, key: str, share: float) -> None:
+def _check_photographs(dataset: PhotoDataset | LQPhotoDataset, key: str, share: float) -> None:
     """Check a sample of the photographs of a data set, in its share of the time."""
     if dataset.photographs.backend['type'] != 'disk':
         return
-    scale, train = dataset.scale, dataset.train and dataset.kernels is None  # then small ones are padded
-    needed = dataset.opt['gt_size'] if train else scale
+    scale, lq = dataset.scale, isinstance(dataset, LQPhotoDataset)
+    train = dataset.train and getattr(dataset, 'kernels', None) is None  # with kernels small ones are padded
+    needed = dataset.opt['gt_size'] // (scale if lq else 1) if train else 1 if lq else scale
     sizes = {path: _size(path, key) for path in sample(dataset.photographs.paths, HEADERS * share)}
     small = {path: size for path, size in sizes.items() if min(size) < needed}
     if small:
         path, (width, height) = min(small.items())
         count = f'{len(small)} of {len(sizes)} photographs {"is" if len(small) == 1 else "are"} smaller than'
-        fits = min(map(min, sizes.values())) // scale * scale
+        least = min(map(min, sizes.values()))
+        fits = least * scale if lq else least // scale * scale
         remedy = f'use {fits} or less, or remove them' if train and fits else 'remove them'
-        raise UserError(
-            f'{key}.{f"gt_size: {count} the crop" if train else f"dataroot_gt: {count} the scale"} '
-            f'{needed}, such as {path} ({width}x{height}); {remedy}'
+        what = (
+            f'gt_size: {count} {"gt_size / scale," if lq else "the crop"}'
+            if train
+            else f'dataroot_gt: {count} the scale'
         )
+        raise UserError(f'{key}.{what} {needed}, such as {path} ({width}x{height}); {remedy}')
     for path in sample(dataset.photographs.paths, PIXELS * share):
         _check_pixels(path, key)
 

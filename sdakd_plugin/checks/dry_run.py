@@ -93,9 +93,12 @@ def first_batch(opt: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def iteration_to_try(stage: Stage, schedule: Schedule, train: TrainOptions) -> int:
-    """The stage's first iteration that updates the generator, or the first of all if there is none."""
+    """The stage's first iteration that updates the generator, or the first of all if there is none.
+
+    If a ramp begins at 0, it is the second, so that a stage is tried in which something trains.
+    """
     if not stage.trains_d:
-        return stage.first
+        return min(stage.first + (0 in stage.ramped(stage.first).values()), stage.last)
     first = schedule.first_beside_d(stage, train)
     first += -first % train.net_d_iters
     return first if first <= stage.last else stage.first

@@ -18,7 +18,7 @@ from basicsr.utils.registry import ARCH_REGISTRY, LOSS_REGISTRY, METRIC_REGISTRY
 
 from sdakd_plugin.errors import UserError, missing_key, nearest
 from sdakd_plugin.networks.build import check_call
-from sdakd_plugin.options import DatasetOptions, LoggerOptions, ValOptions, shown
+from sdakd_plugin.options import DatasetOptions, LoggerOptions, TermOptions, ValOptions, shown
 from sdakd_plugin.utils.registries import look_up
 
 # the keys that BasicSR's parse_options adds under path, and parts of the keys that its make_exp_dirs ignores
@@ -93,7 +93,13 @@ def _check_arguments(opt: Mapping[str, Any]) -> None:
         if not isinstance(block, Mapping) or not isinstance(block.get('type'), str):
             raise UserError(f'{key}: expected a block with the key type, whose value is a name')
         if registry is not None:
-            check_call(registry, block, key, given=('img', 'img2') if registry is METRIC_REGISTRY else ())
+            check_call(
+                registry,
+                block,
+                key,
+                given=('img', 'img2') if registry is METRIC_REGISTRY else (),
+                besides=TermOptions.model_fields if registry is LOSS_REGISTRY else (),
+            )
         called = look_up(registry, block['type']) if registry else _of_training(block['type'])
         if called is not None:
             check_types(called, block, key)
@@ -115,7 +121,8 @@ def _blocks(opt: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any], Re
     """The blocks of the option file that are arguments of a class or function: key, block, and registry of its type."""
     train, teacher = opt.get('train') or {}, opt.get('teacher') or {}
     members = [(f'cohort.{number}.', member) for number, member in enumerate(opt.get('cohort') or ())]
-    for inside, holder in (('', opt), ('teacher.', teacher), *members):
+    teachers = [(f'teachers.{name}.', block) for name, block in (opt.get('teachers') or {}).items()]
+    for inside, holder in (('', opt), ('teacher.', teacher), *teachers, *members):
         for key in ('network_g', 'network_d', 'network_d_peer'):
             if holder.get(key) is not None:
                 yield inside + key, holder[key], ARCH_REGISTRY

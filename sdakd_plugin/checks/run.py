@@ -73,7 +73,7 @@ def trial_model(opt: Mapping[str, Any], options: Options, num_gpu: int) -> Any:
         model = MODEL_REGISTRY.get(opt['model_type'])(trial, RunPosition())
         if not options.is_train:  # in training, the model does it
             for student in model.students:
-                rehearse(student.run.options, model.device, unwrap(student.net_g), None, None, {}, {})
+                rehearse(student.run.options, model.device, unwrap(student.net_g), None, {}, {}, {})
     if options.is_train and options.num_gpu == 0:
         tallied.check_batch(options)
     if state is not None:

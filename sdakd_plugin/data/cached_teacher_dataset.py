@@ -18,7 +18,8 @@ from torch.utils.data import Dataset
 from sdakd_plugin.errors import UserError
 from sdakd_plugin.utils.registries import look_up
 
-PAIRED = ('PairedImageDataset', 'RealESRGANPairedDataset', 'PhotoDataset', 'SampleImageDataset')
+# the data sets whose LQ images are always the same
+FIXED = ('PairedImageDataset', 'RealESRGANPairedDataset', 'PhotoDataset', 'SampleImageDataset', 'LQPhotoDataset')
 OWN_KEYS = ('paired_type', 'dataroot_teacher')
 
 
@@ -27,7 +28,7 @@ class CachedTeacherDataset(Dataset[dict[str, Any]]):
     """A paired data set for training whose items also contain ``teacher``.
 
     ``teacher`` is the teacher's image (c, gt_size, gt_size) of the same crop, with the same flips and rotation,
-    float32, range 0..1 but not clamped. ``lq`` and ``gt`` are exactly those of the paired data set.
+    float32, range 0..1 but not clamped. ``lq`` and ``gt``, if there is one, are exactly those of the paired data set.
 
     With ``teacher.cache`` this class replaces the data set of the option file automatically.
 

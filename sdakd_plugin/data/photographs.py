@@ -21,6 +21,7 @@ class Photographs:
     Args:
         root: a folder, searched recursively, or with ``{'type': 'lmdb'}`` an LMDB with BasicSR's ``meta_info.txt``.
         backend: BasicSR's ``io_backend``.
+        key: the option that names the folder, ``dataroot_gt`` or ``dataroot_lq``.
 
     Attributes:
         paths: the path of each file, or its key in the LMDB.
@@ -30,23 +31,24 @@ class Photographs:
         UserError: the folder does not exist or has no photographs.
     """
 
-    def __init__(self, root: str, backend: dict[str, Any]) -> None:
+    def __init__(self, root: str, backend: dict[str, Any], key: str = 'dataroot_gt') -> None:
         self.root, self.backend = root, {'type': 'disk', **backend}
+        self.client_key = key.removeprefix('dataroot_')
         if not os.path.isdir(root):
-            raise UserError(f"dataroot_gt: there is no folder '{root}'")
+            raise UserError(f"{key}: there is no folder '{root}'")
         if self.backend['type'] == 'lmdb':
             if not root.endswith('.lmdb'):
-                raise UserError(f"dataroot_gt: '{root}' must end with .lmdb, because io_backend.type is lmdb")
-            self.names = self.paths = sorted(_keys(root))
-            self.backend.update(db_paths=[root], client_keys=['gt'])
+                raise UserError(f"{key}: '{root}' must end with .lmdb, because io_backend.type is lmdb")
+            self.names = self.paths = sorted(_keys(root, key))
+            self.backend.update(db_paths=[root], client_keys=[self.client_key])
         else:
-            self.paths = sorted(_files(root))
+            self.paths = sorted(_files(root, key))
             self.names = [Path(os.path.relpath(path, root)).as_posix() for path in self.paths]
         if not self.paths:
-            raise UserError(f"dataroot_gt: no photograph in '{root}'; looked for {', '.join(ENDINGS)}")
+            raise UserError(f"{key}: no photograph in '{root}'; looked for {', '.join(ENDINGS)}")
         self._client: FileClient | None = None
 
-    def get(self, path: str, client_key: str = 'gt') -> bytes:
+    def get(self, path: str, client_key: str | None = None) -> bytes:
         """The content of a file, read by BasicSR's ``FileClient``.
 
         Raises:
@@ -57,7 +59,7 @@ class Photographs:
                 self.backend['type'], **{key: value for key, value in self.backend.items() if key != 'type'}
             )
         try:
-            content: bytes = self._client.get(path, client_key)
+            content: bytes = self._client.get(path, client_key or self.client_key)
         except OSError as error:
             raise UserError(f'{path} cannot be read: {error.strerror}') from error
         if content is None:
@@ -80,11 +82,11 @@ class Photographs:
         return image
 
 
-def _files(root: str) -> Iterator[str]:
+def _files(root: str, key: str) -> Iterator[str]:
     """The image files below a folder; follows links, skips hidden files and folders."""
 
     def fail(error: OSError) -> None:
-        raise UserError(f'dataroot_gt: {error.filename} cannot be read: {error.strerror}')
+        raise UserError(f'{key}: {error.filename} cannot be read: {error.strerror}')
 
     seen = set()
     for folder, folders, files in os.walk(root, onerror=fail, followlinks=True):
@@ -96,13 +98,13 @@ def _files(root: str) -> Iterator[str]:
         seen.add(real)
 
 
-def _keys(root: str) -> Iterator[str]:
+def _keys(root: str, key: str) -> Iterator[str]:
     """The keys of an LMDB, from lines such as ``a photo.png (480,320,3) 1``; the key has no extension."""
     try:
         lines = Path(root, 'meta_info.txt').read_text(encoding='utf-8').splitlines()
     except OSError as error:
         raise UserError(
-            f"dataroot_gt: '{root}' has no readable meta_info.txt, which BasicSR writes when it makes an LMDB"
+            f"{key}: '{root}' has no readable meta_info.txt, which BasicSR writes when it makes an LMDB"
         ) from error
     for line in filter(str.strip, lines):
         yield os.path.splitext(line.rpartition(' (')[0] or line.split(' ')[0])[0]

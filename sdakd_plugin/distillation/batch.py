@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from torch import Tensor
 
 from sdakd_plugin.distillation.teacher import Teacher, TeacherOutput
+from sdakd_plugin.distillation.terms import FromTeacher, Needs
 
 
 @dataclass(frozen=True)
@@ -15,44 +16,46 @@ class TrainingBatch:
     """The images that students and discriminators train on, (n, c, h, w), range 0..1.
 
     Attributes:
-        lq, gt: input and ground truth.
-        real: the real images for the discriminators: the ground truth, sharpened or not.
+        lq: the input.
+        gt: the ground truth; ``None`` if the data set has none.
+        real: the ground truth as the discriminators see it, sharpened or not.
         gt_usm: the sharpened ground truth, if an option asks for it.
         lq_scale: (n,), the scale of each LQ image, if LQ images have the size of GT.
         teacher_image: the teacher's image, if it comes from a cache.
     """
 
     lq: Tensor
-    gt: Tensor
-    real: Tensor
+    gt: Tensor | None
+    real: Tensor | None
     gt_usm: Tensor | None = None
     lq_scale: Tensor | None = None
     teacher_image: Tensor | None = None
 
 
 class TeacherPass:
-    """The teacher's outputs for one batch, computed on first use and shared by all students.
+    """The teachers' outputs for one batch, computed on first use and shared by all students.
 
     Args:
-        teacher: the teacher; ``None`` if a cache provides its images, or if there is none.
+        teachers: the teachers by their keys; without one whose images come from a cache.
         batch: the batch.
     """
 
-    def __init__(self, teacher: Teacher | None, batch: TrainingBatch) -> None:
-        self.teacher, self.batch = teacher, batch
-        self._outputs: dict[tuple[tuple[str, ...], bool], TeacherOutput] = {}
+    def __init__(self, teachers: Mapping[str, Teacher], batch: TrainingBatch) -> None:
+        self.teachers, self.batch = teachers, batch
+        self._outputs: dict[tuple[str, FromTeacher], TeacherOutput] = {}
 
-    def __call__(self, layers: Sequence[str], image: bool) -> TeacherOutput:
-        """The features of the named layers and, with ``image``, the teacher's image."""
-        key = tuple(layers), image
-        if key not in self._outputs:
-            self._outputs[key] = self._run(layers, image)
-        return self._outputs[key]
+    def __call__(self, key: str, needs: Needs) -> TeacherOutput:
+        """What the terms of a stage need from the teacher of a key."""
+        asked = key, needs.teachers[key]
+        if asked not in self._outputs:
+            self._outputs[asked] = self._run(*asked)
+        return self._outputs[asked]
 
-    def _run(self, layers: Sequence[str], image: bool) -> TeacherOutput:
+    def _run(self, key: str, asked: FromTeacher) -> TeacherOutput:
         cached = self.batch.teacher_image
-        if cached is not None and not layers:
+        if cached is not None and not asked.layers:
             return TeacherOutput(cached, {})
-        assert self.teacher is not None
-        output = self.teacher.generate(self.batch.lq, layers, image and cached is None, self.batch.lq_scale)
+        output = self.teachers[key].generate(
+            self.batch.lq, asked.layers, asked.image and cached is None, self.batch.lq_scale
+        )
         return output if cached is None else TeacherOutput(cached, output.features)

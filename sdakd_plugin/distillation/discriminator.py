@@ -5,7 +5,7 @@ One function serves a single student discriminator, one with a peer, and the dis
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -53,6 +53,7 @@ def backward(
     gan_loss: nn.Module,
     batches: Sequence[Batch],
     mutual: Exchange | None = None,
+    ramps: Mapping[str, float] | None = None,
 ) -> list[Log]:
     """Accumulate the gradients of every discriminator, batch by batch; a single one follows BasicSR's order.
 
@@ -64,6 +65,7 @@ def backward(
         gan_loss: called with ``(scores, is_real, is_disc=True)``.
         batches: the real images and the generated ones, without gradients.
         mutual: the exchange between the discriminators; like every further term, it is averaged over the batches.
+        ramps: factors of the further terms, by their names; 1 for the others.
 
     Returns:
         The losses and mean scores of each discriminator, by BasicSR's log keys.
@@ -75,9 +77,12 @@ def backward(
         learners = range(len(discriminators)) if exchange else sorted(batch.owners)
         scored = {k: _score(discriminators[k], batch.images, exchange.layers(k) if exchange else ()) for k in learners}
         for k in learners:
-            losses = _own_losses(discriminators[k], gan_loss, batch, scored[k], logs[k]) if k in batch.owners else []
+            losses = []
+            if k in batch.owners:
+                losses += _own_losses(discriminators[k], gan_loss, batch, scored[k], logs[k], ramps)
             if exchange:
-                losses.append(_counted(logs[k], 'l_d_mutual', exchange(k, scored) / shared))
+                value = _ramped(exchange(k, scored) / shared, 'mutual', ramps)
+                losses.append(_counted(logs[k], 'l_d_mutual', value))
             discriminators[k].differentiate(sum(losses[1:], losses[0]))
     return logs
 
@@ -90,13 +95,25 @@ def _score(discriminator: TrainedDiscriminator, images: Tensor, layers: Sequence
 
 
 def _own_losses(
-    discriminator: TrainedDiscriminator, gan_loss: nn.Module, batch: Batch, scored: DiscriminatorOutput, log: Log
+    discriminator: TrainedDiscriminator,
+    gan_loss: nn.Module,
+    batch: Batch,
+    scored: DiscriminatorOutput,
+    log: Log,
+    ramps: Mapping[str, float] | None,
 ) -> list[Tensor]:
     name = 'real' if batch.is_real else 'fake'
     loss = gan_loss(scored.scores, batch.is_real, is_disc=True)
     log[f'l_d_{name}'] = loss.detach()
     log[f'out_d_{name}'] = torch.mean(scored.scores.detach())
-    return [loss, *(_counted(log, term.log_name, term(scored) / 2) for term in discriminator.terms)]
+    return [
+        loss,
+        *(_counted(log, term.log_name, _ramped(term(scored) / 2, term.name, ramps)) for term in discriminator.terms),
+    ]
+
+
+def _ramped(value: Tensor, name: str, ramps: Mapping[str, float] | None) -> Tensor:
+    return value * ramps[name] if ramps and name in ramps else value
 
 
 def _counted(log: Log, key: str, value: Tensor) -> Tensor:

@@ -13,7 +13,7 @@ from sdakd_plugin.distillation.teacher import Teacher
 class FeatureDTerm:
     """Aligns the features of the student discriminator with those of the teacher discriminator on the same images."""
 
-    log_name = 'l_d_feature'
+    name, log_name = 'feature_d', 'l_d_feature'
 
     def __init__(self, loss: nn.Module, layers: Mapping[str, str], teacher: Teacher) -> None:
         self.loss, self.teacher = loss, teacher

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from torch import Tensor
 
@@ -18,7 +18,7 @@ from sdakd_plugin.options import TrainOptions
 def train_iteration(
     trainees: Sequence[Trainee],
     batch: TrainingBatch,
-    teacher: Teacher | None,
+    teachers: Mapping[str, Teacher],
     exchange: Exchange | None,
     iteration: int,
     schedule: Schedule,
@@ -31,7 +31,7 @@ def train_iteration(
     Args:
         trainees: the students; each stores its losses in its ``log``.
         batch: the images.
-        teacher: the teacher; ``None`` if a cache provides its images, or if there is none.
+        teachers: the teachers by their keys; without one whose images come from a cache.
         exchange: the exchange between the discriminators, used in stages that name ``mutual``.
         iteration: the iteration of the run, from 1.
         schedule: the stages.
@@ -40,36 +40,23 @@ def train_iteration(
     stage = schedule.at(iteration)
     for trainee in trainees:
         trainee.begin_iteration(iteration, stage)
-    if stage.trains_d and train.d_first:
+    teacher = TeacherPass(teachers, batch)
+    real = trainees[0].objective.real_images(batch, teacher, stage) if stage.trains_d else None
+    if real is not None and train.d_first:
         fakes = [trainee.sample(batch) for trainee in trainees]
-        train_discriminators(trainees, batch, fakes, exchange, iteration, stage)
-    fakes = train_generators(trainees, batch, teacher, iteration, stage, schedule.generator_steps(iteration, train))
-    if stage.trains_d and not train.d_first:
-        train_discriminators(trainees, batch, fakes, exchange, iteration, stage)
+        train_discriminators(trainees, real, fakes, exchange, iteration, stage)
+    steps = schedule.generator_steps(iteration, train)
+    fakes = [trainee.train_generator(batch, teacher, iteration, stage, steps) for trainee in trainees]
+    del teacher  # frees its outputs
+    if real is not None and not train.d_first:
+        train_discriminators(trainees, real, fakes, exchange, iteration, stage)
     for trainee in trainees:
         trainee.steps.end_iteration()
 
 
-def train_generators(
-    trainees: Sequence[Trainee],
-    batch: TrainingBatch,
-    teacher: Teacher | None,
-    iteration: int,
-    stage: Stage,
-    steps: bool,
-) -> list[Tensor]:
-    """Train the generator of each student. The teacher's outputs are freed afterwards.
-
-    Returns:
-        The images of each student, (n, c, H, W), without gradients.
-    """
-    teacher_pass = TeacherPass(teacher, batch)
-    return [trainee.train_generator(batch, teacher_pass, iteration, stage, steps) for trainee in trainees]
-
-
 def train_discriminators(
     trainees: Sequence[Trainee],
-    batch: TrainingBatch,
+    real: Tensor,
     fakes: Sequence[Tensor],
     exchange: Exchange | None,
     iteration: int,
@@ -81,7 +68,7 @@ def train_discriminators(
 
     Args:
         trainees: the students.
-        batch: the images.
+        real: the real images, (n, c, H, W), range 0..1.
         fakes: the images of each student, (n, c, H, W), without gradients.
         exchange: the exchange between the discriminators.
         iteration: the iteration of the run.
@@ -90,14 +77,15 @@ def train_discriminators(
     ready = [trainee.ready_discriminators(stage) for trainee in trainees]
     discriminators = [each for own in ready for each in own]
     owner = [number for number, own in enumerate(ready) for _ in own]  # the student of each discriminator
-    batches = [Batch(True, batch.real, range(len(discriminators)))]
+    batches = [Batch(True, real, range(len(discriminators)))]
     batches += [
         Batch(False, fake, [index for index, of in enumerate(owner) if of == number])
         for number, fake in enumerate(fakes)
     ]
     gan_loss = trainees[0].objective.gan_loss
     assert gan_loss is not None
-    logs = backward(discriminators, gan_loss, batches, exchange if 'mutual' in stage.losses else None)
+    used = exchange if 'mutual' in stage.losses else None
+    logs = backward(discriminators, gan_loss, batches, used, stage.ramped(iteration))
     for number, (trainee, own) in enumerate(zip(trainees, ready, strict=True)):
         own_logs = [log for log, of in zip(logs, owner, strict=True) if of == number]
-        trainee.step_discriminators(own, own_logs, batch.real, iteration, stage)
+        trainee.step_discriminators(own, own_logs, real, iteration, stage)

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from torch import nn
+from torch import Tensor, nn
 
+from sdakd_plugin.distillation.batch import TeacherPass, TrainingBatch
 from sdakd_plugin.distillation.discriminator_terms import FeatureDTerm
 from sdakd_plugin.distillation.stages import Stage
 from sdakd_plugin.distillation.terms import Needs, Term
@@ -30,8 +31,17 @@ class Objective:
     def needs(self, stage: Stage) -> Needs:
         """The generator terms of a stage, and what they need from the networks."""
         if stage.name not in self._needs:
-            self._needs[stage.name] = Needs.of(self.terms[loss] for loss in stage.losses if loss in self.terms)
+            terms = [self.terms[loss] for loss in stage.losses if loss in self.terms]
+            real = [self.terms['gan']] if stage.trains_d else []  # the discriminators' real images
+            self._needs[stage.name] = Needs.of(terms, [term for term in real if term not in terms])
         return self._needs[stage.name]
+
+    def real_images(self, batch: TrainingBatch, teacher: TeacherPass, stage: Stage) -> Tensor:
+        """The real images (n, c, H, W) of the discriminators: the ground truth, or the teacher's images."""
+        gan = self.terms['gan']
+        real = teacher(gan.teacher, self.needs(stage)).sr if gan.needs_teacher else batch.real
+        assert real is not None
+        return real
 
     def discriminator_terms(self, stage: Stage) -> list[FeatureDTerm]:
         """The discriminator terms of a stage."""

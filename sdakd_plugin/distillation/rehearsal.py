@@ -26,7 +26,7 @@ def rehearse(
     device: torch.device,
     net_g: nn.Module,
     net_d: nn.Module | None,
-    teacher: Teacher | None,
+    teachers: Mapping[str, Teacher],
     terms: Mapping[str, Term],
     d_terms: Mapping[str, FeatureDTerm],
 ) -> None:
@@ -44,17 +44,18 @@ def rehearse(
             f'scale: is {options.scale}, but network_g turns {lq.shape[-1]} pixels into {sr.shape[-1]}; '
             'give both the same scale'
         )
-    if teacher is not None:
-        layers = [layer for term in terms.values() for layer in term.teacher_layers]
+    for key, teacher in teachers.items():
+        taught = {name: term for name, term in terms.items() if term.teacher == key}
+        layers = [layer for term in taught.values() for layer in term.teacher_layers]
         image, teacher_features = run_once(
-            super_resolve, teacher.net_g, lq, layers, 'teacher.network_g', 'train.feature_opt.layers'
+            super_resolve, teacher.net_g, lq, layers, f'{key}.network_g', 'train.feature_opt.layers'
         )
         if image.shape != sr.shape:
             raise UserError(
-                f'teacher.network_g: turns {lq.shape[-1]} pixels into {image.shape[-1]}, the student into '
+                f'{key}.network_g: turns {lq.shape[-1]} pixels into {image.shape[-1]}, the student into '
                 f'{sr.shape[-1]}; teacher and student need the same scale'
             )
-        for name, term in terms.items():
+        for name, term in taught.items():
             _connect(term.loss, features, teacher_features, name)
     if net_d is not None:
         layers = [layer for term in d_terms.values() for layer in term.student_layers]

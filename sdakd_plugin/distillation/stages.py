@@ -6,11 +6,11 @@ The stage depends only on the iteration, so that resuming needs no further state
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from sdakd_plugin.errors import UserError, nearest
-from sdakd_plugin.options import StageOptions, TrainOptions
+from sdakd_plugin.options import RampOptions, StageOptions, TrainOptions
 
 DISCRIMINATOR_LOSSES = ('feature_d', 'mutual')  # all others are losses of the generator
 
@@ -23,12 +23,14 @@ class Stage:
         number: position in the schedule, from 1.
         first, last: its first and last iteration, counted from 1 over the whole run.
         options: its block in the option file.
+        ramps: the ramps of its losses, by name.
     """
 
     number: int
     first: int
     last: int
     options: StageOptions
+    ramps: Mapping[str, RampOptions] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -42,6 +44,11 @@ class Stage:
     def trains_d(self) -> bool:
         return 'gan' in self.losses or self.options.train_d
 
+    def ramped(self, iteration: int) -> dict[str, float]:
+        """The value of each ramp at an iteration of the stage. A stage of one iteration has the values at the start."""
+        done = (iteration - self.first) / max(self.last - self.first, 1)
+        return {name: (1 - done) * ramp.start + done * ramp.to for name, ramp in self.ramps.items()}
+
 
 @dataclass(frozen=True)
 class Schedule:
@@ -51,11 +58,12 @@ class Schedule:
     _ends: tuple[int, ...] = field(repr=False)
 
     @classmethod
-    def of(cls, options: Iterable[StageOptions]) -> Schedule:
+    def of(cls, options: Iterable[StageOptions], ramps: Mapping[str, RampOptions] | None = None) -> Schedule:
         stages: list[Stage] = []
         for number, option in enumerate(options, 1):
             first = stages[-1].last + 1 if stages else 1
-            stages.append(Stage(number, first, first + option.iters - 1, option))
+            own = {name: ramp for name, ramp in (ramps or {}).items() if name in option.losses}
+            stages.append(Stage(number, first, first + option.iters - 1, option, own))
         return cls(tuple(stages), tuple(stage.last for stage in stages))
 
     @classmethod
@@ -66,9 +74,10 @@ class Schedule:
             UserError: the stages do not add up to ``total_iter``, name losses that are not defined, or leave out
                 defined losses.
         """
+        ramps = {name: term.ramp for name, term in train.terms.items() if term.ramp is not None}
         if train.stages is None:
-            return cls.of([StageOptions(name='all', iters=train.total_iter, losses=list(train.losses))])
-        schedule = cls.of(train.stages)
+            return cls.of([StageOptions(name='all', iters=train.total_iter, losses=list(train.losses))], ramps)
+        schedule = cls.of(train.stages, ramps)
         total = schedule.stages[-1].last
         if total != train.total_iter:
             parts = ' + '.join(str(stage.options.iters) for stage in schedule.stages)

@@ -121,7 +121,7 @@ class Trainee:
 
         Args:
             batch: the images.
-            teacher: runs the teacher if a term of the stage needs it.
+            teacher: runs a teacher if a term of the stage needs it.
             iteration: the iteration of the run.
             stage: its stage.
             steps: whether the student is updated. If not, for example during ``net_d_init_iters``, its images are still
@@ -130,7 +130,7 @@ class Trainee:
         Returns:
             The student's images (n, c, H, W), without gradients.
         """
-        step = self._forward(batch, teacher, stage)
+        step = self._forward(batch, teacher, iteration, stage)
         if steps:
             self._step_generator(step, iteration, stage)
         self.statistics.restore()  # after the backward pass, which uses them
@@ -182,7 +182,7 @@ class Trainee:
     def _generate(self, net: nn.Module, batch: TrainingBatch) -> Tensor:
         return self.forward_pass(super_resolve, net, batch.lq, batch.lq_scale)
 
-    def _forward(self, batch: TrainingBatch, teacher: TeacherPass, stage: Stage) -> GeneratorStep:
+    def _forward(self, batch: TrainingBatch, teacher: TeacherPass, iteration: int, stage: Stage) -> GeneratorStep:
         """Run the student and prepare what the terms of the stage may need."""
         needs = self.objective.needs(stage)
         for net in self.discriminators[:1]:  # the peer is not used here
@@ -202,7 +202,8 @@ class Trainee:
             sr,
             batch.gt_usm,
             taps.features,
-            run_teacher=lambda: teacher(needs.teacher_layers, needs.teacher_image),
+            stage.ramped(iteration),
+            run_teacher=lambda key: teacher(key, needs),
             run_ema=run_ema,
             run_d=lambda images: self.forward_pass(score, self.discriminators[0], images),
         )
@@ -212,7 +213,7 @@ class Trainee:
         total: Tensor | float = 0.0
         terms = self.objective.needs(stage).terms
         for term in terms:
-            for key, value in term(step).items():
+            for key, value in term.ramped(step).items():
                 losses[key] = value.detach()
                 total = total + value
         if not isinstance(total, Tensor) or not any(term.uses_image for term in terms):

@@ -55,7 +55,7 @@ def from_options(opt: Mapping[str, Any], experiments: Path = Path('experiments')
         UserError: the options are wrong, or the weights are not the network's.
     """
     options = parse({**opt, 'is_train': opt.get('train') is not None})
-    networks = {TEACHER: _frozen_teacher(options.teacher)} if options.teacher is not None else {}
+    networks = {TEACHER: _frozen_teacher(options.first_teacher)} if options.first_teacher is not None else {}
     for name, (label, network) in options.students.items():
         net = build_network(network, 'network_g')
         path = newest_checkpoint(experiments / options.name / 'models', label)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,11 @@ import numpy as np
 import torch
 from basicsr.data import build_dataset
 from basicsr.metrics import calculate_psnr
-from torch import nn
+from torch import Tensor, nn
 
 from sdakd_plugin import weights
+from sdakd_plugin.data.against_teacher import AgainstTeacher
+from sdakd_plugin.data.lq_photo_dataset import without_gt
 from sdakd_plugin.data.scales import at_scales
 from sdakd_plugin.distillation.forward_pass import ForwardPass
 from sdakd_plugin.distillation.teacher import Teacher
@@ -22,6 +25,7 @@ from sdakd_plugin.evaluation import cost, dataset_comparison, quality
 from sdakd_plugin.evaluation.picture import side_by_side
 from sdakd_plugin.evaluation.table import markdown
 from sdakd_plugin.evaluation.verdict import verdict
+from sdakd_plugin.families.calling import super_resolve
 from sdakd_plugin.models import stage_validation
 from sdakd_plugin.networks.build import build_network
 from sdakd_plugin.options import parse
@@ -55,25 +59,34 @@ def summarise(opt: Mapping[str, Any], models: Path, folder: Path | None = None) 
     tables: dict[str, list[Row]] = {}
     picture: Any = None
     for dataset in datasets:
+        best, compared = 'GT', nets
+        if without_gt(dataset.opt):  # the teacher is what the others are compared with
+            if 'teacher' not in nets:
+                continue
+            dataset, best = AgainstTeacher(dataset, partial(enlarged, nets['teacher'], device)), 'teacher'
+            compared = {name: net for name, net in nets.items() if name != best}
         name = dataset.opt['name']
         metrics = (opt.get('val') or {}).get('metrics') or quality.default_metrics(_scale(dataset[0]))
         methods = {
             'bicubic': quality.bicubic,
-            **{name: dataset_comparison.network(net, device) for name, net in nets.items()},
+            **{name: dataset_comparison.network(net, device) for name, net in compared.items()},
         }
         results = dataset_comparison.compare(methods, dataset, metrics)
+        results[best] = results.pop('GT')
         start = {student: start_metrics(root, name, label) for student, (label, _) in parse(opt).students.items()}
-        rows = tables[name] = make_rows(results, nets, dataset, device, start)
+        rows = tables[name] = make_rows(results, compared, dataset, device, start)
         if picture is None:
             captions = {
                 row['method']: ', '.join(f'{key} {row[key]:.2f}' for key in metrics if row.get(key) is not None)
                 for row in rows
             }  # a metric may be undefined, such as NIQE for an image without contrast
-            order = ['LR', 'bicubic', *nets, 'GT']
+            order = ['LR', 'bicubic', *compared, best]
             picture = side_by_side({method: results[method].images for method in order}, captions)
     text = '\n\n'.join(
         '\n\n'.join([name, markdown(rows), *verdict(rows, parse(opt).students)]) for name, rows in tables.items()
     )
+    if picture is None:
+        return f'\nNothing is compared: there is neither ground truth nor a teacher here.\nStudent: {files}'
     try:
         picture.save(folder / 'comparison.png')
         (folder / 'summary.md').write_text(text + '\n', encoding='utf-8')
@@ -82,6 +95,11 @@ def summarise(opt: Mapping[str, Any], models: Path, folder: Path | None = None) 
     except OSError as error:
         shown = f'Neither tables nor picture can be written in {folder}: {error.strerror}'
     return f'\n{text}\n\n{shown}\nStudent: {files}'
+
+
+def enlarged(net: nn.Module, device: torch.device, lq: Tensor) -> Tensor:
+    """A network's image (1, c, H, W) of an LQ image."""
+    return super_resolve(net, lq.to(device))
 
 
 def validation_sets(opt: Mapping[str, Any]) -> list[Any]:
@@ -94,8 +112,9 @@ def load_networks(opt: Mapping[str, Any], models: Path, device: torch.device) ->
     """The teacher, if there is one, and the students as they were saved last in the folder ``models``."""
     nets: dict[str, nn.Module] = {}
     options = parse(opt)
-    if options.teacher is not None and (options.teacher.cache is None or weights_are_local(options.teacher)):
-        nets['teacher'] = Teacher(options.teacher, ForwardPass(device)).net_g
+    block = options.first_teacher
+    if block is not None and (block.cache is None or weights_are_local(block)):
+        nets['teacher'] = Teacher(block, ForwardPass(device)).net_g
     for name, (label, network) in options.students.items():
         path = student_file(models, label)
         student = build_network(network, 'network_g')

@@ -96,7 +96,7 @@ class Networks:
         role = f'path.pretrain_network_{label}'
         bare = unwrap(net)
         if label == 'g' and source == 'teacher':
-            state = weights_from_teacher(bare, self.opt['network_g'], self.options.teacher, role)
+            state = weights_from_teacher(bare, self.opt['network_g'], self.options.first_teacher, role)
             weights.load_into(bare, state, 'the teacher', role)
             get_root_logger().info(f'{role}: the student starts from its teacher')
             return

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from basicsr.models.base_model import BaseModel
 from basicsr.utils import get_root_logger, set_random_seed
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from sdakd_plugin.data.published import completed
@@ -72,6 +72,7 @@ class PluginModel(BaseModel):
             self.position,
             self.device,
             self.validate,
+            self.validation_teacher,
         )
         if train is not None:
             self.init_training()
@@ -92,7 +93,7 @@ class PluginModel(BaseModel):
         networks = Networks(run.opt, run.options, self.device, self.forward_pass, self.model_to_device)
         student = Student(run, networks, build_generator(networks))
         if self.is_train:
-            student.trainee = build_trainee(run, networks, student.net_g, self.schedule, lambda: self.teacher)
+            student.trainee = build_trainee(run, networks, student.net_g, self.schedule, lambda: self.teachers)
         return student
 
     def model_to_device(self, net: nn.Module) -> nn.Module:
@@ -133,9 +134,23 @@ class PluginModel(BaseModel):
         return [student.trainee for student in self.students if student.trainee is not None]
 
     @cached_property
+    def teachers(self) -> dict[str, Teacher]:
+        """The teachers by the keys of their blocks; without one of which a cache provides everything that is needed."""
+        return shared_parts.build_teachers(self.options, self.device)
+
+    @property
     def teacher(self) -> Teacher | None:
-        """The teacher; ``None`` if there is none, or if a cache provides everything that is needed from it."""
-        return shared_parts.build_teacher(self.options, self.device)
+        """The first teacher; ``None`` if there is none."""
+        return next(iter(self.teachers.values()), None)
+
+    def validation_teacher(self, lq: Tensor) -> Tensor:
+        """The first teacher's image (1, c, H, W) of an LQ image; what validation without ground truth compares with."""
+        key, block = next(iter(self.options.all_teachers.items()))
+        if key not in self.teachers:  # a cache provides its images of the training set
+            self.teachers[key] = shared_parts.build_teacher(key, block, self.options, self.device)
+        image = self.teachers[key].generate(lq.to(self.device)).sr
+        assert image is not None
+        return image
 
     def setup_schedulers(self) -> None:
         assert self.options.train is not None
@@ -170,9 +185,10 @@ class PluginModel(BaseModel):
     def optimize_parameters(self, current_iter: int) -> None:
         """Train on the batch from ``feed_data``."""
         assert self.options.train is not None
+        self.iteration = current_iter
         self.enter(self.schedule.at(current_iter), current_iter)
         train_iteration(
-            self.trainees, self.batch, self.teacher, self.exchange, current_iter, self.schedule, self.options.train
+            self.trainees, self.batch, self.teachers, self.exchange, current_iter, self.schedule, self.options.train
         )
         self.progress.update(current_iter)
 
@@ -190,7 +206,7 @@ class PluginModel(BaseModel):
         )
 
     def get_current_log(self) -> dict[str, float]:
-        """The losses, the share of each generator term in the total, and the number of the stage, by log key.
+        """The losses, the share of each generator term in the total, the ramps, and the number of the stage, by key.
 
         The keys of a student with a name end with its suffix. Values are read from the device only here, so that only
         iterations that print wait for it.
@@ -204,7 +220,8 @@ class PluginModel(BaseModel):
             log.update(shares(log))
             found.update({f'{key}{trainee.suffix}': value for key, value in log.items()})
         assert self.stage is not None
-        return {**found, 'stage': LoggedInteger(self.stage.number)}
+        ramps = {f'ramp_{name}': value for name, value in self.stage.ramped(self.iteration).items()}
+        return {**found, **ramps, 'stage': LoggedInteger(self.stage.number)}
 
     # ---------------------------------------------------------------------------------------------------- validation
 

@@ -41,6 +41,6 @@ def gan_remark(options: Options) -> str | None:
     discriminator and no teacher, as in both.
     """
     train = options.train
-    if train is None or train.stages is not None or options.teacher or options.cohort or 'gan' not in train.losses:
+    if train is None or train.stages is not None or options.all_teachers or options.cohort or 'gan' not in train.losses:
         return None
     return "GAN loss: plain (as SRGANModel), not ESRGANModel's relativistic average"

@@ -15,19 +15,37 @@ from sdakd_plugin.distillation.exchange import Exchange, make_exchange
 from sdakd_plugin.distillation.forward_pass import ForwardPass
 from sdakd_plugin.distillation.teacher import Teacher
 from sdakd_plugin.distillation.trainee import Trainee
+from sdakd_plugin.errors import UserError
 from sdakd_plugin.families.family import unwrap
-from sdakd_plugin.options import Options
+from sdakd_plugin.options import Options, TeacherOptions
 from sdakd_plugin.stock.degradation import BatchDegradation
 
 
-def build_teacher(options: Options, device: torch.device) -> Teacher | None:
-    """Build the teacher; ``None`` if there is none, or if a cache provides everything that is needed from it."""
-    teacher, train = options.teacher, options.train
-    if teacher is None or train is None:
-        return None
-    if teacher.cache is not None and not train.losses.keys() & {'feature', 'feature_d'}:
-        return None
-    return Teacher(teacher, ForwardPass(device, train.precision.teacher, train.channels_last))
+def build_teachers(options: Options, device: torch.device) -> dict[str, Teacher]:
+    """Build the teachers, by the keys of their blocks; without one of which a cache provides everything that is needed.
+
+    Raises:
+        UserError: see ``Teacher``.
+    """
+    train = options.train
+    if train is None:
+        return {}
+    of_features = train.losses.keys() & {'feature', 'feature_d'}
+    return {
+        key: build_teacher(key, block, options, device)
+        for key, block in options.all_teachers.items()
+        if block.cache is None or of_features
+    }
+
+
+def build_teacher(key: str, block: TeacherOptions, options: Options, device: torch.device) -> Teacher:
+    """Build the teacher of a block; messages begin with its key."""
+    assert options.train is not None
+    forward_pass = ForwardPass(device, options.train.precision.teacher, options.train.channels_last)
+    try:
+        return Teacher(block, forward_pass)
+    except UserError as error:
+        raise UserError(key + str(error).removeprefix('teacher')) from None
 
 
 def build_exchange(
@@ -83,7 +101,7 @@ def make_batch(
     }
     gt_usm = None
     if degradation is None:
-        lq, gt, lq_scale = data['lq'], data['gt'], data.get('lq_scale')
+        lq, gt, lq_scale = data['lq'], data.get('gt'), data.get('lq_scale')
     else:
         degradation.feed_data(data)
         lq, gt, lq_scale = degradation.lq, degradation.gt, getattr(degradation, 'lq_scale', None)

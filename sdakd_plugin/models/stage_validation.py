@@ -12,8 +12,11 @@ from weakref import WeakValueDictionary
 import torch
 from basicsr.data import build_dataloader, build_dataset
 from basicsr.utils import get_root_logger
+from torch import Tensor
 from torch.utils.data import DataLoader
 
+from sdakd_plugin.data.against_teacher import AgainstTeacher
+from sdakd_plugin.data.lq_photo_dataset import without_gt
 from sdakd_plugin.data.scales import at_scales
 from sdakd_plugin.distillation.stages import Schedule
 from sdakd_plugin.models.student import Student
@@ -47,6 +50,8 @@ class StageValidation:
         device: the device of the students.
         validate: the model's ``validate``, called with a data loader, the iteration, ``None`` and whether to save
             images.
+        teach: the teacher: turns an LQ image (1, c, h, w) into (1, c, H, W). In training, the metrics of data sets
+            without ground truth compare with its images.
     """
 
     def __init__(
@@ -58,7 +63,10 @@ class StageValidation:
         position: RunPosition,
         device: torch.device,
         validate: Callable[[Any, int, None, bool], Any],
+        teach: Callable[[Tensor], Tensor],
     ) -> None:
+        self.teach = teach
+        self.taught: dict[str, AgainstTeacher] = {}  # the views of the data sets without ground truth, by name
         self.opt, self.scales, self.schedule, self.position = opt, scales, schedule, position
         self._validate = validate
         self.suffixes = [student.run.suffix for student in students]
@@ -88,7 +96,7 @@ class StageValidation:
         if self.schedule is not None:
             self._of_the_loop[dataloader.dataset.opt['name']] = dataloader
         for validation, suffix in zip(self.validations, self.suffixes, strict=True):
-            for view in at_scales(dataloader.dataset, self.scales):
+            for view in self._views(dataloader.dataset):
                 loader = dataloader if view is dataloader.dataset else DataLoader(view)
                 validation.nondist_validation(loader, iteration, tb_logger, save_img)
                 if self.schedule is not None and self.opt['val'].get('metrics') is not None:
@@ -105,7 +113,7 @@ class StageValidation:
             return
         with undisturbed_rng():
             for loader in self._loaders():
-                views = at_scales(loader.dataset, self.scales) if done else ()
+                views = self._views(loader.dataset) if done else ()
                 if not views or any(view.opt['name'] not in done for view in views):
                     self._validate(loader, iteration, None, self.opt['val'].get('save_img', False))
 
@@ -137,6 +145,16 @@ class StageValidation:
                     validation.set_best(entry['dataset'], entry['metrics'], entry['iter'])
         if iteration % self.opt['val']['val_freq'] == 0:
             self.validate(iteration, set.intersection(*(self._done(suffix, iteration) for suffix in self.suffixes)))
+
+    def _views(self, dataset: Any) -> list[Any]:
+        """The data sets that a validation on one data set consists of."""
+        taught = self.opt.get('teacher') or self.opt.get('teachers')
+        if self.schedule is None or not taught or not self.opt['val'].get('metrics') or not without_gt(dataset.opt):
+            return at_scales(dataset, self.scales)
+        name = dataset.opt['name']
+        if name not in self.taught:
+            self.taught[name] = AgainstTeacher(dataset, self.teach)
+        return [self.taught[name]]
 
     def _loaders(self) -> Iterator[Any]:
         """Yield the validation loaders: those of BasicSR's loop once it has used them, otherwise new ones.

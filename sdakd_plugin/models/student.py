@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from sdakd_plugin.data.lq_photo_dataset import without_gt
 from sdakd_plugin.data.scales import check_out_size, check_scales
 from sdakd_plugin.distillation.balance import Balance
 from sdakd_plugin.distillation.blocks import name_layers
@@ -25,10 +26,11 @@ from sdakd_plugin.distillation.updates import OptimizerSteps
 from sdakd_plugin.errors import UserError
 from sdakd_plugin.families.calling import largest_scale, super_resolve, unwrap
 from sdakd_plugin.models.networks import Networks
-from sdakd_plugin.options import Options
+from sdakd_plugin.options import Options, TermOptions
 from sdakd_plugin.utils.random_state import undisturbed_rng
 
 USM_KEYS = ('l1_gt_usm', 'percep_gt_usm', 'gan_gt_usm')
+FIXED_TARGETS = ('ldl', 'feature', 'feature_d', 'mutual')
 
 
 @dataclass(frozen=True)
@@ -97,7 +99,11 @@ def build_generator(networks: Networks) -> nn.Module:
 
 
 def build_trainee(
-    run: StudentRun, networks: Networks, net_g: nn.Module, schedule: Schedule, get_teacher: Callable[[], Teacher | None]
+    run: StudentRun,
+    networks: Networks,
+    net_g: nn.Module,
+    schedule: Schedule,
+    get_teachers: Callable[[], Mapping[str, Teacher]],
 ) -> Trainee:
     """Build everything that trains with a student, except its optimizers.
 
@@ -109,7 +115,7 @@ def build_trainee(
         networks: builds its networks.
         net_g: the generator.
         schedule: the stages.
-        get_teacher: builds the teacher or returns the existing one; returns ``None`` if there is none.
+        get_teachers: builds the teachers or returns the existing ones, by the keys of their blocks.
 
     Raises:
         UserError: the options contradict each other.
@@ -126,13 +132,12 @@ def build_trainee(
     }
     with undisturbed_rng():
         peer = networks.discriminator('d_peer', 'mutual' in train.losses)
-        teacher = get_teacher()
+        teachers = get_teachers()
         bare_g, bare_d = unwrap(net_g), None if net_d is None else unwrap(net_d)
-        objective = make_objective(
-            losses, bare_g, bare_d, teacher, {key: getattr(run.options, key) for key in USM_KEYS}
-        )
+        check_terms(train.terms)
+        objective = make_objective(losses, bare_g, bare_d, teachers, run.options)
         check_objective(objective, run.options, net_g, net_g_ema is not None)
-        rehearse(run.options, device, bare_g, bare_d, teacher, objective.terms, objective.d_terms)
+        rehearse(run.options, device, bare_g, bare_d, teachers, objective.terms, objective.d_terms)
     reg = train.r1_reg_weight, train.net_d_reg_every
     gan_loss = objective.gan_loss
     trainee = Trainee(
@@ -160,27 +165,35 @@ def make_objective(
     losses: Mapping[str, nn.Module],
     net_g: nn.Module,
     net_d: nn.Module | None,
-    teacher: Teacher | None,
-    usm: Mapping[str, bool],
+    teachers: Mapping[str, Teacher],
+    options: Options,
 ) -> Objective:
     """Build the objective: connect each loss to what it compares.
 
     Args:
         losses: the losses by the names that stages use.
         net_g, net_d: the networks of the student, not wrapped.
-        teacher: the frozen networks, if any.
-        usm: the values of Real-ESRGAN's options ``*_gt_usm``: whether the ground truth is sharpened.
+        teachers: the frozen networks, by the keys of their blocks.
+        options: the options of the student.
 
     Raises:
         UserError: a loss needs something that is missing.
     """
-    if 'feature' in losses and teacher is not None:
+    assert options.train is not None
+    said = options.train.terms
+    keys = {name: options.teacher_of(said[name]) for name in losses}
+    taught = {name: teachers.get(key or '') for name, key in keys.items()}
+    if teacher := taught.get('feature'):
         name_layers(losses['feature'], net_g, teacher.net_g, 'train.feature_opt.layers')
-    terms = {name: make_term(name, loss, usm) for name, loss in losses.items() if name != 'feature_d'}
+    usm = {key: getattr(options, key) for key in USM_KEYS}
+    terms = {
+        name: make_term(name, loss, usm, said[name], keys[name]) for name, loss in losses.items() if name != 'feature_d'
+    }
     d_terms: dict[str, FeatureDTerm] = {}
     if 'feature_d' in losses:
+        key, teacher = keys['feature_d'] or 'teacher', taught['feature_d']
         if teacher is None or teacher.net_d is None:
-            raise UserError('train.feature_d_opt: needs teacher.network_d and teacher.pretrain_network_d')
+            raise UserError(f'train.feature_d_opt: needs {key}.network_d and {key}.pretrain_network_d')
         loss = losses['feature_d']
         if net_d is not None:
             name_layers(loss, net_d, teacher.net_d, 'train.feature_d_opt.layers')
@@ -188,11 +201,36 @@ def make_objective(
     return Objective(terms, d_terms, losses.get('gan'))
 
 
+def check_terms(terms: Mapping[str, TermOptions]) -> None:
+    """Raise a UserError if a loss has an option that it cannot have."""
+    for name, term in terms.items():
+        if term.target is not None and name in FIXED_TARGETS:
+            raise UserError(f'train.{name}_opt.target: what {name} compares with is no option; leave it out')
+        if term.teacher is not None and name == 'mutual':
+            raise UserError('train.mutual_opt.teacher: mutual does not use a teacher; leave it out')
+        if term.target == 'mix' and term.ramp is None:
+            raise UserError(
+                f"train.{name}_opt.ramp: this key is missing; with target: mix it is the teacher's share, such as "
+                '{from: 1, to: 0}'
+            )
+
+
 def check_objective(objective: Objective, options: Options, net_g: nn.Module, averaged: bool) -> None:
-    """Raise a UserError if a term needs a teacher, a moving average or an image range that the run does not have."""
+    """Raise a UserError if a term needs something that the run does not have, such as a teacher or ground truth."""
+    assert options.train is not None
+    said, lacks_gt = options.train.terms, without_gt(options.datasets.get('train', {}))
+    for key in (*USM_KEYS, 'scales') if lacks_gt else ():
+        if getattr(options, key):
+            raise UserError(f'{key}: needs the ground truth, which datasets.train does not have; leave it out')
     for name, term in objective.terms.items():
-        if term.needs_teacher and options.teacher is None:
+        if term.needs_teacher and not options.all_teachers:
             raise UserError(f'train.{name}_opt: compares with the teacher, but the block teacher is missing')
+        if term.needs_gt and lacks_gt:
+            remedy = 'remove it' if name == 'ldl' else 'add target: teacher, or remove it'
+            what = 'takes its real images from' if name == 'gan' else 'compares with'
+            raise UserError(f'train.{name}_opt: {what} the ground truth, which datasets.train does not have; {remedy}')
+        if said[name].teacher is not None and not term.needs_teacher:
+            raise UserError(f'train.{name}_opt.teacher: {name} does not use a teacher; add a target, or leave it out')
         if name == 'ldl' and not averaged:
             raise UserError('train.ldl_opt: needs train.ema_decay above 0')
         if getattr(term.loss, 'range_norm', False) and largest_scale(net_g):

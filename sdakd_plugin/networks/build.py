@@ -66,7 +66,9 @@ def build(
         raise UserError(f'{key}: {block["type"]} cannot be built: {type(error).__name__}: {error}') from error
 
 
-def check_call(registry: Registry, block: Any, key: str, given: Collection[str] = ()) -> None:
+def check_call(
+    registry: Registry, block: Any, key: str, given: Collection[str] = (), besides: Collection[str] = ()
+) -> None:
     """Check the ``type`` of a block against a registry, and its other keys against the signature of that class.
 
     Args:
@@ -74,6 +76,7 @@ def check_call(registry: Registry, block: Any, key: str, given: Collection[str] 
         block: the option block.
         key: key of the block in the option file.
         given: arguments that the caller supplies.
+        besides: keys that are no arguments.
 
     Raises:
         UserError: unknown type, or unknown or missing argument.
@@ -86,7 +89,7 @@ def check_call(registry: Registry, block: Any, key: str, given: Collection[str] 
     parameters = inspect.signature(look_up(registry, name)).parameters.values()
     if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
         return
-    valid = [parameter.name for parameter in parameters if parameter.name not in given]
+    valid = [*(parameter.name for parameter in parameters if parameter.name not in given), *besides]
     for argument in block:
         if argument != 'type' and argument not in valid:
             raise UserError(f"{key}: unknown key '{argument}' for {name}" + nearest(argument, valid))

@@ -19,7 +19,8 @@ from basicsr.utils import FileClient
 from basicsr.utils.registry import DATASET_REGISTRY
 
 from sdakd_plugin import weights
-from sdakd_plugin.data.cached_teacher_dataset import PAIRED, image_file, image_name, lq_file, lq_folder
+from sdakd_plugin.data.cached_teacher_dataset import FIXED, image_file, image_name, lq_file, lq_folder
+from sdakd_plugin.data.lq_photo_dataset import LQPhotoDataset
 from sdakd_plugin.data.photo_dataset import PhotoDataset
 from sdakd_plugin.data.photographs import Photographs
 from sdakd_plugin.data.published import brings_kernels
@@ -71,10 +72,10 @@ class TeacherCache:
             raise UserError('teacher.cache: this key is missing; it names the folder for the images')
         if block is None:
             raise UserError('datasets.train: this block is missing; the images are made for its LQ images')
-        if block.get('type') not in PAIRED or options.scales is not None:
+        if block.get('type') not in FIXED or options.scales is not None:
             what = 'scales' if options.scales is not None else block.get('type')
             raise UserError(
-                f'teacher.cache: needs fixed pairs, {" or ".join(PAIRED)}; with {what} the LQ images are '
+                f'teacher.cache: needs fixed LQ images, those of {" or ".join(FIXED)}; with {what} the LQ images are '
                 'made anew each time; leave it out'
             )
         if brings_kernels(block):
@@ -179,7 +180,7 @@ class TeacherCache:
 
     @property
     def _files(self) -> FileClient | Photographs:
-        if isinstance(self.dataset, PhotoDataset):
+        if isinstance(self.dataset, (PhotoDataset, LQPhotoDataset)):
             return self.dataset.photographs
         if self.dataset.file_client is None:  # as the data set itself makes it on first use
             backend = self.dataset.io_backend_opt

@@ -27,7 +27,7 @@ def test_the_options_of_these_tests_are_fine(options):
     'path, value, expected',
     [
         # keys
-        ('teachr', {}, "unknown key 'teachr'; did you mean 'teacher'?"),
+        ('teachr', {}, "unknown key 'teachr'; did you mean 'teacher' or 'teachers'?"),
         ('train/pixle', {}, "train: unknown key 'pixle'"),
         ('train/stages/0/loses', ['pixel'], "train.stages.0: unknown key 'loses'; did you mean 'losses'"),
         ('train/stages/1/optimizer', 'rest', "train.stages.1.optimizer: input should be 'keep' or 'reset', not 'rest'"),
