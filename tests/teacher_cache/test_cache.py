@@ -177,7 +177,7 @@ def test_the_hash_is_of_every_tensor(small_teacher):
     [
         (lambda opt: opt['teacher'].update(cache=None), 'teacher.cache: this key is missing'),
         (lambda opt: opt['teacher'].update(cach='x'), "unknown key 'cach'; did you mean 'cache'"),
-        (lambda opt: opt['datasets']['train'].update(type='SingleImageDataset'), 'needs fixed pairs'),
+        (lambda opt: opt['datasets']['train'].update(type='SingleImageDataset'), 'needs fixed LQ images'),
         (lambda opt: opt.update(scales=[4]), 'with scales the LQ images are made anew'),
         (lambda opt: opt['datasets'].update(val=opt['datasets'].pop('train')), 'datasets.train: this block is missing'),
         (lambda opt: opt['datasets']['train'].update(dataroot_lq='/nowhere'), 'datasets.train'),
