@@ -540,9 +540,11 @@ def _check_teachers(options: Options, opt: Mapping[str, Any]) -> None:
         try:
             term = TermOptions.of(block)
         except ValidationError as error:
-            mistake = error.errors()[0]
-            mistake['loc'] = ('train', f'{name}_opt', *mistake['loc'])
-            raise UserError(_explain(mistake, opt)) from None
+            mistakes = error.errors()
+            for mistake in mistakes:
+                mistake['loc'] = ('train', f'{name}_opt', *mistake['loc'])
+            first, *others = dict.fromkeys(_explain(mistake, opt) for mistake in mistakes)
+            raise UserError(first, others) from None
         if term.teacher is not None and options.teachers is None:
             raise UserError(f'train.{name}_opt.teacher: chooses one of teachers, a block that is missing; leave it out')
         if term.teacher is not None and term.teacher not in teachers:

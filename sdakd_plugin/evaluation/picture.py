@@ -20,15 +20,16 @@ def side_by_side(
     """Lay out the same crop of each image, with one column for each method.
 
     Args:
-        columns: method -> image name -> (h, w, 3) uint8 BGR. Images smaller than ``'GT'`` (LR) are enlarged
-            by repeating their pixels.
+        columns: method -> image name -> (h, w, 3) uint8 BGR. Images smaller than those of the last one (GT, or the
+            teacher's) are enlarged by repeating their pixels.
         captions: a second line under a method's name.
-        side: width and height of the crop, in pixels of GT; the crop with the most variance is shown.
+        side: width and height of the crop, in pixels of the last one; the crop with the most variance is shown.
         zoom: how often each pixel is repeated.
         rows: the maximum number of images.
     """
-    names = list(columns['GT'])[:rows]
-    side = min([side, *(min(columns['GT'][name].shape[:2]) for name in names)])
+    *_, reference = columns.values()
+    names = list(reference)[:rows]
+    side = min([side, *(min(reference[name].shape[:2]) for name in names)])
     cell = side * zoom
     sheet = Image.new('RGB', (len(columns) * (cell + MARGIN) + MARGIN, HEADER + len(names) * (cell + MARGIN)), 'white')
     draw = ImageDraw.Draw(sheet)
@@ -36,8 +37,8 @@ def side_by_side(
         left = MARGIN + column * (cell + MARGIN)
         _caption(draw, left, cell, (method, captions.get(method, '')))
         for row, name in enumerate(names):
-            top, start = most_varied(columns['GT'][name], side)
-            factor = columns['GT'][name].shape[0] // images[name].shape[0]
+            top, start = most_varied(reference[name], side)
+            factor = reference[name].shape[0] // images[name].shape[0]
             whole = images[name].repeat(factor, 0).repeat(factor, 1)
             detail = whole[top : top + side, start : start + side, ::-1]  # BGR -> RGB
             picture = Image.fromarray(np.ascontiguousarray(detail)).resize((cell, cell), Image.Resampling.NEAREST)
