@@ -14,7 +14,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from typing_extensions import is_typeddict
 
-from sdakd_plugin.options import Options
+from sdakd_plugin.options import Options, TermOptions, TrainOptions
 
 INTRODUCTION = """# Option reference
 
@@ -49,7 +49,12 @@ def options_of(block: type) -> list[Option]:
         return [Option(name, hint, (), False, None, '') for name, hint in hints.items()]
     return [
         Option(
-            name, field.annotation, tuple(field.metadata), field.is_required(), field.default, field.description or ''
+            field.alias or name,
+            field.annotation,
+            tuple(field.metadata),
+            field.is_required(),
+            field.default,
+            field.description or '',
         )
         for name, field in block.model_fields.items()  # type: ignore[attr-defined]
     ]
@@ -63,6 +68,8 @@ def is_block(annotation: Any) -> bool:
 def blocks(block: type, path: str = '') -> Iterator[tuple[str, type]]:
     """A block and all blocks below it, each with its place in the file."""
     yield path, block
+    if block is TrainOptions:  # its losses have names of the user's
+        yield from blocks(TermOptions, f'{path}.*_opt')
     for option in options_of(block):
         for suffix, inner in inner_blocks(option.annotation):
             yield from blocks(inner, f'{path}.{option.name}{suffix}'.lstrip('.'))
@@ -125,9 +132,12 @@ def as_yaml(value: Any) -> str:
 def reference() -> str:
     """The whole page."""
     parts = [INTRODUCTION]
+    seen: dict[type, str] = {}
     for path, block in blocks(Options):
         summary = (block.__doc__ or '').replace('``', '`')
-        parts += ['', f'## {path or "Top level"}', '', summary, '', table(block)]
+        same = seen.setdefault(block, path)
+        content = [summary, '', table(block)] if same == path else [f'The keys of [{same}](#{same}).']
+        parts += ['', f'## {path or "Top level"}', '', *content]
     return '\n'.join(parts) + '\n'
 
 

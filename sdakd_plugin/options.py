@@ -107,7 +107,7 @@ class TeacherOptions(Block):
     param_key_d: str | None = Field(default=None, description='Key in that file; by default found automatically.')
     cache: str | None = Field(
         default=None,
-        description='Folder of the images of network_g for fixed pairs of LQ and GT. They are read '
+        description='Folder of the images of network_g for fixed LQ images. They are read '
         'instead of running network_g; missing ones are computed before training.',
     )
     channels: Literal['even', 'l1'] = Field(

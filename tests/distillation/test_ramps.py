@@ -7,7 +7,7 @@ import torch
 
 from sdakd_plugin.distillation.stages import Schedule
 from sdakd_plugin.options import parse
-from tests.helpers.exact_resume import check_exact
+from tests.helpers.exact_resume import check_exact, equal
 from tests.helpers.mistakes import change, complaint
 from tests.helpers.networks import UNET
 from tests.helpers.training import batch, build, steps
@@ -61,6 +61,20 @@ def test_a_mix_goes_from_the_image_of_the_teacher_to_the_ground_truth(fading):
     for reference, share in zip(seen, (1, 0.75, 0.5, 0.25, 0), strict=True):
         expected = share * teacher.double() + (1 - share) * gt.double()
         assert (reference - expected).abs().max() < 1e-6
+
+
+@pytest.mark.parametrize('share, target', [(0, 'gt'), (1, 'teacher')])
+def test_a_mix_of_one_image_alone_trains_as_that_image(fading, share, target):
+    fading['train']['optim_g']['lr'] = 1e-3
+    fading['train'].pop('teacher_pixel_opt')
+    runs = []
+    for block in ({'target': target}, {'target': 'mix', 'ramp': {'from': share, 'to': share}}):
+        fading['train']['pixel_opt'] = {**L1, **block}
+        torch.manual_seed(0)
+        model = build(fading)
+        logs = steps(model, 1, 5)
+        runs.append(([log['l_g_pix'] for log in logs.values()], model.net_g.state_dict()))
+    assert equal(*runs)
 
 
 def test_the_losses_of_discriminators_fade_too(options):
