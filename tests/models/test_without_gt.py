@@ -89,6 +89,16 @@ def test_the_command_ends_with_a_comparison_with_the_teacher(stock, run):
     del run['network_d']
     log = stock.ok('sdakd train', run)
     assert 'unseen_to_teacher' in log and 'psnr to teacher' in log
+    trained = str(stock.folder / 'experiments/run/models/net_g_latest.pth')
+    test = {
+        **{key: run[key] for key in ('model_type', 'scale', 'num_gpu', 'network_g')},
+        'name': 'test',
+        'datasets': {'test': run['datasets']['val']},
+        'path': {'pretrain_network_g': trained, 'param_key_g': 'params_ema'},
+        'val': {'save_img': True, 'suffix': None},
+    }
+    stock.ok('basicsr/test.py', test)
+    assert len(list((stock.folder / 'results/test').rglob('*.png'))) == 4
     rows = json.loads((stock.folder / 'experiments/run/summary.json').read_text())['unseen_to_teacher']
     assert [row['method'] for row in rows] == ['bicubic', 'student before training', 'student']
 
