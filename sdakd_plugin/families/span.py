@@ -76,7 +76,8 @@ def wire_trained_conv(name: str, writes: str, reads: str) -> Wiring:
 
 
 def fold(net: Any) -> nn.Module:
-    """A copy in which each ``Conv3XC`` is the one convolution that it computes in evaluation mode."""
+    """A copy in which each ``Conv3XC`` is the one convolution that it computes in evaluation mode, and all layers are
+    defined in the order in which they run."""
     folded = deepcopy(net)
     for name in TRAINED:
         trained = folded.get_submodule(name)
@@ -85,6 +86,10 @@ def fold(net: Any) -> nn.Module:
         trained.update_params()
         holder, _, attribute = name.rpartition('.')
         setattr(folded.get_submodule(holder), attribute, trained.eval_conv)
+    for name in ('conv_cat', 'upsampler'):  # these run after conv_2
+        layer = folded.get_submodule(name)
+        delattr(folded, name)
+        folded.add_module(name, layer)
     return folded
 
 
