@@ -31,10 +31,12 @@ TEACHERS = {
     'msrresnet x3': {'type': 'MSRResNet', 'num_feat': 16, 'num_block': 2, 'upscale': 3},
     'srgan': {'type': 'SRGANGenerator', 'num_feat': 16, 'num_block': 2},
     'srgan prelu x8': {'type': 'SRGANGenerator', 'num_feat': 16, 'num_block': 2, 'upscale': 8, 'fusion': 'prelu'},
+    'span': {'type': 'SPAN', 'feature_channels': 16},
+    'span x2 without norm': {'type': 'SPAN', 'feature_channels': 16, 'upscale': 2, 'norm': False},
     'gcfsr': GCFSR,
     'gcfsr blind': {**GCFSR, 'type': 'GCFSRBlind'},
 }
-WIDTHS = ('num_feat', 'num_grow_ch', 'narrow')
+WIDTHS = ('num_feat', 'num_grow_ch', 'narrow', 'feature_channels')
 each_family = pytest.mark.parametrize('network', TEACHERS.values(), ids=TEACHERS)
 
 
