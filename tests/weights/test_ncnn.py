@@ -44,7 +44,7 @@ def write_pair(folder: Path, net: nn.Module, tag: int = FLOAT32) -> tuple[Path, 
         if isinstance(module, nn.Conv2d):
             count = module.weight.numel()
             rows.append(
-                f'Convolution {name} 1 1 a b 0={module.out_channels} 1=3 4=1 5=1 6={count} 9=2 -23310=1,2.000000e-01'
+                f'Convolution {name} 1 1 a b 0={module.out_channels} 1={module.kernel_size[0]} 4=1 5=1 6={count} 9=2 -23310=1,2.000000e-01'
             )
             weight = module.weight.detach().numpy().astype('<f2' if tag == FLOAT16 else '<f4').tobytes()
             data += np.uint32(tag).tobytes() + weight + b'\0' * (-len(weight) % 4)
@@ -125,14 +125,14 @@ def test_real_weights_of_span_compute_what_ncnn_does(tmp_path, monkeypatch, name
     from skimage.data import astronaut
 
     monkeypatch.setenv('SDAKD_CACHE', str(tmp_path))
-    lq = torch.from_numpy(astronaut()[40:88, 180:244].copy()).permute(2, 0, 1)[None] / 255
+    lq = torch.from_numpy(astronaut()[40:88, 180:244].copy()).permute(2, 0, 1)[None].contiguous() / 255
     original = ncnn.Net()
     original.opt.use_fp16_packed = original.opt.use_fp16_storage = original.opt.use_fp16_arithmetic = False
     original.opt.use_vulkan_compute, original.opt.num_threads = False, 1
     stem = Path(spec.submodule_search_locations[0], 'models', name)
     assert not original.load_param(f'{stem}.param') and not original.load_model(f'{stem}.bin')
     extractor = original.create_extractor()
-    extractor.input('data', ncnn.Mat(lq[0].contiguous().numpy()).clone())
+    extractor.input('data', ncnn.Mat(lq[0].numpy()).clone())
     expected = torch.from_numpy(np.array(extractor.extract('output')[1]))
     with torch.no_grad():
         torch.testing.assert_close(load_model(name, 'test').net(lq)[0], expected, atol=2e-5, rtol=0)
