@@ -38,11 +38,7 @@ def SPAN(
     if norm and num_in_ch != 3:
         raise UserError(f'num_in_ch is {num_in_ch}, but norm: true has the means of 3 channels; use norm: false')
     net = Network(
-        num_in_ch=num_in_ch,
-        num_out_ch=num_out_ch,
-        feature_channels=feature_channels,
-        upscale=upscale,
-        norm=norm,
+        num_in_ch=num_in_ch, num_out_ch=num_out_ch, feature_channels=feature_channels, upscale=upscale, norm=norm
     )
     for name, parameter in net.named_parameters():
         parameter.requires_grad = '.eval_conv.' not in name

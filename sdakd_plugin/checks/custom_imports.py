@@ -45,7 +45,11 @@ def _import(name: str) -> None:
     except UserError as error:
         raise UserError(f'{key}: {error}') from error
     except Exception as error:  # the user's code can raise anything
-        if isinstance(error, ModuleNotFoundError) and error.name is not None and f'{name}.'.startswith(f'{error.name}.'):
+        if (
+            isinstance(error, ModuleNotFoundError)
+            and error.name is not None
+            and f'{name}.'.startswith(f'{error.name}.')
+        ):
             raise UserError(f'{key}: there is no such module; {_remedy(name)}') from None
         frame = extract_tb(error.__traceback__)[-1]
         file = getattr(error, 'filename', None) or frame.filename  # of a syntax error

@@ -24,7 +24,9 @@ def recognise(shapes: Shapes) -> tuple[Identity, Shapes]:
     num_large, _, kernel_size, _ = shapes['gblocks.1.conv.weight']
     upsampler, scale, expected = recognise_upsampler(shapes, dim)
     expected |= conv('gblocks.0', dim, 3)
-    expected |= conv('shortcut.block.0', dim, 3) | conv('shortcut.block.2', dim, dim) | conv('shortcut.conv11', dim, 3, 1)
+    expected |= (
+        conv('shortcut.block.0', dim, 3) | conv('shortcut.block.2', dim, dim) | conv('shortcut.conv11', dim, 3, 1)
+    )
     for block in (f'gblocks.{index + 1}' for index in range(n_block)):
         expected |= {f'{block}.norm.weight': (dim,), f'{block}.norm.bias': (dim,)}
         expected |= conv(f'{block}.fc1', 2 * hidden, dim) | conv(f'{block}.fc2', dim, hidden)
@@ -63,8 +65,9 @@ def fold(net: Any) -> nn.Module:
     net = deepcopy(net)
     several, shuffle = net.upsampler.in_to_k, net.upsampler.ps
     one = nn.Conv2d(several.in_channels, several.out_channels // ENSEMBLE, several.kernel_size, padding='same')
-    one.weight.data = several.weight.data.unflatten(0, (ENSEMBLE, -1)).mean(0)
-    one.bias.data = several.bias.data.unflatten(0, (ENSEMBLE, -1)).mean(0)
+    one.load_state_dict(
+        {key: value.unflatten(0, (ENSEMBLE, -1)).mean(0) for key, value in several.state_dict().items()}
+    )
     net.upsampler = nn.Sequential(one, shuffle)
     return net
 

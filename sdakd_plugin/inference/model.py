@@ -17,9 +17,9 @@ from sdakd_plugin.networks.build import build_network
 @dataclass(frozen=True)
 class Model:
     """Attributes: name (the file's, or the known one), path, identity (options and scale), state (its tensors, on the
-    CPU), and net, folded, in evaluation mode and without gradients; call it through ``families.calling``. Where a backend runs
-    the network: run, a module called as net. Where net cannot tell: bytes_per_pixel, what a pass needs for each pixel
-    of an image."""
+    CPU), and net, folded, in evaluation mode and without gradients; call it through ``families.calling``. Where a
+    backend runs the network: run, a module called as net. Where net cannot tell: bytes_per_pixel, what a pass needs for
+    each pixel of an image."""
 
     name: str
     path: Path

