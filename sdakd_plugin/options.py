@@ -353,6 +353,11 @@ class Options(Block):
         default=None, ge=0, lt=2**32 - MOST_WORKERS * 2**10
     )  # NumPy's limit, less the offsets of the workers
     datasets: dict[str, DatasetOptions] = Field(min_length=1)
+    custom_imports: list[str] | None = Field(
+        default=None,
+        description='Modules to import before networks are built, such as my_archs for my_archs.py in the working '
+        "directory; they register networks, losses or data sets of one's own with BasicSR.",
+    )
     network_g: dict[str, Any]
     network_d: dict[str, Any] | None = None
     network_d_peer: dict[str, Any] | None = Field(

@@ -6,7 +6,6 @@ Left out are perceptual losses, whose VGG would be a download and costs every ru
 from __future__ import annotations
 
 from copy import deepcopy
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,8 @@ from benchmarks.step.setting import SCALE, Setting
 from sdakd_plugin.errors import UserError
 from sdakd_plugin.networks.frozen import UNTRAINED
 from sdakd_plugin.weights import cache_dir
-from sdakd_plugin.weights.fetch import WHEEL
+from sdakd_plugin.weights.fetch import package_file
+from sdakd_plugin.weights.known import KNOWN
 
 Options = dict[str, Any]
 
@@ -37,7 +37,8 @@ def sdakd(setting: Setting) -> Options:
         full['num_block'] = student['num_block'] = blocks
         layers = [f'body.{min(blocks * quarter // 4, blocks - 1)}' for quarter in (1, 2, 3, 4)]
         opt['train']['feature_opt']['layers'] = list(dict.fromkeys(layers))
-    if blocks is not None or not (find_spec(WHEEL) or any(cache_dir().glob('RealESRGAN_x4plus.*'))):
+    packaged = package_file(KNOWN['RealESRGAN_x4plus'].ncnn, '.bin')
+    if blocks is not None or not (packaged or any(cache_dir().glob('RealESRGAN_x4plus.*'))):
         opt['teacher']['pretrain_network_g'] = UNTRAINED
     return opt
 

@@ -16,6 +16,7 @@ from basicsr.utils import check_resume
 from basicsr.utils.registry import MODEL_REGISTRY
 
 from sdakd_plugin.checks.batch_memory import tally
+from sdakd_plugin.checks.custom_imports import import_custom
 from sdakd_plugin.checks.data import check_datasets
 from sdakd_plugin.checks.keys import check_keys, check_targets
 from sdakd_plugin.checks.option_file import check_forced, check_keys_are_unique, is_ours, read_yaml
@@ -176,6 +177,7 @@ def read_options(parse_options: ParseOptions, root_path: str, is_train: bool) ->
     assert path is not None
     check_keys_are_unique(path)
     parse({**opt, 'is_train': is_train})
+    import_custom(opt)
     parser = ArgumentParser(add_help=False)
     parser.add_argument('--force_yml', nargs='*', default=[])
     forced = parser.parse_known_args(given)[0].force_yml

@@ -15,6 +15,7 @@ from sdakd_plugin.ablation import processes, report
 from sdakd_plugin.ablation.arms import read_arm
 from sdakd_plugin.ablation.plan import Run, all_arms, check_unchanged, choose, make_runs
 from sdakd_plugin.ablation.results import FILE, Outcome, Results, directions, outcome_of
+from sdakd_plugin.checks.custom_imports import import_custom
 from sdakd_plugin.checks.keys import check_keys
 from sdakd_plugin.checks.option_file import check_keys_are_unique, is_ours, read_yaml
 from sdakd_plugin.checks.run import check
@@ -104,6 +105,7 @@ def read(path: str) -> tuple[dict[str, Any], AblateOptions]:
         raise UserError(f'-opt: model_type {opt["model_type"]} in {path} is not one of sdakd-plugin')
     check_keys_are_unique(path)
     options = parse(opt)
+    import_custom(opt)
     with quiet():
         check_keys(opt, is_train=True)
     if not (opt.get('val') or {}).get('metrics') or not any(phase.startswith('val') for phase in opt['datasets']):

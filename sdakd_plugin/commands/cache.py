@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 
+from sdakd_plugin.checks.custom_imports import import_custom
 from sdakd_plugin.checks.data import check_datasets
 from sdakd_plugin.checks.option_file import read_yaml
 from sdakd_plugin.commands.upscale import pick_device
@@ -35,6 +36,7 @@ def run(arguments: argparse.Namespace) -> int:
     device = pick_device(arguments.device)
     opt = completed(read_yaml(arguments.opt))
     options = parse(opt)
+    import_custom(opt)
     with quiet():
         check_datasets({**opt, 'datasets': {'train': TeacherCache(options).block}})
         cache, new = fill(options, device, arguments.tile, arguments.overwrite)

@@ -81,12 +81,15 @@ def _check(arguments: argparse.Namespace) -> None:
 
 
 def _networks(arguments: argparse.Namespace) -> dict[str, report_networks.ReportedNetwork]:
+    from sdakd_plugin.checks.custom_imports import import_custom
     from sdakd_plugin.checks.option_file import read_yaml
     from sdakd_plugin.stock.silence import quiet
 
     with quiet():
         if arguments.opt:
-            return report_networks.from_options(read_yaml(arguments.opt))
+            opt = read_yaml(arguments.opt)
+            import_custom(opt)
+            return report_networks.from_options(opt)
         return report_networks.from_files(arguments.teacher, arguments.student)
 
 

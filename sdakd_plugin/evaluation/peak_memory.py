@@ -14,16 +14,19 @@ import sys
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import suppress
+from importlib import import_module
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
 import torch
+from basicsr.utils.registry import ARCH_REGISTRY
 from torch import nn
 
 from sdakd_plugin.errors import UserError
-from sdakd_plugin.families.calling import super_resolve
+from sdakd_plugin.families.calling import folded, super_resolve
 from sdakd_plugin.networks.build import build_network
+from sdakd_plugin.utils.registries import look_up
 
 STATUS = Path('/proc/self/status')
 CLEAR = Path('/proc/self/clear_refs')
@@ -48,7 +51,8 @@ def peak_memory(
     """
     if device.type == 'cpu' and not STATUS.exists():
         return [[None] * len(sizes) for _ in networks]
-    task = json.dumps([[dict(network) for network in networks], list(sizes), str(device), torch.get_num_threads()])
+    modules = sorted({look_up(ARCH_REGISTRY, network['type']).__module__ for network in networks})
+    task = json.dumps([[dict(one) for one in networks], list(sizes), str(device), torch.get_num_threads(), modules])
     done = subprocess.run([sys.executable, '-m', __name__, task], capture_output=True, text=True)
     if done.returncode:
         reason = (done.stderr.strip().splitlines() or [f'its process ended with code {done.returncode}'])[-1]
@@ -64,12 +68,20 @@ def measure(network: Mapping[str, Any], size: int, device: str, threads: int) ->
     with suppress(OSError):
         CLEAR.write_text('5')  # resets the peak, which may be that of the imports
     before = resident('VmRSS')
-    super_resolve(build_network(network, 'network').to(device).eval(), torch.rand(1, 3, size, size, device=device))
+    net = folded(build_network(network, 'network').eval())
+    super_resolve(net.to(device), torch.rand(1, 3, size, size, device=device))
     return torch.cuda.max_memory_allocated(device) if device != 'cpu' else resident('VmHWM') - before
 
 
-def main(networks: Sequence[Mapping[str, Any]], sizes: Sequence[int], device: str, threads: int) -> list[list[int]]:
-    """Measure each network and size in a new process; where it can be forked, the slow imports are made only once."""
+def main(
+    networks: Sequence[Mapping[str, Any]], sizes: Sequence[int], device: str, threads: int, modules: Sequence[str]
+) -> list[list[int]]:
+    """Measure each network and size in a new process; where it can be forked, the slow imports are made only once.
+
+    ``modules`` are those that register the networks, which may be a user's own.
+    """
+    for name in modules:
+        import_module(name)
     start = 'fork' if hasattr(os, 'fork') else 'spawn'  # Windows has no fork
 
     def alone(network: Mapping[str, Any], size: int) -> int:

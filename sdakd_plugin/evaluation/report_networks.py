@@ -12,6 +12,7 @@ from torch import nn
 
 from sdakd_plugin import weights
 from sdakd_plugin.errors import UserError
+from sdakd_plugin.families.calling import folded
 from sdakd_plugin.inference.model import Model, load_model
 from sdakd_plugin.networks.build import build_network
 from sdakd_plugin.networks.frozen import load_frozen
@@ -61,7 +62,7 @@ def from_options(opt: Mapping[str, Any], experiments: Path = Path('experiments')
         path = newest_checkpoint(experiments / options.name / 'models', label)
         if path is not None:
             weights.load_into(net, weights.load_state_dict(path, 'params_ema', name), path, name)
-        networks[name] = ReportedNetwork(dict(network), net.eval(), path)
+        networks[name] = ReportedNetwork(dict(network), folded(net).eval(), path)
     return networks
 
 
@@ -87,4 +88,4 @@ def _from_file(source: str, role: str) -> ReportedNetwork:
 def _frozen_teacher(block: TeacherOptions) -> ReportedNetwork:
     role = 'teacher.pretrain_network_g'
     net, network = load_frozen(block.network_g, block.pretrain_network_g, block.param_key_g, 'g')
-    return ReportedNetwork(dict(network), net, weights.resolve(block.pretrain_network_g, role))
+    return ReportedNetwork(dict(network), folded(net), weights.resolve(block.pretrain_network_g, role))

@@ -25,7 +25,7 @@ from sdakd_plugin.evaluation import cost, dataset_comparison, quality
 from sdakd_plugin.evaluation.picture import side_by_side
 from sdakd_plugin.evaluation.table import markdown
 from sdakd_plugin.evaluation.verdict import verdict
-from sdakd_plugin.families.calling import super_resolve
+from sdakd_plugin.families.calling import folded, super_resolve
 from sdakd_plugin.models import stage_validation
 from sdakd_plugin.networks.build import build_network
 from sdakd_plugin.options import parse
@@ -119,7 +119,7 @@ def load_networks(opt: Mapping[str, Any], models: Path, device: torch.device) ->
         path = student_file(models, label)
         student = build_network(network, 'network_g')
         weights.load_into(student, weights.load_state_dict(path, 'params_ema'), path, name)
-        nets[name] = student.to(device).eval()
+        nets[name] = folded(student).to(device).eval()
     return nets
 
 

@@ -15,7 +15,7 @@ from skimage.data import astronaut
 from torch import Tensor, nn
 
 from sdakd_plugin.errors import UserError
-from sdakd_plugin.families.calling import ImageToImage
+from sdakd_plugin.families.calling import ImageToImage, folded
 from sdakd_plugin.families.registry import family_of
 from sdakd_plugin.inference.model import Model
 
@@ -35,7 +35,8 @@ class Exported:
 
 
 def exportable(net: nn.Module) -> nn.Module:
-    """The generator for ``net(lq)``, images 0..1, in operators that exporters know."""
+    """The generator for ``net(lq)``, images 0..1, folded and in operators that exporters know."""
+    net = folded(net)
     rewritten = family_of(net).export.rewrite(net)
     return ImageToImage(net) if rewritten is None else rewritten
 

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from sdakd_plugin import weights
 from sdakd_plugin.errors import UserError
-from sdakd_plugin.export.exportable import Exported, check, input_sizes, metadata
+from sdakd_plugin.export.exportable import SIZES, Exported, check, metadata
 from sdakd_plugin.families.calling import super_resolve
 from sdakd_plugin.families.registry import family_of
 from sdakd_plugin.inference.model import Model
@@ -48,7 +48,7 @@ def export(model: Model, half: bool = False, size: int | None = None, spandrel: 
         return super_resolve(net, image).detach().numpy()
 
     largest = getattr(model.net, 'out_size', None)
-    sizes = ((largest // 4, largest // 4),) if largest else input_sizes(model, None)
+    sizes = ((largest // 4, largest // 4),) if largest else SIZES
     error = check(model, run, sizes, half)
     about = f'{len(state)} tensors, {"in float16" if half else "as they were"}'
     return Exported({'.safetensors': content}, error, about)

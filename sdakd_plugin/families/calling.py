@@ -49,6 +49,11 @@ def largest_scale(net: nn.Module) -> int | None:
     return family_of(net).largest_scale(unwrap(net))
 
 
+def folded(net: nn.Module) -> nn.Module:
+    """A network as it is used after training: layers that are several only in training are one. Not wrapped."""
+    return family_of(net).fold(net)
+
+
 class ImageToImage(nn.Module):
     """Wraps a generator for tools that call ``net(lq)``; its state dict has other keys than the generator's."""
 

@@ -64,6 +64,9 @@ class Family:
         step: the number of entries of ``body`` that form a block.
         blocks: returns the names of its blocks in forward order; by default those of ``body``.
         call: returns the SR image for ``(net, lq, lq_scale)``; see ``calling.super_resolve``.
+        fold: returns a copy in which layers that are several only in training are one, as other programs should get it;
+            the network itself if there are none, or if they are folded.
+        unfold: returns the tensors of a network, from ``(network, tensors of the folded one)``; by default the latter.
         largest_scale: returns the largest scale of a network that supports several; ``None`` for one scale.
         as_input: for a discriminator, converts images in 0..1 to the range that it expects.
         check_lq: returns what is wrong with an LQ image, from ``(option block, width, height, scales)``, or ``None``;
@@ -77,6 +80,8 @@ class Family:
     step: int = 1
     blocks: Callable[[Any], list[str]] | None = None
     call: Callable[[nn.Module, Tensor, Tensor | None], Tensor] = plain_call
+    fold: Callable[[Any], nn.Module] = lambda net: net
+    unfold: Callable[[Any, State], dict[str, Tensor]] = lambda net, folded: dict(folded)
     largest_scale: Callable[[Any], int | None] = lambda net: None
     as_input: Callable[[Tensor], Tensor] = lambda images: images
     check_lq: Callable[[Network, int, int, Sequence[int] | None], str | None] | None = None

@@ -14,8 +14,11 @@ from torch import Tensor, nn
 from sdakd_plugin.families import (
     discriminators,
     gcfsr,
+    mosr,
     msrresnet,
+    realplksr,
     rrdbnet,
+    span,
     srgan_generator,
     srvgg,
     stylegan2_discriminators,
@@ -38,6 +41,9 @@ FAMILIES: list[Family] = [
     stylegan2_discriminators.GCFSR,
     gcfsr.FAMILY,
     swinir.FAMILY,
+    span.FAMILY,
+    realplksr.FAMILY,
+    mosr.FAMILY,
 ]
 
 

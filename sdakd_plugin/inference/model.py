@@ -10,15 +10,16 @@ from torch import Tensor, nn
 
 from sdakd_plugin import weights
 from sdakd_plugin.errors import UserError
+from sdakd_plugin.families.calling import folded
 from sdakd_plugin.networks.build import build_network
 
 
 @dataclass(frozen=True)
 class Model:
     """Attributes: name (the file's, or the known one), path, identity (options and scale), state (its tensors, on the
-    CPU), and net, in evaluation mode and without gradients; call it through ``families.calling``. Where a backend runs
-    the network: run, a module called as net. Where net cannot tell: bytes_per_pixel, what a pass needs for each pixel
-    of an image."""
+    CPU), and net, folded, in evaluation mode and without gradients; call it through ``families.calling``. Where a
+    backend runs the network: run, a module called as net. Where net cannot tell: bytes_per_pixel, what a pass needs for
+    each pixel of an image."""
 
     name: str
     path: Path
@@ -52,4 +53,4 @@ def load_model(source: str | os.PathLike[str], role: str) -> Model:
     net = build_network(identity.network, role)
     weights.load_into(net, state, path, role)
     name = os.fspath(source) if os.fspath(source) in weights.KNOWN else path.stem
-    return Model(name, path, identity, state, net.eval().requires_grad_(False))
+    return Model(name, path, identity, state, folded(net).eval().requires_grad_(False))

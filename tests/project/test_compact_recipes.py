@@ -25,7 +25,8 @@ def made_small(opt, photos):
     opt['num_gpu'] = 0
     for block in opt['datasets'].values():
         block['dataroot_gt'] = str(photos / 'HR')
-    opt['network_g'].update(num_feat=8, num_conv=4)
+    small = {'SRVGGNetCompact': {'num_feat': 8, 'num_conv': 4}, 'SPAN': {'feature_channels': 8}}
+    opt['network_g'].update(small[opt['network_g']['type']])
     opt['val']['metrics'].pop('lpips', None)
     if 'train' not in opt:
         return opt
@@ -52,7 +53,7 @@ def made_small(opt, photos):
     return opt
 
 
-@pytest.mark.parametrize('name', ['compact_x4', 'compact_x2'])
+@pytest.mark.parametrize('name', ['compact_x4', 'compact_x2', 'span_x4'])
 def test_through_stock_training_and_testing(stock, photos, name):
     log = stock.ok('basicsr/train.py', made_small(read(name), photos))
     assert re.search(r'iter: +6,.*l_g_feature.*l_g_gan.*stage: 3 ', log) and 'nan' not in log

