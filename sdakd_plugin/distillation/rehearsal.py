@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from sdakd_plugin.distillation.discriminator_terms import FeatureDTerm
-from sdakd_plugin.distillation.taps import TapError, Taps, check_layers
+from sdakd_plugin.distillation.taps import NoMapError, TapError, Taps, check_layers, next_with_map
 from sdakd_plugin.distillation.teacher import Teacher
 from sdakd_plugin.distillation.terms import Term
 from sdakd_plugin.errors import UserError
@@ -45,13 +45,16 @@ def rehearse(
             'give both the same scale'
         )
     if teacher is not None:
+        key = 'teacher.network_g'
+        if options.teacher is not None and options.teacher.network_g is None:  # told by the file
+            key = 'teacher.pretrain_network_g'
         layers = [layer for term in terms.values() for layer in term.teacher_layers]
-        image, teacher_features = run_once(
-            super_resolve, teacher.net_g, lq, layers, 'teacher.network_g', 'train.feature_opt.layers'
-        )
+        image, teacher_features = run_once(super_resolve, teacher.net_g, lq, layers, key, 'train.feature_opt.layers')
+        if image.shape[1] != sr.shape[1]:
+            raise UserError(f'{key}: makes images of {image.shape[1]} channels, the student of {sr.shape[1]}')
         if image.shape != sr.shape:
             raise UserError(
-                f'teacher.network_g: turns {lq.shape[-1]} pixels into {image.shape[-1]}, the student into '
+                f'{key}: turns {lq.shape[-1]} pixels into {image.shape[-1]}, the student into '
                 f'{sr.shape[-1]}; teacher and student need the same scale'
             )
         for name, term in terms.items():
@@ -104,8 +107,11 @@ def run_once(
     """
     check_layers(net, layers, layers_key)
     try:
-        with _evaluating(net), Taps(net, layers) as taps:
+        with _evaluating(net), Taps(net, layers, images=images) as taps:
             out = call(net, images)
+    except NoMapError as error:
+        other = next_with_map(net, lambda: call(net, images), error.layer)
+        raise UserError(f'{layers_key}: {error}' + (f"; '{other}' does" if other else '')) from None
     except TapError as error:
         raise UserError(f'{layers_key}: {error}') from None
     except (AssertionError, NameError, RuntimeError, ValueError) as error:

@@ -23,6 +23,7 @@ from torch import nn
 
 from sdakd_plugin.errors import UserError
 from sdakd_plugin.families.calling import super_resolve
+from sdakd_plugin.inference.model import load_model
 from sdakd_plugin.networks.build import build_network
 
 STATUS = Path('/proc/self/status')
@@ -30,12 +31,12 @@ CLEAR = Path('/proc/self/clear_refs')
 
 
 def peak_memory(
-    networks: Sequence[Mapping[str, Any]], sizes: Sequence[int], device: torch.device
+    networks: Sequence[Mapping[str, Any] | Path], sizes: Sequence[int], device: torch.device
 ) -> list[list[int | None]]:
     """Bytes that generators need for one image of each size: weights and the peak of a forward pass.
 
     Args:
-        networks: their option blocks; the weights' values do not matter.
+        networks: their option blocks, or weight files; the weights' values do not matter.
         sizes: sides of square LQ images of three channels.
         device: where they run.
 
@@ -48,7 +49,8 @@ def peak_memory(
     """
     if device.type == 'cpu' and not STATUS.exists():
         return [[None] * len(sizes) for _ in networks]
-    task = json.dumps([[dict(network) for network in networks], list(sizes), str(device), torch.get_num_threads()])
+    described = [str(network) if isinstance(network, Path) else dict(network) for network in networks]
+    task = json.dumps([described, list(sizes), str(device), torch.get_num_threads()])
     done = subprocess.run([sys.executable, '-m', __name__, task], capture_output=True, text=True)
     if done.returncode:
         reason = (done.stderr.strip().splitlines() or [f'its process ended with code {done.returncode}'])[-1]
@@ -57,22 +59,24 @@ def peak_memory(
 
 
 @torch.no_grad()
-def measure(network: Mapping[str, Any], size: int, device: str, threads: int) -> int:
+def measure(network: Mapping[str, Any] | str, size: int, device: str, threads: int) -> int:
     """The bytes that one generator needs at one size, measured in this process, which should be a new one."""
     torch.set_num_threads(threads)
     nn.Conv2d(3, 8, 3).to(device)(torch.rand(1, 3, 16, 16, device=device))  # loads what torch loads on first use
-    with suppress(OSError):
-        CLEAR.write_text('5')  # resets the peak, which may be that of the imports
     before = resident('VmRSS')
-    super_resolve(build_network(network, 'network').to(device).eval(), torch.rand(1, 3, size, size, device=device))
+    net = load_model(network, 'network').net if isinstance(network, str) else build_network(network, 'network')
+    net.to(device).eval()
+    with suppress(OSError):
+        CLEAR.write_text('5')  # resets the peak, which may be that of the imports or of reading a file
+    super_resolve(net, torch.rand(1, 3, size, size, device=device))
     return torch.cuda.max_memory_allocated(device) if device != 'cpu' else resident('VmHWM') - before
 
 
-def main(networks: Sequence[Mapping[str, Any]], sizes: Sequence[int], device: str, threads: int) -> list[list[int]]:
+def main(networks: Sequence[Mapping[str, Any] | str], sizes: Sequence[int], device: str, threads: int) -> list[list[int]]:
     """Measure each network and size in a new process; where it can be forked, the slow imports are made only once."""
     start = 'fork' if hasattr(os, 'fork') else 'spawn'  # Windows has no fork
 
-    def alone(network: Mapping[str, Any], size: int) -> int:
+    def alone(network: Mapping[str, Any] | str, size: int) -> int:
         with ProcessPoolExecutor(1, mp_context=get_context(start)) as process:
             return process.submit(measure, network, size, device, threads).result()
 

@@ -64,6 +64,8 @@ class Family:
         step: the number of entries of ``body`` that form a block.
         blocks: returns the names of its blocks in forward order; by default those of ``body``.
         call: returns the SR image for ``(net, lq, lq_scale)``; see ``calling.super_resolve``.
+        padded: returns the height and the width of the image inside the network, from ``(net, height, width)`` of the
+            image that it is called with: these are different if it is padded at the lower and right edge.
         largest_scale: returns the largest scale of a network that supports several; ``None`` for one scale.
         as_input: for a discriminator, converts images in 0..1 to the range that it expects.
         check_lq: returns what is wrong with an LQ image, from ``(option block, width, height, scales)``, or ``None``;
@@ -77,6 +79,7 @@ class Family:
     step: int = 1
     blocks: Callable[[Any], list[str]] | None = None
     call: Callable[[nn.Module, Tensor, Tensor | None], Tensor] = plain_call
+    padded: Callable[[Any, int, int], tuple[int, int]] = lambda net, height, width: (height, width)
     largest_scale: Callable[[Any], int | None] = lambda net: None
     as_input: Callable[[Tensor], Tensor] = lambda images: images
     check_lq: Callable[[Network, int, int, Sequence[int] | None], str | None] | None = None

@@ -28,7 +28,7 @@ def leftthomas_state() -> dict:
 def leftthomas_generator() -> SRGANGenerator:
     options: dict[str, Any] = {key: value for key, value in key_maps.LEFTTHOMAS_NETWORK.items() if key != 'type'}
     generator = SRGANGenerator(**options)
-    generator.load_state_dict(key_maps.leftthomas_state_dict(leftthomas_state()), strict=True)
+    generator.load_state_dict(key_maps.translated(leftthomas_state()), strict=True)
     return generator.eval()
 
 
