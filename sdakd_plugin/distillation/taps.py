@@ -13,7 +13,6 @@ from torch import Tensor, nn
 from sdakd_plugin.errors import UserError, nearest
 from sdakd_plugin.families.calling import padded
 
-
 Size = tuple[int, int]  # height and width
 
 
@@ -60,9 +59,7 @@ class Taps:
             times or not at all.
     """
 
-    def __init__(
-        self, net: nn.Module, layers: Iterable[str], stop: bool = False, images: Tensor | None = None
-    ) -> None:
+    def __init__(self, net: nn.Module, layers: Iterable[str], stop: bool = False, images: Tensor | None = None) -> None:
         self.layers = tuple(dict.fromkeys(layers))
         self.features: dict[str, Tensor] = {}
         self.net, self.stop = net, stop and bool(self.layers)
@@ -116,8 +113,8 @@ class Taps:
 
 
 def cropped(feature: Tensor, size: Size, padded_size: Size) -> Tensor:
-    """The part of a map (n, c, h, w) that shows an image of ``size`` (height and width), which was padded at the lower and
-    right edge to ``padded_size``. A map that cannot be divided so is returned as it is."""
+    """The part of a map (n, c, h, w) that shows an image of ``size``, which was padded at the lower and right edge to
+    ``padded_size``. A map that cannot be divided so is returned as it is."""
     sides = [divmod(side * kept, whole) for side, kept, whole in zip(feature.shape[2:], size, padded_size, strict=True)]
     return feature if any(rest for _, rest in sides) else feature[..., : sides[0][0], : sides[1][0]]
 

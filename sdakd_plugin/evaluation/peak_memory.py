@@ -72,7 +72,9 @@ def measure(network: Mapping[str, Any] | str, size: int, device: str, threads: i
     return torch.cuda.max_memory_allocated(device) if device != 'cpu' else resident('VmHWM') - before
 
 
-def main(networks: Sequence[Mapping[str, Any] | str], sizes: Sequence[int], device: str, threads: int) -> list[list[int]]:
+def main(
+    networks: Sequence[Mapping[str, Any] | str], sizes: Sequence[int], device: str, threads: int
+) -> list[list[int]]:
     """Measure each network and size in a new process; where it can be forked, the slow imports are made only once."""
     start = 'fork' if hasattr(os, 'fork') else 'spawn'  # Windows has no fork
 

@@ -87,7 +87,8 @@ def call(net: nn.Module, lq: Tensor, lq_scale: Tensor | None) -> Tensor:
     """
     descriptor: Any = getattr(unwrap(net), DESCRIPTOR)
     if lq.shape[1] != descriptor.input_channels:
-        raise UserError(f'{type(net).__name__} takes images of {descriptor.input_channels} channels, not {lq.shape[1]}')
+        channels = '1 channel' if descriptor.input_channels == 1 else f'{descriptor.input_channels} channels'
+        raise UserError(f'{type(net).__name__} takes images of {channels}, not {lq.shape[1]}')
     # what is wrapped is in inference mode: a loss cannot use its tensors
     sr: Tensor = inspect.unwrap(type(descriptor).__call__)(descriptor, lq)
     return sr
