@@ -51,7 +51,9 @@ def rehearse(
         layers = [layer for term in terms.values() for layer in term.teacher_layers]
         image, teacher_features = run_once(super_resolve, teacher.net_g, lq, layers, key, 'train.feature_opt.layers')
         if image.shape[1] != sr.shape[1]:
-            raise UserError(f'{key}: makes images of {image.shape[1]} channel(s), the student of {sr.shape[1]}')
+            raise UserError(
+                f'{key}: the channels of its images are {image.shape[1]}, those of the student {sr.shape[1]}'
+            )
         if image.shape != sr.shape:
             raise UserError(
                 f'{key}: turns {lq.shape[-1]} pixels into {image.shape[-1]}, the student into '

@@ -141,19 +141,19 @@ def as_map(output: Tensor, inputs: Iterable[Any]) -> Tensor | None:
 
 
 def next_with_map(net: nn.Module, run: Callable[[], object], layer: str) -> str | None:
-    """The layer that returns a map (n, c, h, w) first after ``layer`` has run, or else last before; ``None`` if none.
+    """The layer that runs once and returns a map (n, c, h, w) first after ``layer``, or else last before, or ``None``.
 
     Args:
         net: the network.
         run: runs the network once.
         layer: the layer that cannot be tapped.
     """
-    ended: dict[str, bool] = {}  # in the order in which they ended, whether they return a map
+    ended: dict[str, bool] = {}  # in the order in which they ended: whether they run once and return a map
 
     def hook(name: str) -> Any:
         def end(module: nn.Module, inputs: tuple[Any, ...], more: dict[str, Any], output: Any) -> None:
             shaped = as_map(output, (*inputs, *more.values())) if isinstance(output, Tensor) else None
-            ended[name] = shaped is not None and shaped.dim() == 4
+            ended[name] = name not in ended and shaped is not None and shaped.dim() == 4
 
         return end
 

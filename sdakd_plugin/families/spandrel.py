@@ -95,8 +95,7 @@ def call(net: nn.Module, lq: Tensor, lq_scale: Tensor | None) -> Tensor:
 
 
 def padded(net: Any, height: int, width: int) -> tuple[int, int]:
-    """The size of an image after spandrel's padding, and that of the network itself where its class has a method for it,
-    as in ``PADDING``."""
+    """The size of an image after spandrel's padding, and the network's own if it has a method of ``PADDING``."""
     right, below = getattr(net, DESCRIPTOR).size_requirements.get_padding(width, height)
     image = torch.empty(1, 1, height + below, width + right, device='meta')
     for name in PADDING:

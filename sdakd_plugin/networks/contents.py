@@ -28,7 +28,7 @@ class Contents:
         state: the state dict that is used.
         identity: the network; ``None`` if it is unknown.
         parameters: number of parameters; ``None`` if the network is unknown.
-        by_spandrel: whether only spandrel can build the network, so that the options describe it, but are none of BasicSR.
+        by_spandrel: whether spandrel builds the network, and the options only describe it.
     """
 
     path: Path

@@ -49,7 +49,7 @@ def test_a_teachers_image_is_that_of_spandrel(tmp_path, name):
 def test_a_network_that_spandrel_calls_in_a_way_of_its_own():
     """DRUNet takes the level of noise as a fourth channel, which spandrel adds."""
     torch.manual_seed(0)
-    state = DRUNet(in_nc=4, out_nc=3, nc=[8, 16, 24, 32], nb=1).state_dict()
+    state = DRUNet(in_nc=4, out_nc=3, nc=[8, 16, 24, 32], nb=4).state_dict()
     net, identity = load_identified(state, 'file', 'role')
     assert (identity.kind, identity.scale, identity.network['num_in_ch']) == ('generator', 1, 3)
     lq = torch.rand(1, 3, 13, 20)
@@ -76,7 +76,7 @@ def test_its_layers_have_their_usual_names_and_its_blocks_are_found():
     [('SwinIR', 'layers.1', (24, 24)), ('HAT', 'layers.1', (32, 32)), ('DAT', 'layers.1', (19, 23))],
 )
 def test_tokens_become_the_map_that_the_network_makes_of_them(name, block, inside):
-    """The convolution at the end of the body gets the tokens of the last block after ``norm`` as the network's own map."""
+    """The network itself makes a map of the last block's tokens, after ``norm``, for the next convolution."""
     net, _ = load_identified(random_state(name), 'file', 'role')
     lq, given = torch.rand(1, 3, 19, 23), {}
     net.conv_after_body.register_forward_pre_hook(lambda module, inputs: given.update(map=inputs[0]))
@@ -97,7 +97,7 @@ def test_tokens_of_an_unknown_order_are_refused():
 
 def test_an_image_of_another_number_of_channels():
     net, _ = load_identified(random_state('SwinIR', in_chans=1), 'file', 'role')
-    with pytest.raises(UserError, match='^SwinIR takes images of 1 channel, not 3$'):
+    with pytest.raises(UserError, match='SwinIR takes images of 1 channel, not 3'):
         super_resolve(net, torch.rand(1, 3, 16, 16))
 
 

@@ -7,7 +7,9 @@ import torch
 from basicsr.archs import build_network
 
 from sdakd_plugin import weights
+from sdakd_plugin.checks.run import check
 from tests.helpers.mistakes import complaint
+from tests.helpers.networks import TEACHER
 from tests.helpers.other_networks import in_old_keys, random_file
 from tests.helpers.training import build, steps
 
@@ -69,17 +71,8 @@ def test_the_teacher_runs_once_in_an_iteration_and_without_gradients(run, tmp_pa
     ('name', 'more', 'expected'),
     [
         ('SwinIR', {'upscale': 2}, 'turns 16 pixels into 32, the student into 64; teacher and student need the same'),
-        (
-            'SwinIR',
-            {'in_chans': 1},
-            'rejects an input of 3x16x16 (the training crop): SwinIR takes images of 1 channel',
-        ),
-        (
-            'SPAN',
-            {'num_in_ch': 4, 'num_out_ch': 4},
-            'rejects an input of 3x16x16 (the training crop): SPAN takes images',
-        ),
-        ('SPAN', {'num_out_ch': 1}, 'makes images of 1 channel(s), the student of 3'),
+        ('SwinIR', {'in_chans': 1}, '(the training crop): SwinIR takes images of 1 channel, not 3'),
+        ('SPAN', {'num_in_ch': 4, 'num_out_ch': 4}, '(the training crop): SPAN takes images of 4 channels, not 3'),
         ('RestoreFormer', {}, 'is a face restoration network, RestoreFormer(multiple_of=32); expected a generator'),
     ],
 )
@@ -94,24 +87,27 @@ def test_a_teacher_that_does_not_fit(run, tmp_path, name, more, expected):
 @pytest.mark.parametrize(
     ('network', 'expected'),
     [
-        (
-            {'type': 'BasicVSR', 'num_feat': 8, 'num_block': 1},
-            'neither sdakd_plugin nor spandrel knows the architecture',
-        ),
+        ({'type': 'BasicVSR', 'num_feat': 8, 'num_block': 1}, 'neither sdakd_plugin nor spandrel knows the'),
+        ({**TEACHER, 'num_out_ch': 1}, 'the channels of its images are 1, those of the student 3'),
         ({'type': 'UNetDiscriminatorSN', 'num_in_ch': 3, 'num_feat': 8}, 'is a discriminator, UNetDiscriminatorSN'),
     ],
 )
-def test_a_video_network_and_a_discriminator(run, tmp_path, network, expected):
+def test_networks_of_basicsr_that_are_no_teachers_of_a_generator(run, tmp_path, network, expected):
+    del run['train']['feature_opt']
     torch.save(build_network(dict(network)).state_dict(), tmp_path / 'teacher.pth')
     run['teacher'] = {'pretrain_network_g': str(tmp_path / 'teacher.pth')}
     assert expected in complaint(run)
 
 
-def test_a_layer_without_a_map_is_refused_with_one_that_has_a_map(run, tmp_path):
-    run['teacher'] = {'pretrain_network_g': str(random_file(tmp_path, 'SwinIR'))}
+@pytest.mark.parametrize(('name', 'fits'), [('SwinIR', 'patch_unembed'), ('HAT', 'conv_after_body')])
+def test_a_layer_without_a_map_is_refused_with_one_that_fits(run, tmp_path, name, fits):
+    """HAT's ``patch_unembed`` runs after every group, too."""
+    run['teacher'] = {'pretrain_network_g': str(random_file(tmp_path, name))}
     run['train']['feature_opt']['layers'] = {'body.4': 'norm'}
-    expected = "train.feature_opt.layers: layer 'norm' of SwinIR returns no map (n, c, h, w); 'conv_after_body' does"
+    expected = f"train.feature_opt.layers: layer 'norm' of {name} returns no map (n, c, h, w); '{fits}' does"
     assert complaint(run) == expected
+    run['train']['feature_opt']['layers'] = {'body.4': fits}
+    check(run)
 
 
 def test_a_student_does_not_start_from_weights_of_another_project(run, tmp_path):
