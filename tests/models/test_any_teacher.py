@@ -2,12 +2,17 @@
 
 import re
 
+import cv2
+import numpy as np
 import pytest
 import torch
 from basicsr.archs import build_network
+from spandrel import ModelLoader
 
 from sdakd_plugin import weights
 from sdakd_plugin.checks.run import check
+from sdakd_plugin.data.cached_teacher_dataset import image_file
+from tests.helpers.caching import fill
 from tests.helpers.mistakes import complaint
 from tests.helpers.networks import TEACHER
 from tests.helpers.other_networks import in_old_keys, random_file
@@ -99,15 +104,24 @@ def test_networks_of_basicsr_that_are_no_teachers_of_a_generator(run, tmp_path, 
     assert expected in complaint(run)
 
 
-@pytest.mark.parametrize(('name', 'fits'), [('SwinIR', 'patch_unembed'), ('HAT', 'conv_after_body')])
-def test_a_layer_without_a_map_is_refused_with_one_that_fits(run, tmp_path, name, fits):
-    """HAT's ``patch_unembed`` runs after every group, too."""
-    run['teacher'] = {'pretrain_network_g': str(random_file(tmp_path, name))}
+def test_a_layer_without_a_map_is_refused_with_one_that_fits(run, tmp_path):
+    run['teacher'] = {'pretrain_network_g': str(random_file(tmp_path, 'SwinIR'))}
     run['train']['feature_opt']['layers'] = {'body.4': 'norm'}
-    expected = f"train.feature_opt.layers: layer 'norm' of {name} returns no map (n, c, h, w); '{fits}' does"
+    expected = "train.feature_opt.layers: layer 'norm' of SwinIR returns no map (n, c, h, w); 'patch_unembed' does"
     assert complaint(run) == expected
-    run['train']['feature_opt']['layers'] = {'body.4': fits}
+    run['train']['feature_opt']['layers'] = {'body.4': 'patch_unembed'}
     check(run)
+
+
+def test_its_images_are_cached(run, photos, tmp_path):
+    file = random_file(tmp_path, 'SwinIR')
+    run['teacher'] = {'pretrain_network_g': str(file), 'cache': str(tmp_path / 'cache')}
+    del run['train']['feature_opt']
+    fill(run)
+    lq = torch.from_numpy(cv2.imread(str(photos / 'LR/coffee.png'))[..., ::-1] / np.float32(255)).permute(2, 0, 1)
+    expected = ModelLoader().load_from_file(file).eval()(lq[None])[0].permute(1, 2, 0).numpy()
+    found = np.load(image_file(tmp_path / 'cache', 'coffee.png'))
+    np.testing.assert_allclose(found, expected, atol=1e-3)  # half precision
 
 
 def test_a_student_does_not_start_from_weights_of_another_project(run, tmp_path):
