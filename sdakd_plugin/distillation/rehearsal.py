@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from sdakd_plugin.distillation.discriminator_terms import FeatureDTerm
-from sdakd_plugin.distillation.taps import TapError, Taps, check_layers
+from sdakd_plugin.distillation.taps import NoMapError, TapError, Taps, check_layers, next_with_map
 from sdakd_plugin.distillation.teacher import Teacher
 from sdakd_plugin.distillation.terms import Term
 from sdakd_plugin.errors import UserError
@@ -45,14 +45,21 @@ def rehearse(
             'give both the same scale'
         )
     for key, teacher in teachers.items():
+        block = options.all_teachers[key]
+        # a network that is told by its file has no block
+        network_key = f'{key}.network_g' if block.network_g is not None else f'{key}.pretrain_network_g'
         taught = {name: term for name, term in terms.items() if term.teacher == key}
         layers = [layer for term in taught.values() for layer in term.teacher_layers]
         image, teacher_features = run_once(
-            super_resolve, teacher.net_g, lq, layers, f'{key}.network_g', 'train.feature_opt.layers'
+            super_resolve, teacher.net_g, lq, layers, network_key, 'train.feature_opt.layers'
         )
+        if image.shape[1] != sr.shape[1]:
+            raise UserError(
+                f'{network_key}: the channels of its images are {image.shape[1]}, those of the student {sr.shape[1]}'
+            )
         if image.shape != sr.shape:
             raise UserError(
-                f'{key}.network_g: turns {lq.shape[-1]} pixels into {image.shape[-1]}, the student into '
+                f'{network_key}: turns {lq.shape[-1]} pixels into {image.shape[-1]}, the student into '
                 f'{sr.shape[-1]}; teacher and student need the same scale'
             )
         for name, term in taught.items():
@@ -105,8 +112,11 @@ def run_once(
     """
     check_layers(net, layers, layers_key)
     try:
-        with _evaluating(net), Taps(net, layers) as taps:
+        with _evaluating(net), Taps(net, layers, images=images) as taps:
             out = call(net, images)
+    except NoMapError as error:
+        other = next_with_map(net, lambda: call(net, images), error.layer)
+        raise UserError(f'{layers_key}: {error}' + (f"; '{other}' does" if other else '')) from None
     except TapError as error:
         raise UserError(f'{layers_key}: {error}') from None
     except (AssertionError, NameError, RuntimeError, ValueError) as error:

@@ -63,7 +63,7 @@ class Teacher:
             lq_scale: see ``super_resolve``.
         """
         sr = None
-        with Taps(self.net_g, layers, stop=not image) as taps:
+        with Taps(self.net_g, layers, stop=not image, images=lq) as taps:
             sr = self.forward_pass(super_resolve, self.net_g, lq, lq_scale)
         return TeacherOutput(sr, taps.features)
 

@@ -188,7 +188,7 @@ class Trainee:
         for net in self.discriminators[:1]:  # the peer is not used here
             net.requires_grad_(False)
         self.optimizer_g.zero_grad()
-        with Taps(unwrap(self.net_g), needs.student_layers) as taps:
+        with Taps(unwrap(self.net_g), needs.student_layers, images=batch.lq) as taps:
             sr = self._generate(self.net_g, batch)
 
         @torch.no_grad()

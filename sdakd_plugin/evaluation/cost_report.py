@@ -79,7 +79,7 @@ def measure(
     """
     nets = {name: network.net.to(device) for name, network in networks.items()}
     work = {size: _work(nets, backends or {}, size, repeat, device) for size in sorted(set(sizes))}
-    peaks = peak_memory([network.network for network in networks.values()], list(work), device)
+    peaks = peak_memory([network.source for network in networks.values()], list(work), device)
     return {
         name: _entry(
             network,

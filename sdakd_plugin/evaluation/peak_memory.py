@@ -25,6 +25,7 @@ from torch import nn
 
 from sdakd_plugin.errors import UserError
 from sdakd_plugin.families.calling import folded, super_resolve
+from sdakd_plugin.inference.model import load_model
 from sdakd_plugin.networks.build import build_network
 from sdakd_plugin.utils.registries import look_up
 
@@ -33,12 +34,12 @@ CLEAR = Path('/proc/self/clear_refs')
 
 
 def peak_memory(
-    networks: Sequence[Mapping[str, Any]], sizes: Sequence[int], device: torch.device
+    networks: Sequence[Mapping[str, Any] | Path], sizes: Sequence[int], device: torch.device
 ) -> list[list[int | None]]:
     """Bytes that generators need for one image of each size: weights and the peak of a forward pass.
 
     Args:
-        networks: their option blocks; the weights' values do not matter.
+        networks: their option blocks, or weight files; the weights' values do not matter.
         sizes: sides of square LQ images of three channels.
         device: where they run.
 
@@ -51,8 +52,10 @@ def peak_memory(
     """
     if device.type == 'cpu' and not STATUS.exists():
         return [[None] * len(sizes) for _ in networks]
-    modules = sorted({look_up(ARCH_REGISTRY, network['type']).__module__ for network in networks})
-    task = json.dumps([[dict(one) for one in networks], list(sizes), str(device), torch.get_num_threads(), modules])
+    blocks = [network for network in networks if not isinstance(network, Path)]
+    modules = sorted({look_up(ARCH_REGISTRY, block['type']).__module__ for block in blocks})
+    described = [str(network) if isinstance(network, Path) else dict(network) for network in networks]
+    task = json.dumps([described, list(sizes), str(device), torch.get_num_threads(), modules])
     done = subprocess.run([sys.executable, '-m', __name__, task], capture_output=True, text=True)
     if done.returncode:
         reason = (done.stderr.strip().splitlines() or [f'its process ended with code {done.returncode}'])[-1]
@@ -61,20 +64,21 @@ def peak_memory(
 
 
 @torch.no_grad()
-def measure(network: Mapping[str, Any], size: int, device: str, threads: int) -> int:
+def measure(network: Mapping[str, Any] | str, size: int, device: str, threads: int) -> int:
     """The bytes that one generator needs at one size, measured in this process, which should be a new one."""
     torch.set_num_threads(threads)
     nn.Conv2d(3, 8, 3).to(device)(torch.rand(1, 3, 16, 16, device=device))  # loads what torch loads on first use
-    with suppress(OSError):
-        CLEAR.write_text('5')  # resets the peak, which may be that of the imports
     before = resident('VmRSS')
-    net = folded(build_network(network, 'network').eval())
-    super_resolve(net.to(device), torch.rand(1, 3, size, size, device=device))
+    net = load_model(network, 'network').net if isinstance(network, str) else build_network(network, 'network')
+    net = folded(net.eval()).to(device)
+    with suppress(OSError):
+        CLEAR.write_text('5')  # resets the peak, which may be that of the imports or of reading a file
+    super_resolve(net, torch.rand(1, 3, size, size, device=device))
     return torch.cuda.max_memory_allocated(device) if device != 'cpu' else resident('VmHWM') - before
 
 
 def main(
-    networks: Sequence[Mapping[str, Any]], sizes: Sequence[int], device: str, threads: int, modules: Sequence[str]
+    networks: Sequence[Mapping[str, Any] | str], sizes: Sequence[int], device: str, threads: int, modules: Sequence[str]
 ) -> list[list[int]]:
     """Measure each network and size in a new process; where it can be forked, the slow imports are made only once.
 
@@ -84,7 +88,7 @@ def main(
         import_module(name)
     start = 'fork' if hasattr(os, 'fork') else 'spawn'  # Windows has no fork
 
-    def alone(network: Mapping[str, Any], size: int) -> int:
+    def alone(network: Mapping[str, Any] | str, size: int) -> int:
         with ProcessPoolExecutor(1, mp_context=get_context(start)) as process:
             return process.submit(measure, network, size, device, threads).result()
 

@@ -13,6 +13,7 @@ from torch import nn
 from sdakd_plugin import weights
 from sdakd_plugin.errors import UserError
 from sdakd_plugin.families.calling import folded
+from sdakd_plugin.families.spandrel import is_of_spandrel
 from sdakd_plugin.inference.model import Model, load_model
 from sdakd_plugin.networks.build import build_network
 from sdakd_plugin.networks.frozen import load_frozen
@@ -28,6 +29,11 @@ class ReportedNetwork:
     network: dict[str, Any]
     net: nn.Module
     weights: Path | None
+
+    @property
+    def source(self) -> Mapping[str, Any] | Path:
+        """What the network can be built from again: its option block, or the file if only spandrel can build it."""
+        return self.weights if self.weights and is_of_spandrel(self.net) else self.network
 
 
 def from_files(teacher: str, students: Sequence[str]) -> dict[str, ReportedNetwork]:

@@ -131,11 +131,11 @@ def export(
 
 
 def refuse_fixed_size(model: Model) -> None:
-    """Refuse a GCFSR."""
+    """Refuse a network whose file is for one input size."""
     if family_of(model.net).export.size_hint(model.net) is not None:
         raise UserError(
-            f'--int8: {model.identity.network["type"]} is not quantised: its input size is fixed and the weights of '
-            'its layers depend on the image; leave out --int8'
+            f'--int8: {model.identity.network["type"]} is not quantised: a file of it would be for one '
+            'input size; leave out --int8'
         )
 
 

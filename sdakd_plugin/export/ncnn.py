@@ -49,10 +49,15 @@ def export(model: Model, half: bool = False, size: int | None = None) -> Exporte
 
 def _convert(program: str, model: Model, half: bool, sizes: Sizes, folder: Path) -> tuple[Path, Path]:
     """Run pnnx. Dimensions that differ between the two input shapes become dynamic."""
+    text = f'{model.name}: {model.identity.network["type"]} does not export to ncnn'
     net, images = exportable(_apart(model.net)), [photograph(model, *one) for one in sizes]
     with warnings.catch_warnings():
         warnings.simplefilter('ignore')  # about the sizes in the traced checks of the input, and its age
-        torch.jit.trace(net, images[0], check_trace=False).save(str(folder / 'net.pt'))
+        try:
+            torch.jit.trace(net, images[0], check_trace=False).save(str(folder / 'net.pt'))
+        except Exception as error:  # a network's own code may raise anything
+            reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+            raise UserError(f'{text}: PyTorch cannot trace it: {reason}') from error
     shapes = [
         f'inputshape{index or ""}=[{",".join(map(str, image.shape))}]f32'
         for index, image in zip((0, 2), images, strict=False)
@@ -60,17 +65,16 @@ def _convert(program: str, model: Model, half: bool, sizes: Sizes, folder: Path)
     done = subprocess.run(
         [program, 'net.pt', *shapes, f'fp16={int(half)}'], cwd=folder, text=True, errors='replace', capture_output=True
     )
-    text = f'{model.name}: {model.identity.network["type"]} does not export to ncnn: pnnx'
     if done.returncode:
         reason = (done.stderr.splitlines() or ['it was killed, perhaps for its memory'])[-1]
-        raise UserError(f'{text} ended with code {done.returncode}: {reason}')
+        raise UserError(f'{text}: pnnx ended with code {done.returncode}: {reason}')
     missing = [
         line
         for line in (done.stdout + done.stderr).splitlines()
         if 'not supported' in line or line.startswith('ignore ')
     ]
     if missing:
-        raise UserError(f'{text}: {missing[0]}')
+        raise UserError(f'{text}: pnnx: {missing[0]}')
     return folder / 'net.ncnn.param', folder / 'net.ncnn.bin'
 
 

@@ -6,13 +6,12 @@ import numpy as np
 import safetensors.torch
 from torch import Tensor
 
-from sdakd_plugin import weights
 from sdakd_plugin.errors import UserError
 from sdakd_plugin.export.exportable import SIZES, Exported, check, metadata
 from sdakd_plugin.families.calling import super_resolve
 from sdakd_plugin.families.registry import family_of
 from sdakd_plugin.inference.model import Model
-from sdakd_plugin.networks.build import build_network
+from sdakd_plugin.networks.identified import load_kind
 
 
 def export(model: Model, half: bool = False, size: int | None = None, spandrel: bool = False) -> Exported:
@@ -40,9 +39,7 @@ def export(model: Model, half: bool = False, size: int | None = None, spandrel: 
         for key, value in state.items()
     }
     content = safetensors.torch.save(state, {'format': 'pt', **metadata(network, model.identity.scale)})
-    net = build_network(network, '--format')
-    weights.load_into(net, safetensors.torch.load(content), 'the exported file', model.name)
-    net.eval()
+    net = load_kind(safetensors.torch.load(content), 'the exported file', model.name, 'generator').net.eval()
 
     def run(image: Tensor) -> np.ndarray:
         return super_resolve(net, image).detach().numpy()

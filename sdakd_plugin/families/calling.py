@@ -54,6 +54,11 @@ def folded(net: nn.Module) -> nn.Module:
     return family_of(net).fold(net)
 
 
+def padded(net: nn.Module, height: int, width: int) -> tuple[int, int]:
+    """The height and the width of an image inside a network, which may pad it at the lower and right edge."""
+    return family_of(net).padded(unwrap(net), height, width)
+
+
 class ImageToImage(nn.Module):
     """Wraps a generator for tools that call ``net(lq)``; its state dict has other keys than the generator's."""
 

@@ -67,6 +67,8 @@ class Family:
         fold: returns a copy in which layers that are several only in training are one, as other programs should get it;
             the network itself if there are none, or if they are folded.
         unfold: returns the tensors of a network, from ``(network, tensors of the folded one)``; by default the latter.
+        padded: returns the height and the width of the image inside the network, from ``(net, height, width)`` of the
+            image that it is called with: these are different if it is padded at the lower and right edge.
         largest_scale: returns the largest scale of a network that supports several; ``None`` for one scale.
         as_input: for a discriminator, converts images in 0..1 to the range that it expects.
         check_lq: returns what is wrong with an LQ image, from ``(option block, width, height, scales)``, or ``None``;
@@ -82,6 +84,7 @@ class Family:
     call: Callable[[nn.Module, Tensor, Tensor | None], Tensor] = plain_call
     fold: Callable[[Any], nn.Module] = lambda net: net
     unfold: Callable[[Any, State], dict[str, Tensor]] = lambda net, folded: dict(folded)
+    padded: Callable[[Any, int, int], tuple[int, int]] = lambda net, height, width: (height, width)
     largest_scale: Callable[[Any], int | None] = lambda net: None
     as_input: Callable[[Tensor], Tensor] = lambda images: images
     check_lq: Callable[[Network, int, int, Sequence[int] | None], str | None] | None = None

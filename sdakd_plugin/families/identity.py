@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal
 
-Kind = Literal['generator', 'discriminator']
+Kind = Literal['generator', 'discriminator', 'face restoration network', 'inpainting network']
 
 USUAL = {
     'num_in_ch': 3,

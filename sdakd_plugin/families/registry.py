@@ -19,6 +19,7 @@ from sdakd_plugin.families import (
     realplksr,
     rrdbnet,
     span,
+    spandrel,
     srgan_generator,
     srvgg,
     stylegan2_discriminators,
@@ -75,6 +76,8 @@ def family_of(net: nn.Module) -> Family:
 
     If its class has no family, that of a parent class; ``OTHER`` if there is none.
     """
+    if spandrel.is_of_spandrel(net):
+        return spandrel.FAMILY
     found = (family_named(kind.__name__) for kind in type(unwrap(net)).__mro__)
     return next((family for family in found if family is not OTHER), OTHER)
 

@@ -1,7 +1,7 @@
 """RRDBNet, the generator of ESRGAN and Real-ESRGAN.
 
 spandrel recognises it too, but cannot replace this file: it assumes 32 growth channels for every RRDBNet, but students
-have fewer; it returns a model instead of BasicSR's option block; and it is only installed with the extra ``test``.
+have fewer; and it returns a model instead of BasicSR's option block.
 """
 
 from __future__ import annotations

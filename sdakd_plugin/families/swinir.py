@@ -21,14 +21,19 @@ def call(net: nn.Module, lq: Tensor, lq_scale: Tensor | None) -> Tensor:
         lq: (n, c, h, w), range 0..1, larger than half a window.
         lq_scale: ignored.
     """
-    window: Any = next((part.window_size for part in net.modules() if type(part).__name__ == 'SwinTransformerBlock'), 1)
     height, width = lq.shape[-2:]
-    below, right = -height % window, -width % window
-    if not below and not right:
+    lower, right = padded(net, height, width)
+    if (lower, right) == (height, width):
         return net(lq)
-    image = net(pad(lq, (0, right, 0, below), 'reflect'))
-    scale = image.shape[-1] // (width + right)
+    image = net(pad(lq, (0, right - width, 0, lower - height), 'reflect'))
+    scale = image.shape[-1] // right
     return image[..., : height * scale, : width * scale]
 
 
-FAMILY = Family(names=('SwinIR',), call=call)
+def padded(net: nn.Module, height: int, width: int) -> tuple[int, int]:
+    """The smallest multiples of the window that hold an image."""
+    window: Any = next((part.window_size for part in net.modules() if type(part).__name__ == 'SwinTransformerBlock'), 1)
+    return -(-height // window) * window, -(-width // window) * window
+
+
+FAMILY = Family(names=('SwinIR',), call=call, padded=padded)

@@ -9,9 +9,8 @@ from pathlib import Path
 from torch import Tensor, nn
 
 from sdakd_plugin import weights
-from sdakd_plugin.errors import UserError
 from sdakd_plugin.families.calling import folded
-from sdakd_plugin.networks.build import build_network
+from sdakd_plugin.networks.identified import load_kind
 
 
 @dataclass(frozen=True)
@@ -46,11 +45,6 @@ def load_model(source: str | os.PathLike[str], role: str) -> Model:
         UserError: the weights do not exist or are damaged, the architecture is unknown, or it is a discriminator.
     """
     path, state = weights.load(source, role)
-    identity = weights.identify(state)
-    if identity is None or identity.kind != 'generator':
-        what = 'of an architecture that is not known here' if identity is None else f'a discriminator, {identity}'
-        raise UserError(f'{role}: {path} is {what}; expected a generator')
-    net = build_network(identity.network, role)
-    weights.load_into(net, state, path, role)
+    net, identity = load_kind(state, path, role, 'generator')
     name = os.fspath(source) if os.fspath(source) in weights.KNOWN else path.stem
     return Model(name, path, identity, state, folded(net).eval().requires_grad_(False))

@@ -109,6 +109,11 @@ class FeatureAlignmentLoss(nn.Module):
             for source, target in self.layers.items():
                 f_t = as_map(teacher[target])
                 f_s = folded(as_map(student[source]), f_t)
+                if len(f_s) != len(f_t):
+                    raise UserError(
+                        f"layers: '{source}' of the student has {len(f_s)} maps for {len(f_t)} of '{target}' of the "
+                        'teacher: one of them cuts images into windows; name a layer around it'
+                    )
                 if f_s.shape[2:] != f_t.shape[2:]:
                     sizes = ['x'.join(map(str, feature.shape[2:])) for feature in (student[source], f_t)]
                     raise UserError(

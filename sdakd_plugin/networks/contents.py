@@ -13,7 +13,8 @@ from torch import Tensor
 
 from sdakd_plugin import weights
 from sdakd_plugin.errors import UserError
-from sdakd_plugin.networks.build import build_network
+from sdakd_plugin.families.spandrel import is_of_spandrel
+from sdakd_plugin.networks.identified import load_identified
 from sdakd_plugin.weights.files import inner_keys
 
 
@@ -27,6 +28,7 @@ class Contents:
         state: the state dict that is used.
         identity: the network; ``None`` if it is unknown.
         parameters: number of parameters; ``None`` if the network is unknown.
+        by_spandrel: whether spandrel builds the network, and the options only describe it.
     """
 
     path: Path
@@ -34,6 +36,7 @@ class Contents:
     state: Mapping[str, Tensor]
     identity: weights.Identity | None
     parameters: int | None
+    by_spandrel: bool = False
 
     def __str__(self) -> str:
         dtypes = Counter(str(tensor.dtype).removeprefix('torch.') for tensor in self.state.values())
@@ -48,7 +51,7 @@ class Contents:
         else:
             options = self.identity.network
             facts |= {
-                'architecture': options['type'],
+                'architecture': options['type'] + (', built by spandrel' if self.by_spandrel else ''),
                 'kind': self.identity.kind,
                 'options': ', '.join(f'{key}={value}' for key, value in options.items() if key != 'type'),
                 'scale': f'x{self.identity.scale}' if self.identity.scale else None,
@@ -69,13 +72,11 @@ def read_contents(source: str | os.PathLike[str], role: str) -> Contents:
     """
     path, state = weights.load(source, role)
     check_sums(path, role)
-    identity = weights.identify(state)
-    parameters = None
-    if identity is not None:
-        net = build_network(identity.network, role)
-        weights.load_into(net, state, path, role)  # verifies the identity, and that the values are finite
-        parameters = sum(parameter.numel() for parameter in net.parameters())
-    return Contents(path, inner_keys(path), state, identity, parameters)
+    found = load_identified(state, path, role)  # verifies the identity, and that the values are finite
+    if found is None:
+        return Contents(path, inner_keys(path), state, None, None)
+    parameters = sum(parameter.numel() for parameter in found.net.parameters())
+    return Contents(path, inner_keys(path), state, found.identity, parameters, is_of_spandrel(found.net))
 
 
 def check_sums(path: Path, role: str) -> None:

@@ -11,9 +11,12 @@ from torch import nn
 
 from sdakd_plugin import weights
 from sdakd_plugin.errors import UserError
+from sdakd_plugin.families.identity import Kind
 from sdakd_plugin.networks.build import build_network
+from sdakd_plugin.networks.identified import load_kind
 from sdakd_plugin.utils.random_state import undisturbed_rng
 
+KINDS: dict[str, Kind] = {'g': 'generator', 'd': 'discriminator'}
 UNTRAINED = 'untrained'  # in place of a file
 
 
@@ -40,16 +43,14 @@ def load_frozen(network: Mapping[str, Any] | None, source: str, param_key: str |
     if source == UNTRAINED:
         return untrained(network, label)
     path, state = weights.load(source, role, param_key)
-    if network is None:
-        found = weights.identify(state)
-        if found is None:
-            raise UserError(
-                f'teacher.network_{label}: this key is missing, and the architecture cannot be identified from {path}'
-            )
-        network = found.network
     with undisturbed_rng():
-        net = build_network(network, f'teacher.network_{label}')
-    weights.load_into(net, state, path, role)
+        if network is None:
+            remedy = f'describe it in teacher.network_{label}'
+            net, identity = load_kind(state, path, role, KINDS[label], remedy)
+            network = identity.network
+        else:
+            net = build_network(network, f'teacher.network_{label}')
+            weights.load_into(net, state, path, role)
     return Frozen(net.eval().requires_grad_(False), network)
 
 

@@ -23,7 +23,17 @@ from sdakd_plugin.errors import UserError, nearest
 from sdakd_plugin.weights import key_maps
 
 SUFFIXES = ('.pth', '.pt', '.ckpt', '.safetensors')
-KEYS = ('params_ema', 'params', 'state_dict', 'model', 'generator', 'g_ema')  # common keys of the state dict
+KEYS = (  # common keys of the state dict
+    'params_ema',
+    'params',
+    'state_dict',
+    'model',
+    'generator',
+    'g_ema',
+    'params-ema',
+    'model_state_dict',
+    'net',
+)
 
 MOST_UNPACKED = 100  # limit of the unpacked size, as a multiple of the file's size
 
@@ -78,8 +88,7 @@ def load_state_dict(
             raise UserError(f'{role}: {key} in {path} is {problem}; save net.state_dict() instead')
     if param_key is not None and state is not content and content.get(param_key) is not state:
         logging.getLogger('basicsr').info(f'{role}: {path} has no {param_key}; another key is used')
-    state = {key.removeprefix('module.'): value for key, value in state.items()}
-    return key_maps.leftthomas_state_dict(state) if key_maps.matches(state) else state
+    return key_maps.translated({key.removeprefix('module.'): value for key, value in state.items()})
 
 
 def inner_keys(path: str | os.PathLike[str]) -> list[str]:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from sdakd_plugin.errors import UserError
+from sdakd_plugin.families import spandrel
 from sdakd_plugin.families.registry import identify
 
 
@@ -30,12 +31,7 @@ def load_into(
         UserError: the weights are not finite or belong to another network or, with ``strict=False``, none of them
             matches.
     """
-    for key, value in state.items():
-        if value.is_floating_point() and not bool(torch.isfinite(value).all()):
-            raise UserError(
-                f'{role}: {key} in {source} holds NaN or infinite values; '
-                'take weights from before the training diverged'
-            )
+    check_finite(state, source, role)
     own = net.state_dict()
     differences = _differences(state, own)
     if not differences:
@@ -47,6 +43,16 @@ def load_into(
         raise UserError(text)
     logging.getLogger('basicsr').warning(f'{text}; {len(fitting)} of {len(own)} tensors are loaded')
     net.load_state_dict(fitting, strict=False)
+
+
+def check_finite(state: Mapping[str, Tensor], source: str | os.PathLike[str], role: str) -> None:
+    """Raise a UserError if a value is NaN or infinite; arguments as for ``load_into``."""
+    for key, value in state.items():
+        if value.is_floating_point() and not bool(torch.isfinite(value).all()):
+            raise UserError(
+                f'{role}: {key} in {source} holds NaN or infinite values; '
+                'take weights from before the training diverged'
+            )
 
 
 def _differences(state: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> list[str]:
@@ -66,7 +72,8 @@ def _who(state: Mapping[str, Tensor], own: Mapping[str, Tensor], net: nn.Module,
     file, network = identify(state), identify(own)
     name = str(network or type(net).__name__)
     if file is None:
-        return f'{source} does not fit network {name}'
+        other = spandrel.architecture(state)
+        return f'{source} {f"is of {other}, which does" if other else "does"} not fit network {name}'
     if network is None:
         return f'{source} holds a {file.kind}, {file}, which does not fit network {name}'
     if file.kind != network.kind:

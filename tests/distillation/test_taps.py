@@ -6,7 +6,7 @@ from basicsr.archs.discriminator_arch import UNetDiscriminatorSN
 from basicsr.archs.rrdbnet_arch import RRDBNet
 from torch import nn
 
-from sdakd_plugin.distillation.taps import Taps
+from sdakd_plugin.distillation.taps import Taps, cropped, next_with_map
 from sdakd_plugin.errors import UserError
 
 
@@ -120,3 +120,25 @@ def test_a_layer_that_gives_no_tensor_is_an_error():
     net = Net()
     with pytest.raises(UserError, match="'pair' of Net returns a tuple"), Taps(net, ['pair']):
         net(torch.rand(1, 3, 8, 8))
+
+
+def test_a_layer_that_is_suggested_returns_a_map_and_runs_once():
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.first, self.tokens, self.twice = nn.Identity(), nn.Flatten(2), nn.Identity()
+            self.last = nn.Identity()
+
+        def forward(self, x):
+            self.tokens(self.first(x))
+            return self.last(self.twice(self.twice(x)))
+
+    net, images = Net(), torch.rand(1, 3, 4, 4)
+    assert next_with_map(net, lambda: net(images), 'tokens') == 'last'
+    net.last = nn.Flatten(2)
+    assert next_with_map(net, lambda: net(images), 'tokens') == 'first'
+
+
+def test_maps_of_a_padded_image_are_cropped_to_the_image():
+    for side, kept in ((24, 18), (48, 36), (12, 9), (6, 6)):  # a quarter of 18 is no whole number
+        assert cropped(torch.rand(1, 2, side, side), (18, 18), (24, 24)).shape[2:] == (kept, kept)
