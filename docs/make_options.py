@@ -49,7 +49,12 @@ def options_of(block: type) -> list[Option]:
         return [Option(name, hint, (), False, None, '') for name, hint in hints.items()]
     return [
         Option(
-            name, field.annotation, tuple(field.metadata), field.is_required(), field.default, field.description or ''
+            field.alias or name,
+            field.annotation,
+            tuple(field.metadata),
+            field.is_required(),
+            field.default,
+            field.description or '',
         )
         for name, field in block.model_fields.items()  # type: ignore[attr-defined]
     ]

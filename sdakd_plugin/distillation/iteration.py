@@ -39,7 +39,7 @@ def train_iteration(
     """
     stage = schedule.at(iteration)
     for trainee in trainees:
-        trainee.begin_iteration(iteration, stage)
+        trainee.begin_iteration(batch, iteration, stage)
     if stage.trains_d and train.d_first:
         fakes = [trainee.sample(batch) for trainee in trainees]
         train_discriminators(trainees, batch, fakes, exchange, iteration, stage)
