@@ -47,7 +47,9 @@ def quantize(values: Tensor, low: Tensor, high: Tensor, levels: int) -> tuple[Te
     """
     step = (high - low) / levels
     zero = _Round.apply(-low / step)
-    return torch.clamp(_Round.apply(values / step), -zero, levels - zero), step
+    integers, lowest, highest = _Round.apply(values / step), -zero, levels - zero
+    integers = torch.where(integers < lowest, lowest, integers)  # clamp halves the gradient of what is equal to an end
+    return torch.where(integers > highest, highest, integers), step
 
 
 def quantize_weight(weight: Tensor, bits: int) -> tuple[Tensor, Tensor]:
