@@ -499,17 +499,10 @@ def _explain(mistake: ErrorDetails, opt: Mapping[str, Any]) -> str:
         holder: Any = opt
         for part in parents:
             holder = holder[part]
-<<<<<<< HEAD
-        return missing_key(key, holder if isinstance(holder, Mapping) else (), _block_at(parents).model_fields)
+        return missing_key(key, holder if isinstance(holder, Mapping) else (), keys_of(_block_at(parents)))
     if mistake['type'] == 'value_error':
         return f'{key}: {mistake["msg"].removeprefix("Value error, ")}'
     return f'{key}: {mistake["msg"][0].lower()}{mistake["msg"][1:]}, not {shown(mistake["input"])}'
-=======
-        return missing_key(key, holder if isinstance(holder, Mapping) else (), keys_of(_block_at(parents)))
-    if first['type'] == 'value_error':
-        return f'{key}: {first["msg"].removeprefix("Value error, ")}'
-    return f'{key}: {first["msg"][0].lower()}{first["msg"][1:]}, not {shown(first["input"])}'
->>>>>>> 446dffc (Quantisation-aware training as a stage: train.quantize)
 
 
 def _written(where: list[Any], opt: Any, missing: bool) -> list[Any]:
