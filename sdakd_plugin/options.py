@@ -166,6 +166,17 @@ class AmpOptions(Block):
     )
 
 
+class QuantizeOptions(Block):
+    """``train.quantize``: quantisation-aware training of the student, for ``sdakd export --int8``."""
+
+    bits: int = Field(
+        default=8, ge=4, le=8, description='Bits of weights and activations; files of fewer than 8 are not exported.'
+    )
+    from_stage: str | None = Field(
+        default=None, alias='from', description='The first stage that is quantised; by default the whole run is.'
+    )
+
+
 class AblateOptions(Block):
     """The block ``ablate``: what ``sdakd ablate`` compares. Training ignores it."""
 
@@ -230,6 +241,9 @@ class TrainOptions(BaseModel):
         description='Warn once if the discriminator has won, or lost, for this many iterations in a row; 0 for never.',
     )
     amp: AmpOptions | None = Field(default=None, description='Mixed precision; by default everything is float32.')
+    quantize: QuantizeOptions | None = Field(
+        default=None, description='Train the student as its int8 file will compute; by default it is float.'
+    )
     channels_last: bool = Field(
         default=False, description='Use the memory format channels_last: faster convolutions, different rounding.'
     )
@@ -247,6 +261,8 @@ class TrainOptions(BaseModel):
         for key in self.model_extra or {}:
             if not key.endswith('_opt'):
                 raise ValueError(f"unknown key '{key}'" + nearest(key, [*type(self).model_fields, *known_losses()]))
+        if self.quantize is not None and self.precision.student is not None:
+            raise ValueError('quantize rounds float32 as an int8 file does; remove amp.student (amp.teacher may stay)')
         if self.r1_reg_weight and self.net_d_reg_every is None:
             raise ValueError('r1_reg_weight needs net_d_reg_every; StyleGAN2 and GCFSR use 16')
         return self
@@ -563,7 +579,7 @@ def _explain(mistake: ErrorDetails, opt: Mapping[str, Any]) -> str:
     where = list(mistake['loc'])
     if mistake['type'] == 'extra_forbidden':
         *parents, unknown = where
-        valid = _keys(_block_at(parents))
+        valid = keys_of(_block_at(parents))
         inside = f'{".".join(str(part) for part in parents)}: ' if parents else ''
         return f"{inside}unknown key '{unknown}'" + (ELSEWHERE.get(str(unknown)) or nearest(unknown, valid))
     key = '.'.join(str(part) for part in _written(where, opt, mistake['type'] == 'missing'))
@@ -572,7 +588,7 @@ def _explain(mistake: ErrorDetails, opt: Mapping[str, Any]) -> str:
         holder: Any = opt
         for part in parents:
             holder = holder[part]
-        return missing_key(key, holder if isinstance(holder, Mapping) else (), _keys(_block_at(parents)))
+        return missing_key(key, holder if isinstance(holder, Mapping) else (), keys_of(_block_at(parents)))
     if mistake['type'] == 'value_error':
         return f'{key}: {mistake["msg"].removeprefix("Value error, ")}'
     return f'{key}: {mistake["msg"][0].lower()}{mistake["msg"][1:]}, not {shown(mistake["input"])}'
@@ -599,6 +615,11 @@ def shown(value: object) -> str:
     return text if len(text) <= 60 else f'{text[:57]}...'
 
 
+def keys_of(block: type[BaseModel]) -> list[str]:
+    """The keys of a block as an option file writes them."""
+    return [field.alias or name for name, field in block.model_fields.items()]
+
+
 def _block_at(loc: list[Any]) -> type[BaseModel]:
     """The declaration of the block at a location such as ``('train', 'stages', 1)``."""
     names = ['*_opt' if part.endswith('_opt') else part for part in loc if isinstance(part, str)]
@@ -613,14 +634,10 @@ def _block_at(loc: list[Any]) -> type[BaseModel]:
         ('train', 'amp'): AmpOptions,
         ('train', '*_opt'): TermOptions,
         ('train', '*_opt', 'ramp'): RampOptions,
+        ('train', 'quantize'): QuantizeOptions,
         ('ablate',): AblateOptions,
     }
     return blocks[tuple(names)]
-
-
-def _keys(block: type[BaseModel]) -> list[str]:
-    """The keys of a block in the option file."""
-    return [field.alias or name for name, field in block.model_fields.items()]
 
 
 def _check_values(value: Any, key: str) -> None:

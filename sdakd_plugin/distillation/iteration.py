@@ -39,7 +39,7 @@ def train_iteration(
     """
     stage = schedule.at(iteration)
     for trainee in trainees:
-        trainee.begin_iteration(iteration, stage)
+        trainee.begin_iteration(batch, iteration, stage)
     teacher = TeacherPass(teachers, batch)
     real = trainees[0].objective.real_images(batch, teacher, stage) if stage.trains_d else None
     if real is not None and train.d_first:

@@ -85,6 +85,9 @@ class Schedule:
         names = [stage.name for stage in schedule.stages]
         if len(set(names)) < len(names):
             raise UserError(f"train.stages: two stages are named '{max(names, key=names.count)}'")
+        if train.quantize is not None and train.quantize.from_stage not in (None, *names):
+            given = train.quantize.from_stage
+            raise UserError(f"train.quantize.from: there is no stage '{given}'" + nearest(given, names))
         used: set[str] = set()
         for stage in schedule.stages:
             for loss in stage.losses:
@@ -123,6 +126,11 @@ class Schedule:
         return not stage.trains_d or (
             iteration % train.net_d_iters == 0 and iteration >= self.first_beside_d(stage, train)
         )
+
+    def first_quantized(self, train: TrainOptions) -> int:
+        """The first iteration of the stage ``train.quantize.from``; by default the first of the run."""
+        assert train.quantize is not None
+        return next(stage.first for stage in self.stages if train.quantize.from_stage in (None, stage.name))
 
     def first_beside_d(self, stage: Stage, train: TrainOptions) -> int:
         """The first iteration in which the generator may be updated in a stage that trains the discriminator.

@@ -14,6 +14,7 @@ from sdakd_plugin.distillation.batch_norm_statistics import BatchNormStatistics
 from sdakd_plugin.distillation.discriminator import Log, TrainedDiscriminator
 from sdakd_plugin.distillation.forward_pass import ForwardPass
 from sdakd_plugin.distillation.objective import Objective
+from sdakd_plugin.distillation.quantization import QuantizedStage
 from sdakd_plugin.distillation.r1 import R1
 from sdakd_plugin.distillation.stages import Stage
 from sdakd_plugin.distillation.taps import Taps
@@ -39,6 +40,7 @@ class Trainee:
         steps: steps the optimizers.
         r1: R1 regularisation of the discriminators; ``None`` for none.
         balance: watches the first discriminator; ``None`` without a discriminator.
+        quantization: quantises the student from one stage on; ``None`` for a float student.
     """
 
     optimizer_g: torch.optim.Optimizer
@@ -56,10 +58,11 @@ class Trainee:
         steps: OptimizerSteps,
         r1: R1 | None = None,
         balance: Balance | None = None,
+        quantization: QuantizedStage | None = None,
     ) -> None:
         self.suffix, self.net_g, self.net_g_ema, self.ema_decay = suffix, net_g, net_g_ema, ema_decay
         self.discriminators, self.objective, self.forward_pass = list(discriminators), objective, forward_pass
-        self.steps, self.r1, self.balance = steps, r1, balance
+        self.steps, self.r1, self.balance, self.quantization = steps, r1, balance, quantization
         self.statistics = BatchNormStatistics([net_g, *discriminators])
         self.connectors = objective.connectors()
         self.log: Log = {}
@@ -101,11 +104,14 @@ class Trainee:
 
     # ------------------------------------------------------------------------------------------ parts of an iteration
 
-    def begin_iteration(self, iteration: int, stage: Stage) -> None:
-        """Clear the log and, at the start of a stage that asks for it, the moments of the optimizers."""
+    def begin_iteration(self, batch: TrainingBatch, iteration: int, stage: Stage) -> None:
+        """Clear the log and, at the start of a stage that asks for it, the moments of the optimizers or the range of
+        each quantised tensor."""
         if iteration == stage.first and stage.options.optimizer == 'reset':
             for optimizer in self.optimizers:
                 optimizer.state.clear()
+        if self.quantization is not None:
+            self.quantization.begin(iteration, lambda: self._generate(unwrap(self.net_g), batch))
         self.statistics.keep()
         self.log = {}
 
@@ -246,6 +252,7 @@ class Trainee:
             'r1': [value.cpu() for value in self.r1.last] if self.r1 else [],
             'updates': self.steps.state(),
             'balance': self.balance.state() if self.balance else {},
+            **({'quantization': self.quantization.state()} if self.quantization else {}),
         }
 
     def load_state(self, state: Mapping[str, Any], device: torch.device, is_new: bool = False) -> None:
@@ -260,5 +267,7 @@ class Trainee:
         if self.r1 is not None:  # all processes must log the same keys
             self.r1.last = [value.to(device) for value in state['r1']]
         self.steps.load_state(state['updates'])
+        if self.quantization is not None:
+            self.quantization.load_state(state['quantization'])
         if self.balance is not None and not is_new:
             self.balance.load_state(state['balance'])

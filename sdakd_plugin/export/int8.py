@@ -6,6 +6,7 @@ Both are quantised by ONNX Runtime's tools. OpenVINO runs the result as fast as 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,15 +16,18 @@ from torch import Tensor
 
 from sdakd_plugin.errors import UserError
 from sdakd_plugin.export import calibration, int8_report, onnx, openvino
+from sdakd_plugin.export.calibration import Sample
 from sdakd_plugin.export.exportable import Exported, input_shape, input_sizes, package
 from sdakd_plugin.export.fidelity import Fidelity, Judge, Limits, psnr
 from sdakd_plugin.export.float_layers import choose
-from sdakd_plugin.export.quantizer import PERCENTILES, Quantizer
+from sdakd_plugin.export.quantizer import Quantizer
 from sdakd_plugin.families.calling import ImageToImage
 from sdakd_plugin.families.registry import family_of
 from sdakd_plugin.inference.model import Model
 from sdakd_plugin.losses.backbone import load_features
 from sdakd_plugin.losses.lpips_loss import LPIPSLoss
+from sdakd_plugin.networks import learnt_ranges
+from sdakd_plugin.networks.learnt_ranges import LearntRanges
 
 Files = Mapping[str, bytes]
 RANKING = 4  # images that layers and percentiles are ranked by
@@ -82,6 +86,9 @@ def export(
 ) -> Exported:
     """Quantise, with the most sensitive layers in float, as few as keep the limits.
 
+    A checkpoint of a quantised stage (``train.quantize``) is quantised in its learnt ranges. It is compared with the
+    float network of the same weights, as any other; the report also has the distance from what was trained.
+
     Args:
         model: the generator.
         runtime: one of ``RUNTIMES``.
@@ -94,6 +101,12 @@ def export(
         UserError: it cannot be exported, a package or image is missing, or the limits are not kept.
     """
     refuse_fixed_size(model)
+    learnt = learnt_ranges.read(model.path)
+    if learnt is not None and learnt.bits != 8:
+        raise UserError(
+            f'--int8: {model.path} was trained for {learnt.bits} bits, and files have 8; train with '
+            'train.quantize.bits: 8'
+        )
     for name in runtime.needs:
         package(name)
     if size is not None:
@@ -102,32 +115,45 @@ def export(
     images = calibration.images(model, calibrate)
     program = onnx.program(model)
     float_run = runtime.run(program.SerializeToString())
-    quantizer = Quantizer(program, [sample.lq for sample in images.calibrating], runtime.results)
+    quantizer = Quantizer(
+        program, [sample.lq for sample in images.calibrating], runtime.results, learnt.by_layer if learnt else None
+    )
     ranking = [(sample.lq, float_run(sample.lq)) for sample in images.calibrating[:RANKING]]
 
-    def psnr_of(percentile: float, in_float: Sequence[str]) -> float:
-        run = runtime.run(quantizer.quantize(percentile, in_float))
+    def psnr_of(ranges: float | str, in_float: Sequence[str]) -> float:
+        run = runtime.run(quantizer.quantize(ranges, in_float))
         return float(np.mean([psnr(run(lq), reference) for lq, reference in ranking]))
 
-    percentile = max(PERCENTILES, key=lambda one: psnr_of(one, ()))
+    ranges = max(quantizer.ranges, key=lambda one: psnr_of(one, ()))
     judge = Judge(images.checking, ImageToImage(model.net), model.identity.scale or 1, limits, distance)
 
     def attempt(in_float: Sequence[str]) -> Candidate:
-        quantized = quantizer.quantize(percentile, in_float)
+        quantized = quantizer.quantize(ranges, in_float)
         return Candidate(quantized, judge.fidelity(runtime.run(quantized)))
 
-    choice = choose(quantizer.layers, attempt, lambda in_float: psnr_of(percentile, in_float))
+    choice = choose(quantizer.layers, attempt, lambda in_float: psnr_of(ranges, in_float))
     if not choice.attempt.good:
         raise UserError(int8_report.refusal(model.name, choice, len(quantizer.layers)))
     files = runtime.files(_fixed(choice.attempt.program, size) if size else choice.attempt.program)
     lq = max((sample.lq for sample in images.checking), key=Tensor.numel)
     about = f'input lq, output sr: float32, RGB, 0..1, {input_shape(model, size)}'
     report = (
-        int8_report.layers_line(choice, len(quantizer.layers), percentile),
+        int8_report.layers_line(choice, len(quantizer.layers), ranges),
         *int8_report.quality_lines(choice.attempt.fidelity, [sample.name for sample in images.checking]),
+        *_simulation(model, learnt, runtime.run(choice.attempt.program), images.checking),
         int8_report.speed_line(lq, float_run, runtime.run(choice.attempt.program)),
     )
     return Exported(files, choice.attempt.fidelity.largest, about, report)
+
+
+def _simulation(
+    model: Model, learnt: LearntRanges | None, run: Callable[[Tensor], Tensor], samples: Sequence[Sample]
+) -> list[str]:
+    """How near the file is to the fake-quantised network, which was trained; empty for a network that was not."""
+    if learnt is None:
+        return []
+    trained = ImageToImage(learnt.simulate(deepcopy(model.net)))
+    return [int8_report.simulation_line([(run(sample.lq), trained(sample.lq)) for sample in samples])]
 
 
 def refuse_fixed_size(model: Model) -> None:

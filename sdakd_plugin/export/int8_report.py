@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from time import perf_counter
 from typing import Any
 
@@ -10,8 +10,9 @@ import numpy as np
 from torch import Tensor
 
 from sdakd_plugin.export import calibration, processor
-from sdakd_plugin.export.fidelity import Fidelity
+from sdakd_plugin.export.fidelity import Fidelity, psnr
 from sdakd_plugin.export.float_layers import Choice
+from sdakd_plugin.export.quantizer import LEARNT
 
 NAMED = 5  # layers that a refusal names
 
@@ -41,9 +42,10 @@ def problems(found: Fidelity) -> str:
     return ' and '.join(missed)
 
 
-def layers_line(choice: Choice[Any], layers: int, percentile: float) -> str:
+def layers_line(choice: Choice[Any], layers: int, ranges: float | str) -> str:
     """How many layers are quantised, and which are not."""
-    line = f'int8: {layers - len(choice.in_float)} of {layers} convolutions, ranges at percentile {percentile:g}'
+    which = 'learnt ranges' if ranges == LEARNT else f'ranges at percentile {ranges:g}'
+    line = f'int8: {layers - len(choice.in_float)} of {layers} convolutions, {which}'
     if not choice.in_float:
         return f'{line}; none has to stay in float'
     return f'{line}; in float, since they cost most (PSNR if quantised alone): ' + _costliest(
@@ -66,6 +68,14 @@ def quality_lines(found: Fidelity, names: list[str]) -> list[str]:
             f"LPIPS to the float network's images {between:.4f}; to the ground truth {of_float:.4f}, {of_int8:.4f}"
         )
     return lines
+
+
+def simulation_line(pairs: Sequence[tuple[Tensor, Tensor]]) -> str:
+    """How near the file's images are to those of the network that was trained with fake quantisation."""
+    return (
+        f'to the images of the quantised network in training: PSNR {np.mean([psnr(*pair) for pair in pairs]):.2f} dB; '
+        f'largest difference {max(float((a - b).abs().max()) for a, b in pairs):.3f} of the range'
+    )
 
 
 def speed_line(lq: Tensor, float_run: Callable[[Tensor], Tensor], int8_run: Callable[[Tensor], Tensor]) -> str:

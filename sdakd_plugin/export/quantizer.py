@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from copy import deepcopy
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -17,10 +17,12 @@ from sdakd_plugin.export.silence import silent
 
 ACTIVATIONS = ('LeakyRelu', 'PRelu', 'Relu')
 PERCENTILES = (99.7, 99.9, 99.97, 99.99)  # of a layer's values: the range that 8 bits cover. The whole is too coarse
+LEARNT = 'learnt'  # the ranges of a quantised student
 
 
 class Quantizer:
-    """Quantises an ONNX program's convolutions: weights by channel, activations in the ranges of some images.
+    """Quantises an ONNX program's convolutions: weights by channel, activations in the ranges of some images, or in
+    learnt ones.
 
     The ranges are measured once, so that each copy takes a moment. This is ``quantize_static`` in its two halves.
 
@@ -29,17 +31,22 @@ class Quantizer:
         images: LQ images (1, c, h, w).
         results: whether results of convolutions and of the activations behind them are quantised too. ONNX Runtime
             needs it to compute a convolution in 8 bits; OpenVINO does not, and is faster and more exact without.
+        learnt: instead of measuring on images, by layer the range of its input and of its result,
+            ((low, high), (low, high)). Activations are then in float up to the next convolution, as in training.
 
     Attributes:
         layers: the names of the convolutions.
+        ranges: the names of the ranges to choose from: ``PERCENTILES`` or ``LEARNT``.
 
     Raises:
-        UserError: the program has no convolutions.
+        UserError: the program has no convolutions, or others than the learnt ranges.
     """
 
-    def __init__(self, program: Any, images: Sequence[Tensor], results: bool) -> None:
+    def __init__(
+        self, program: Any, images: Sequence[Tensor], results: bool, learnt: Mapping[str, Tensor] | None = None
+    ) -> None:
         self._program = package('onnx').shape_inference.infer_shapes(program)
-        self._types = ['Conv', *(ACTIVATIONS if results else ())]
+        self._types = ['Conv', *(ACTIVATIONS if results and learnt is None else ())]
         self._results = results
         nodes = self._program.graph.node
         self._nodes = {
@@ -51,13 +58,30 @@ class Quantizer:
         self.layers = tuple(self._nodes)
         if not self.layers:
             raise UserError('--int8: this network has no convolutions, and only they are quantised')
-        self._ranges = _ranges(self._program, self._types, images)
+        if learnt is None:
+            self._ranges: dict[Any, Any] = _ranges(self._program, self._types, images)
+        else:
+            self._ranges = {LEARNT: self._given(learnt)}
+        self.ranges = tuple(self._ranges)
 
-    def quantize(self, percentile: float, in_float: Collection[str] = ()) -> bytes:
+    def _given(self, learnt: Mapping[str, Tensor]) -> Any:
+        """The learnt ranges by tensor."""
+        if learnt.keys() != self._nodes.keys():
+            raise UserError('--int8: the learnt ranges of this checkpoint are of other layers than the exported ones')
+        calibrate = package('onnxruntime.quantization').calibrate
+        by_name = {node.name: node for node in self._program.graph.node}
+        found = {}
+        for layer, ranges in learnt.items():
+            conv = by_name[self._nodes[layer][0]]
+            for tensor, (low, high) in zip((conv.input[0], conv.output[0]), ranges.numpy(), strict=True):
+                found[tensor] = (low, high)
+        return calibrate.TensorsData(calibrate.CalibrationMethod.MinMax, found)
+
+    def quantize(self, ranges: float | str, in_float: Collection[str] = ()) -> bytes:
         """The program with all layers in 8 bits but those ``in_float``, each with the activation behind it.
 
         Args:
-            percentile: one of ``PERCENTILES``; values beyond it are clipped.
+            ranges: one of ``ranges``; values beyond them are clipped.
             in_float: some of ``layers``.
         """
         quantization = package('onnxruntime.quantization')
@@ -67,7 +91,7 @@ class Quantizer:
             reduce_range=False,
             weight_qType=quantization.QuantType.QInt8,
             activation_qType=quantization.QuantType.QUInt8,
-            tensors_range=self._ranges[percentile],
+            tensors_range=self._ranges[ranges],
             nodes_to_quantize=[],  # all
             nodes_to_exclude=[node for layer in in_float for node in self._nodes[layer]],
             op_types_to_quantize=self._types,

@@ -14,6 +14,7 @@ from sdakd_plugin import weights
 from sdakd_plugin.distillation.forward_pass import ForwardPass
 from sdakd_plugin.errors import UserError, nearest
 from sdakd_plugin.families.calling import unwrap
+from sdakd_plugin.networks import fake_quantization
 from sdakd_plugin.networks.build import build_network
 from sdakd_plugin.options import Options
 from sdakd_plugin.slimming.slim import weights_from_teacher
@@ -49,17 +50,26 @@ class Networks:
 
     def generator(self) -> nn.Module:
         """Build and load the student."""
-        net = self.distributed(build_network(self.opt['network_g'], 'network_g'))
+        net = build_network(self.opt['network_g'], 'network_g')
         log_size(net)
+        net = self.distributed(self._for_quantization(net))
         self.load(net, 'g', 'params')
         return net
 
     def average(self, net_g: nn.Module) -> nn.Module:
         """Build and load the moving average of the student; draws as many random numbers as BasicSR does."""
-        net = self.forward_pass.prepare(build_network(self.opt['network_g'], 'network_g').to(self.device))
+        net = self._for_quantization(build_network(self.opt['network_g'], 'network_g'))
+        net = self.forward_pass.prepare(net.to(self.device))
         net.load_state_dict(unwrap(net_g).state_dict())
         self.load(net, 'g', 'params_ema')
         return net.eval()
+
+    def _for_quantization(self, net: nn.Module) -> nn.Module:
+        """The generator, ready for fake quantisation if a stage asks for it."""
+        train = self.options.train
+        if train is not None and train.quantize is not None:
+            fake_quantization.insert(net, train.quantize.bits, 'train.quantize')
+        return net
 
     def discriminator(self, label: str, needed: bool) -> nn.Module | None:
         """Build and load the discriminator ``network_<label>``; returns ``None`` if no stage trains it.

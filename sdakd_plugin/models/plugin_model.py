@@ -21,7 +21,6 @@ from sdakd_plugin.distillation.stages import Schedule, Stage
 from sdakd_plugin.distillation.teacher import Teacher
 from sdakd_plugin.distillation.trainee import Trainee
 from sdakd_plugin.errors import UserError
-from sdakd_plugin.families.calling import unwrap
 from sdakd_plugin.models import shared_parts, training_state
 from sdakd_plugin.models.checkpoints import NETWORKS, STATES, Checkpoints
 from sdakd_plugin.models.learning_rate import check_periods, resumed, scale_rates
@@ -253,9 +252,10 @@ class PluginModel(BaseModel):
     # -------------------------------------------------------------------------------------------- saving and resuming
 
     @property
-    def networks(self) -> dict[str, dict[str, nn.Module]]:
-        """The networks to save: by file name, then by key in the file."""
-        return {label: nets for trainee in self.trainees for label, nets in trainee.networks.items()}
+    def bits(self) -> int | None:
+        """The bits of a quantised stage; ``None`` for a float run."""
+        quantize = self.options.train.quantize if self.options.train else None
+        return quantize.bits if quantize else None
 
     @property
     def connectors(self) -> dict[str, nn.Module]:
@@ -274,10 +274,9 @@ class PluginModel(BaseModel):
         """Save the networks and the training state; called on every process, since each contributes to the state."""
         number = 'latest' if current_iter == -1 else str(current_iter)
         contents: dict[str, Any] = {}
-        for label, nets in self.networks.items():
-            contents[f'{NETWORKS}/{label}_{number}.pth'] = {
-                key: training_state.plain(unwrap(net)) for key, net in nets.items()
-            }
+        for trainee in self.trainees:
+            for label, content in training_state.checkpoints(trainee).items():
+                contents[f'{NETWORKS}/{label}_{number}.pth'] = content
         if current_iter != -1:
             for trainee in self.trainees:  # so that nothing is written for a run that must stop
                 trainee.steps.read()
@@ -300,6 +299,7 @@ class PluginModel(BaseModel):
             'stage': self.schedule.at(current_iter).name,
             'data': training_state.data_options(self.opt),
             'processes': processes.gathered(process),
+            **({'quantize': self.bits} if self.bits else {}),
         }
 
     def resume_training(self, resume_state: dict[str, Any]) -> None:
@@ -310,7 +310,7 @@ class PluginModel(BaseModel):
                 iterations that are already trained.
         """
         iteration, connectors = resume_state['iter'], self.connectors
-        training_state.check(resume_state, len(self.optimizers), connectors, self.schedule)
+        training_state.check(resume_state, len(self.optimizers), connectors, self.schedule, self.bits)
         optimizers = [
             training_state.as_built(state, optimizer)
             for state, optimizer in zip(resume_state['optimizers'], self.optimizers, strict=True)

@@ -16,6 +16,7 @@ from sdakd_plugin.distillation.blocks import name_layers
 from sdakd_plugin.distillation.build_loss import build_loss
 from sdakd_plugin.distillation.discriminator_terms import FeatureDTerm
 from sdakd_plugin.distillation.objective import Objective
+from sdakd_plugin.distillation.quantization import QuantizedStage
 from sdakd_plugin.distillation.r1 import R1
 from sdakd_plugin.distillation.rehearsal import rehearse
 from sdakd_plugin.distillation.stages import Schedule
@@ -158,6 +159,9 @@ def build_trainee(
         ),
         R1(reg[0], reg[1]) if reg[0] and reg[1] else None,
         None if gan_loss is None else Balance(gan_loss, train.collapse_after, device),
+        None
+        if train.quantize is None
+        else QuantizedStage(bare_g, net_g_ema, train.quantize.bits, schedule.first_quantized(train)),
     )
     objective.distribute(networks.distributed)
     return trainee

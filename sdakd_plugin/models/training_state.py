@@ -11,6 +11,8 @@ from torch import Tensor, nn
 from sdakd_plugin.distillation.stages import Schedule
 from sdakd_plugin.distillation.trainee import Trainee
 from sdakd_plugin.errors import UserError
+from sdakd_plugin.families.calling import unwrap
+from sdakd_plugin.networks import learnt_ranges
 from sdakd_plugin.resume.run_position import RunPosition
 from sdakd_plugin.stock.degradation import BatchDegradation
 
@@ -21,6 +23,19 @@ IMPLEMENTATION = ('fused', 'foreach', 'capturable', 'differentiable')  # of opti
 def plain(net: nn.Module) -> dict[str, Tensor]:
     """The state dict of a network on the CPU, in the default (contiguous) memory format."""
     return {name: tensor.cpu().contiguous() for name, tensor in net.state_dict().items()}
+
+
+def checkpoints(trainee: Trainee) -> dict[str, dict[str, Any]]:
+    """The contents of a trainee's checkpoints by file name; a quantised student's has its learnt ranges too."""
+    contents: dict[str, dict[str, Any]] = {
+        label: {key: plain(unwrap(net)) for key, net in nets.items()} for label, nets in trainee.networks.items()
+    }
+    quantization = trainee.quantization
+    if quantization is not None and quantization.active:
+        label, nets = next(iter(trainee.networks.items()))  # the generator
+        bare = {key: unwrap(net) for key, net in nets.items()}
+        contents[label].update(learnt_ranges.entry(bare, quantization.bits))
+    return contents
 
 
 def data_options(opt: Mapping[str, Any]) -> dict[str, Any]:
@@ -40,7 +55,13 @@ def other_data(was: Mapping[str, Any], now: Mapping[str, Any]) -> str:
     )
 
 
-def check(state: Mapping[str, Any], optimizers: int, connectors: Mapping[str, nn.Module], schedule: Schedule) -> None:
+def check(
+    state: Mapping[str, Any],
+    optimizers: int,
+    connectors: Mapping[str, nn.Module],
+    schedule: Schedule,
+    bits: int | None = None,
+) -> None:
     """Check that a run can be resumed from a training state.
 
     Args:
@@ -48,6 +69,7 @@ def check(state: Mapping[str, Any], optimizers: int, connectors: Mapping[str, nn
         optimizers: number of optimizers of the run.
         connectors: its losses with trainable parameters, by name.
         schedule: its stages.
+        bits: of its quantised stage; ``None`` for a float run.
 
     Raises:
         UserError: the state belongs to a run with other networks or losses, its iteration was in another stage, or its
@@ -55,6 +77,12 @@ def check(state: Mapping[str, Any], optimizers: int, connectors: Mapping[str, nn
     """
     if len(state['optimizers']) != optimizers or set(state.get('connectors', {})) != set(connectors):
         raise UserError('path.resume_state: the state is of a run with other networks or losses')
+    if state.get('quantize') != bits:
+        was = f'train.quantize.bits was {state["quantize"]}' if 'quantize' in state else 'it had no train.quantize'
+        raise UserError(
+            f'path.resume_state: the state is of a run of another quantisation ({was}); keep the block as it was, or '
+            'begin a new run from its checkpoint with path.pretrain_network_g'
+        )
     iteration, stage, last = state['iter'], state.get('stage'), schedule.stages[-1].last
     if iteration > last:
         raise UserError(

@@ -96,6 +96,11 @@ def inner_keys(path: str | os.PathLike[str]) -> list[str]:
     return [key for key, value in _read(Path(path).expanduser()).items() if isinstance(value, Mapping)]
 
 
+def read_entry(path: str | os.PathLike[str], key: str) -> Any:
+    """Another entry of a file that ``load_state_dict`` has read; ``None`` if it has none of that name."""
+    return _read(Path(path).expanduser()).get(key)
+
+
 def missing(path: Path, role: str, names: Iterable[str] = ()) -> UserError:
     """The error for a missing file; suggests similar files of its folder and similar ``names`` that need no file."""
     names = list(names)

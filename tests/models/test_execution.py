@@ -46,7 +46,7 @@ def test_every_loss_of_every_stage_stays_what_it_was(options, change, tolerance)
     reference, _ = train(options)
     logs, model = train(options, **change)
     assert 0 < relative(logs, reference) < tolerance
-    for nets in model.networks.values():
+    for nets in model.trainee.networks.values():
         for net in nets.values():
             floats = [value for value in net.state_dict().values() if value.is_floating_point()]
             assert all(value.dtype is torch.float32 for value in floats)

@@ -30,7 +30,7 @@ def test_the_reference_has_every_field_of_every_class_of_options():
     fields = Counter(
         'from' if (block.__name__, name) == ('RampOptions', 'start') else name  # which is a keyword of Python
         for block in classes
-        for name in block.__annotations__
+        for name in ('from' if name == 'from_stage' else name for name in block.__annotations__)
         if name not in ('__pydantic_config__', 'model_config')
     )
     assert len(classes) > 10 and fields['pretrain_network_g'] == 2

@@ -1,0 +1,49 @@
+"""Quantisation-aware training: from one stage on, the student computes in its loss what its int8 file will compute."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from basicsr.utils import get_root_logger
+from torch import Tensor, nn
+
+from sdakd_plugin.networks import fake_quantization
+from sdakd_plugin.utils import processes
+
+
+class QuantizedStage:
+    """Begins the fake quantisation of a student and of its moving average.
+
+    Args:
+        net_g: the student, not wrapped, after ``fake_quantization.insert``.
+        net_g_ema: its moving average, likewise; ``None`` for none.
+        bits: of weights and inputs.
+        first: the first iteration that is quantised.
+    """
+
+    def __init__(self, net_g: nn.Module, net_g_ema: nn.Module | None, bits: int, first: int) -> None:
+        self.nets = [net for net in (net_g, net_g_ema) if net is not None]
+        self.bits, self.first, self.active = bits, first, False
+
+    def begin(self, iteration: int, run: Callable[[], object]) -> None:
+        """If the quantised stage begins, fit the ranges to a float pass of the student, ``run``."""
+        if self.active or iteration < self.first:
+            return
+        fake_quantization.calibrate(self.nets[0], run)
+        self._activate([processes.from_first(fake_quantization.ends(self.nets[0]))] * len(self.nets))
+        get_root_logger().info(f'The student is quantised to {self.bits} bits from here on; its ranges are learnt.')
+
+    def state(self) -> list[dict[str, Tensor]]:
+        """The ranges for a training state; empty before the stage."""
+        return [fake_quantization.ends(net) for net in self.nets] if self.active else []
+
+    def load_state(self, state: list[Mapping[str, Tensor]]) -> None:
+        """Restore what ``state`` returned."""
+        if state:
+            self._activate(state)
+
+    def _activate(self, values: list[Any]) -> None:
+        for net, own in zip(self.nets, values, strict=True):
+            fake_quantization.activate(net, own)
+        self.active = True

@@ -1,0 +1,172 @@
+"""Fake quantisation computes what the int8 file computes, and a quantised stage trains, saves and resumes."""
+
+import copy
+
+import pytest
+import torch
+from basicsr.archs import build_network
+
+from sdakd_plugin.errors import UserError
+from sdakd_plugin.export import calibration
+from sdakd_plugin.inference.model import load_model
+from sdakd_plugin.networks import fake_quantization, learnt_ranges
+from tests.helpers.exact_resume import check_exact
+from tests.helpers.mistakes import change, complaint
+from tests.helpers.networks import STUDENT
+from tests.helpers.training import build, steps
+
+NANO = 'sdakd_nano_x4'
+
+
+def test_the_rounding_is_torchs_own():
+    torch.manual_seed(0)
+    values, low, high = torch.randn(1000) * 2, torch.tensor(-1.3), torch.tensor(2.9)
+    integers, step = fake_quantization.quantize(values, low, high, 255)
+    zero = int((-low / step).round())
+    assert torch.equal(integers * step, torch.fake_quantize_per_tensor_affine(values, step.item(), zero, 0, 255))
+    weight = torch.randn(6, 4, 3, 3)
+    integers, step = fake_quantization.quantize_weight(weight, 8)
+    expected = torch.fake_quantize_per_channel_affine(weight, step.flatten(), torch.zeros(6).int(), 0, -127, 127)
+    assert torch.allclose(integers * step, expected, atol=1e-7)
+
+
+def test_the_gradient_of_a_step_is_that_of_lsq():
+    """Equation 3 of LSQ (Esser et al., 2020): q - v / s inside of the range, its integer ends outside."""
+    torch.manual_seed(0)
+    values, upstream = torch.randn(1000) * 2, torch.randn(1000)
+    scale = torch.tensor(0.5, requires_grad=True)
+    integers, unit = fake_quantization.quantize(values, -3 * scale, 4 * scale, 7)
+    (integers * unit * upstream).sum().backward()
+    inside = ((values / 0.5).round() >= -3) & ((values / 0.5).round() <= 4)
+    expected = torch.where(inside, (values / 0.5).round() - values / 0.5, (values / 0.5).round().clamp(-3, 4))
+    assert scale.grad.item() == pytest.approx((expected * upstream).sum().item(), rel=1e-4)
+
+
+def quantized(net, bits, images):
+    """A copy of a network with ranges fitted to images, and active."""
+    net = copy.deepcopy(net)
+    fake_quantization.insert(net, bits, 'test')
+    fake_quantization.calibrate(net, lambda: net(images))
+    fake_quantization.activate(net, fake_quantization.ends(net))
+    return net
+
+
+@torch.no_grad()
+def test_the_state_dict_and_an_inactive_network_are_the_float_ones():
+    net = load_model(NANO, 'test').net
+    other = copy.deepcopy(net)
+    fake_quantization.insert(other, 8, 'test')
+    assert list(other.state_dict()) == list(net.state_dict())
+    other.load_state_dict(net.state_dict())
+    lq = torch.rand(1, 3, 20, 24)
+    assert torch.equal(other(lq), net(lq))
+    assert not torch.equal(quantized(net, 8, lq)(lq), net(lq))
+
+
+def test_with_few_bits_the_ends_of_the_network_keep_eight():
+    net = load_model(NANO, 'test').net
+    fake_quantization.insert(net, 4, 'test')
+    bits = [conv.quantization.bits for conv in fake_quantization.layers(net).values()]
+    assert bits == [8, *[4] * 8, 8]
+
+
+@torch.no_grad()
+def test_the_exported_file_is_what_was_trained(tmp_path, monkeypatch, capsys):
+    pytest.importorskip('onnxruntime')
+    from tests.export.test_export import export, in_onnx_runtime
+
+    monkeypatch.chdir(tmp_path)
+    model = load_model(NANO, 'test')
+    samples = calibration.images(model, None)
+    net = quantized(model.net, 8, samples.calibrating[0].lq)
+    torch.save({'params': model.net.state_dict(), **learnt_ranges.entry({'params': net}, 8)}, 'net.pth')
+    assert export('net.pth', '--format', 'onnx', '--int8') == 0
+    printed = capsys.readouterr().out
+    assert '10 of 10 convolutions, learnt ranges' in printed and 'of the quantised network in training: PSNR' in printed
+    lq = samples.checking[0].lq
+    found, trained = torch.from_numpy(in_onnx_runtime('net.onnx', lq)), net(lq)
+    # only values that lie between two steps are rounded otherwise, by the order of float operations
+    assert (found - trained).square().mean() < 0.2 * (model.net(lq) - trained).square().mean()
+    stored = torch.load('net.pth', weights_only=True)
+    stored['quantization']['bits'] = 4
+    torch.save(stored, 'net4.pth')
+    assert export('net4.pth', '--format', 'onnx', '--int8') == 1
+    assert 'was trained for 4 bits, and files have 8' in capsys.readouterr().err
+    stored['quantization']['params']['body.0'] = torch.zeros(2)
+    torch.save(stored, 'net4.pth')
+    assert export('net4.pth', '--format', 'onnx', '--int8') == 1
+    assert 'the entry quantization is damaged' in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    'network, expected',
+    [
+        ({'type': 'SRGANGenerator', 'num_in_ch': 3, 'num_out_ch': 3, 'num_feat': 8, 'num_block': 1}, 'has BatchNorm'),
+        ({'type': 'GCFSR', 'out_size': 32, 'narrow': 0.125}, 'GCFSR is not quantised'),
+    ],
+)
+def test_networks_that_are_refused(network, expected):
+    with pytest.raises(UserError, match=expected):
+        fake_quantization.insert(build_network(network), 8, 'train.quantize')
+
+
+def test_layers_that_are_refused():
+    with pytest.raises(UserError, match="layer '0' of Sequential is a ConvTranspose2d, and only Conv2d"):
+        fake_quantization.insert(torch.nn.Sequential(torch.nn.ConvTranspose2d(3, 3, 2)), 8, 'train.quantize')
+    with pytest.raises(UserError, match='Sequential has no Conv2d'):
+        fake_quantization.insert(torch.nn.Sequential(torch.nn.ReLU()), 8, 'train.quantize')
+
+
+@pytest.mark.parametrize(
+    'path, value, expected',
+    [
+        ('train/quantize', {'bits': 3}, 'train.quantize.bits: input should be greater than or equal to 4, not 3'),
+        ('train/quantize', {'bits': 16}, 'train.quantize.bits: input should be less than or equal to 8, not 16'),
+        ('train/quantize', {'from': 'aligment'}, "train.quantize.from: there is no stage 'aligment'; did you mean 'al"),
+        ('train/quantize', {'form': 'alignment'}, "train.quantize: unknown key 'form'; did you mean 'from'?"),
+    ],
+)
+def test_options_that_are_refused(options, path, value, expected):
+    assert expected in complaint(change(options, path, value))
+
+
+def test_lower_precision_is_refused(options):
+    options['train'].update(quantize={'bits': 8}, amp={'student': 'bfloat16'})
+    assert 'train: quantize rounds float32 as an int8 file does; remove amp.student' in complaint(options)
+
+
+def test_the_stage_begins_where_it_is_named_and_changes_nothing_before(options):
+    torch.manual_seed(0)
+    plain = build(options)
+    before = steps(plain, 1, 2)
+    options['train']['quantize'] = {'bits': 4, 'from': options['train']['stages'][1]['name']}
+    torch.manual_seed(0)
+    model = build(options)
+    after = steps(model, 1, 2)
+    assert after == before and not model.trainee.quantization.active
+    start = model.trainee.net_g.state_dict()['conv_first.weight'].clone()
+    steps(model, 3, 3)
+    assert model.trainee.quantization.active
+    ranges = fake_quantization.ends(model.net_g)
+    steps(model, 4, 4)
+    assert all(not torch.equal(ranges[name], now) for name, now in fake_quantization.ends(model.net_g).items())
+    assert not torch.equal(start, model.trainee.net_g.state_dict()['conv_first.weight'])
+    student = model.students[0]
+    lq = torch.rand(1, 3, 16, 16)
+    floating = build_network(dict(STUDENT))
+    floating.load_state_dict(model.trainee.net_g_ema.state_dict())
+    with torch.no_grad():
+        assert not torch.equal(student.super_resolve(lq, None), floating.eval()(lq))  # validation shows the quantised
+
+
+def test_a_resumed_run_is_exact(stock, options):
+    del options['val']
+    options['train']['quantize'] = {'bits': 8, 'from': options['train']['stages'][1]['name']}
+    check_exact(stock, options, stops=(1, 4))
+    file = torch.load(stock.folder / 'experiments/run/models/net_g_latest.pth', weights_only=True)
+    assert set(file) == {'params', 'params_ema', 'quantization'} and file['quantization']['bits'] == 8
+    build_network(dict(STUDENT)).load_state_dict(file['params'])
+    (stock.folder / 'experiments/run/training_states/6.state').unlink()
+    options['train']['quantize']['bits'] = 6
+    done = stock.run('sdakd train', options, '--auto_resume')
+    assert done.returncode == 1 and 'another quantisation (train.quantize.bits was 8)' in done.stderr
