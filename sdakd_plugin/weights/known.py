@@ -152,7 +152,7 @@ KNOWN: dict[str, KnownWeights] = {
         _span(
             'spanx4_ch48',
             'https://github.com/hongyuanyu/SPAN',
-            'Apache-2.0',
+            'see its page',
             'ca85ff72fbab3cfc244190b482d05b3abde8df7b661ed12db3c9dedd21e42d51',
         ),
         _span(
