@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Mapping
+from contextlib import suppress
 from copy import deepcopy
 from inspect import signature
 from typing import Any
@@ -29,7 +30,8 @@ OWN_KEYS = ('from', 'without')
 def built_in(opt: Opt) -> dict[str, Opt]:
     """The arms that an option file has by itself, the control first.
 
-    - ``stock``: no teacher, and the full-size discriminator; like the next one, only where there is ground truth.
+    - ``stock``: no teacher, and the full-size discriminator; like the next one, only where a loss compares with the
+      ground truth.
     - ``student_d``: no teacher, the file's own discriminator; where that is a ``StudentDiscriminator``.
     - ``teacher_images``: of the teacher its images only, and no discriminator.
     - ``sdakd``: the file as it is.
@@ -50,7 +52,8 @@ def _all_built_in(opt: Opt) -> dict[str, Opt]:
         return {'independent': remove(opt, ['mutual']), 'cohort': deepcopy(opt)}
     arms = {}
     if not without_gt(opt['datasets']['train']):
-        arms = {'stock': full_size(without_teacher(opt)), 'student_d': without_teacher(opt)}
+        with suppress(UserError):  # where every loss compares with the teacher, nothing can be trained without it
+            arms = {'stock': full_size(without_teacher(opt)), 'student_d': without_teacher(opt)}
     if (images := teacher_images(opt)) is not None:
         arms['teacher_images'] = images
     return {**arms, 'sdakd': deepcopy(opt)}

@@ -6,7 +6,7 @@ The few operators here are those that generators are made of.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -33,7 +33,14 @@ def _upsample(given: Values, **mode: Any) -> Tensor:
     return F.interpolate(given['x'], scale_factor=factors, **mode)
 
 
-OPERATORS: dict[str, Callable[[Values], Tensor]] = {
+def _split(given: Values) -> Sequence[Tensor]:
+    sizes = given.get('split_sizes')
+    if sizes is None:
+        return given['x'].chunk(int(given['num_splits']), int(given['axis']))
+    return given['x'].split([int(size) for size in sizes], int(given['axis']))
+
+
+OPERATORS: dict[str, Callable[[Values], Tensor | Sequence[Tensor]]] = {
     'add': lambda given: given['x'] + given['y'],
     'cast': lambda given: given['x'],  # between float16 and float32: all is computed in float32
     'concat': lambda given: torch.cat(given['values'], int(given['axis'])),
@@ -44,6 +51,7 @@ OPERATORS: dict[str, Callable[[Values], Tensor]] = {
     'pixel_unshuffle': lambda given: F.pixel_unshuffle(given['x'], int(given['downscale_factor'])),
     'prelu': lambda given: F.prelu(given['x'], given['alpha']),
     'relu': lambda given: given['x'].relu(),
+    'split': _split,
     'sub': lambda given: given['x'] - given['y'],
     'tanh': lambda given: given['x'].tanh(),
     'upsample_bilinear': lambda given: _upsample(given, mode='bilinear', align_corners=bool(given['align_corners'])),
@@ -82,7 +90,9 @@ def runner(program: Any) -> Callable[[Tensor], np.ndarray]:
 
         for operation in operations:
             given = {name: value(one) for name, one in operation.inputs.items() if one is not None}
-            known[operation.outputs[0].name] = OPERATORS[operation.op_type](given)
+            results = OPERATORS[operation.op_type](given)
+            names = [output.name for output in operation.outputs]
+            known.update(zip(names, [results] if isinstance(results, Tensor) else results, strict=True))
         return known[sr.name].numpy()
 
     return run

@@ -49,10 +49,12 @@ def test_the_traceback_comes_before_the_line(report, line, culprit, monkeypatch,
 def test_stock_programs_show_it_too(tmp_path, monkeypatch, capsys):
     """BasicSR's ``parse_options``, in which options of this plugin's models are checked."""
     file = tmp_path / 'options.yml'
-    file.write_text(yaml.safe_dump({'name': 'x', 'model_type': 'SDAKDModel'}))
+    file.write_text(
+        yaml.safe_dump({'name': 'x', 'model_type': 'SDAKDModel', 'num_gpu': 0, 'network_g': {}, 'path': {}})
+    )
     monkeypatch.setattr(sys, 'argv', ['train.py', '-opt', str(file)])
     for value, shown in (('0', False), ('1', True)):
         monkeypatch.setenv('SDAKD_DEBUG', value)
-        with pytest.raises(SystemExit, match=r'^error: num_gpu: this key is missing$'):
+        with pytest.raises(SystemExit, match=r'^error: datasets: this key is missing$'):
             basicsr_options.parse_options(str(tmp_path), is_train=True)
         assert capsys.readouterr().err.startswith(HEAD) is shown

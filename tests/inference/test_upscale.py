@@ -372,7 +372,7 @@ def test_an_unknown_architecture_is_named(upscale, good, tmp_path) -> None:
     Path('a.png').write_bytes(good)
     torch.save({'fc.weight': torch.zeros(2, 2)}, tmp_path / 'net.pth')
     code, _, errors = upscale('a.png', 'x.png', use=tmp_path / 'net.pth')
-    assert code == 1 and 'net.pth is of an architecture that is not known' in errors[0]
+    assert code == 1 and 'knows the architecture of' in errors[0] and 'net.pth' in errors[0]
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason='there is a GPU')

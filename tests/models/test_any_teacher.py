@@ -77,7 +77,7 @@ def test_the_teacher_runs_once_in_an_iteration_and_without_gradients(run, tmp_pa
     [
         ('SwinIR', {'upscale': 2}, 'turns 16 pixels into 32, the student into 64; teacher and student need the same'),
         ('SwinIR', {'in_chans': 1}, '(the training crop): SwinIR takes images of 1 channel, not 3'),
-        ('SPAN', {'num_in_ch': 4, 'num_out_ch': 4}, '(the training crop): SPAN takes images of 4 channels, not 3'),
+        ('SPAN', {'num_in_ch': 4, 'num_out_ch': 4}, 'num_in_ch is 4, but norm: true has the means of 3 channels'),
         ('RestoreFormer', {}, 'is a face restoration network, RestoreFormer(multiple_of=32); expected a generator'),
     ],
 )

@@ -93,8 +93,8 @@ def slow_iterations(arguments):
 
     begin = Trainee.begin_iteration
 
-    def slowly(trainee, iteration, stage):
-        begin(trainee, iteration, stage)
+    def slowly(trainee, batch, iteration, stage):
+        begin(trainee, batch, iteration, stage)
         if iteration == 5:
             print('the fifth has begun', file=sys.stderr, flush=True)
             time.sleep(4)

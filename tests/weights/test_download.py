@@ -18,7 +18,7 @@ from sdakd_plugin.weights import KNOWN
 from tests.helpers import fresh
 from tests.helpers.paths import ROOT
 
-FETCHED = [name for name, known in KNOWN.items() if not known.packaged]
+FETCHED = [name for name, known in KNOWN.items() if not known.packaged and known.downloadable]
 
 BACKBONES = ('vgg19', 'vgg16', 'alexnet')
 PERCEPTUAL = {'type': 'PerceptualLoss', 'layer_weights': {'conv1_2': 0.1, 'conv5_3': 1.0}, 'perceptual_weight': 1.0}
@@ -52,7 +52,8 @@ def files():
             network = get_model(name)
         content = small_file(network)
         found[name] = f'{name}-{hashlib.sha256(content).hexdigest()[:8]}.pth', content
-    for name, weights in KNOWN.items():
+    for name in FETCHED:
+        weights = KNOWN[name]
         network = build_network(weights.network)
         state = {key: value.expand(shape).contiguous() for key, (value, shape) in averages(network).items()}
         found[name] = f'{name}.pth', saved({weights.param_key: state})
