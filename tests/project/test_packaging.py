@@ -186,17 +186,16 @@ def test_python_starts_with_a_stale_hook(tmp_path, borrowed, kind):
 
 
 def test_start_up_cost(installed, kind, tmp_path, borrowed):
-    """Less than 3 ms more than a start without the hook; in time on the CPU, as other processes run beside this one."""
+    """Less than half as much again as a start without the hook (measured: a fifth); in time on the CPU, in turns, as
+    other processes run beside this one."""
 
     def seconds(environment):
         process = os.posix_spawn(environment.python, [str(environment.python), '-c', 'pass'], os.environ)
         usage = os.wait4(process, 0)[2]
         return usage.ru_utime + usage.ru_stime
 
-    without, cost = Environment(tmp_path, borrowed), []
-    for _ in range(40):
-        cost.append(seconds(installed[kind]) - seconds(without))
-    assert median(cost) < 0.003
+    without = Environment(tmp_path, borrowed)
+    assert median(seconds(installed[kind]) / seconds(without) for _ in range(40)) < 1.5
 
 
 def test_any_module_can_be_the_first_that_a_program_imports():
