@@ -526,7 +526,9 @@ def parse(opt: Mapping[str, Any]) -> Options:
         _check_values(opt, '')
         options = Options.model_validate(dict(opt))
     except ValidationError as error:
-        first, *others = dict.fromkeys(_explain(mistake, opt) for mistake in error.errors())
+        # of a value that is none of several types, pydantic has an error for each type
+        mistakes = {tuple(_written(list(one['loc']), opt, True)): one for one in reversed(error.errors())}
+        first, *others = dict.fromkeys(_explain(mistake, opt) for mistake in reversed(mistakes.values()))
         raise UserError(first, others) from None
     except RecursionError:
         raise UserError('the options are nested too deeply, or contain themselves') from None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import os
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from importlib.util import find_spec
 from numbers import Real
 from pathlib import Path
@@ -16,7 +17,7 @@ from basicsr.metrics import calculate_metric
 from basicsr.models import lr_scheduler
 from basicsr.utils.registry import ARCH_REGISTRY, LOSS_REGISTRY, METRIC_REGISTRY, Registry
 
-from sdakd_plugin.errors import UserError, missing_key, nearest
+from sdakd_plugin.errors import UserError, all_of, missing_key, nearest
 from sdakd_plugin.networks.build import check_call
 from sdakd_plugin.options import DatasetOptions, LoggerOptions, TermOptions, ValOptions, shown
 from sdakd_plugin.utils.registries import look_up
@@ -41,8 +42,18 @@ def check_keys(opt: Mapping[str, Any], is_train: bool) -> None:
     """Check which keys are present, and the values of those that only BasicSR reads.
 
     Raises:
-        UserError: one line for the first thing that is wrong.
+        UserError: one line for each thing that is wrong.
     """
+    all_of(
+        partial(_check_paths, opt),
+        partial(_check_phases, opt, is_train),
+        partial(_check_needed, opt, is_train),
+        *(partial(_check_arguments, *block) for block in _blocks(opt)),
+    )
+    all_of(*(partial(_try_metric, *metric) for metric in ((opt.get('val') or {}).get('metrics') or {}).items()))
+
+
+def _check_paths(opt: Mapping[str, Any]) -> None:
     for key in opt['path']:
         if key not in PATH_KEYS and not any(part in key for part in PATH_PARTS):
             valid = [
@@ -56,6 +67,9 @@ def check_keys(opt: Mapping[str, Any], is_train: bool) -> None:
                 'ignore_resume_networks',
             ]
             raise UserError(f"path: unknown key '{key}', for which BasicSR would make a folder" + nearest(key, valid))
+
+
+def _check_phases(opt: Mapping[str, Any], is_train: bool) -> None:
     if is_train and 'train' not in opt['datasets']:
         raise UserError(missing_key('datasets.train', opt['datasets'], what='block'))
     for phase in opt['datasets']:
@@ -65,9 +79,6 @@ def check_keys(opt: Mapping[str, Any], is_train: bool) -> None:
             raise UserError(
                 f'datasets.{phase}: BasicSR knows no such phase here; valid: {first}, {second}, {second}_1, ...'
             )
-    _check_needed(opt, is_train)
-    _check_arguments(opt)
-    _try_metrics((opt.get('val') or {}).get('metrics') or {})
 
 
 def _check_needed(opt: Mapping[str, Any], is_train: bool) -> None:
@@ -87,34 +98,32 @@ def _check_needed(opt: Mapping[str, Any], is_train: bool) -> None:
         raise UserError('logger.wandb: needs the package wandb, and use_tb_logger: true')
 
 
-def _check_arguments(opt: Mapping[str, Any]) -> None:
-    """Check blocks against the signatures of the classes and functions that they are passed to."""
-    for key, block, registry in _blocks(opt):
-        if not isinstance(block, Mapping) or not isinstance(block.get('type'), str):
-            raise UserError(f'{key}: expected a block with the key type, whose value is a name')
-        if registry is not None:
-            check_call(
-                registry,
-                block,
-                key,
-                given=('img', 'img2') if registry is METRIC_REGISTRY else (),
-                besides=TermOptions.model_fields if registry is LOSS_REGISTRY else (),
-            )
-        called = look_up(registry, block['type']) if registry else _of_training(block['type'])
-        if called is not None:
-            check_types(called, block, key)
+def _check_arguments(key: str, block: Mapping[str, Any], registry: Registry | None) -> None:
+    """Check a block against the signature of the class or function that it is passed to."""
+    if not isinstance(block, Mapping) or not isinstance(block.get('type'), str):
+        raise UserError(f'{key}: expected a block with the key type, whose value is a name')
+    if registry is not None:
+        check_call(
+            registry,
+            block,
+            key,
+            given=('img', 'img2') if registry is METRIC_REGISTRY else (),
+            besides=TermOptions.model_fields if registry is LOSS_REGISTRY else (),
+        )
+    called = look_up(registry, block['type']) if registry else _of_training(block['type'])
+    if called is not None:
+        check_types(called, block, key)
 
 
-def _try_metrics(metrics: Mapping[str, Mapping[str, Any]]) -> None:
-    """Calculate each metric once: some load a network, whose weights may be missing."""
+def _try_metric(name: str, block: Mapping[str, Any]) -> None:
+    """Calculate a metric once: some load a network, whose weights may be missing."""
     image = np.random.default_rng(0).integers(0, 256, (128, 128, 3), np.uint8)
-    for name, block in metrics.items():
-        try:
-            calculate_metric({'img': image, 'img2': image}, dict(block))
-        except (OSError, TypeError, UserError) as error:
-            raise UserError(f'val.metrics.{name}: {error}') from error
-        except Exception:  # such as NIQE, which may fail on this image of noise only
-            continue
+    try:
+        calculate_metric({'img': image, 'img2': image}, dict(block))
+    except (OSError, TypeError, UserError) as error:
+        raise UserError(f'val.metrics.{name}: {error}') from error
+    except Exception:  # such as NIQE, which may fail on this image of noise only
+        return
 
 
 def _blocks(opt: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any], Registry | None]]:

@@ -57,12 +57,9 @@ def check(opt: Mapping[str, Any], num_gpu: int | None = None) -> Any:
     if num_gpu is None:
         check_device(options.num_gpu, options.dist)
     with quiet(), undisturbed_rng():
-        all_of(
-            partial(check_keys, opt, options.is_train),
-            partial(check_targets, opt, options.is_train),
-            partial(check_datasets, opt),
-        )
-        return trial_model(opt, options, num_gpu or 0)  # would report the same mistakes again, in other words
+        check_keys(opt, options.is_train)  # one after the other: a mistake would be reported again, in other words
+        all_of(partial(check_targets, opt, options.is_train), partial(check_datasets, opt))
+        return trial_model(opt, options, num_gpu or 0)
 
 
 def trial_model(opt: Mapping[str, Any], options: Options, num_gpu: int) -> Any:

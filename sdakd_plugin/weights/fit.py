@@ -72,7 +72,7 @@ def _who(state: Mapping[str, Tensor], own: Mapping[str, Tensor], net: nn.Module,
     file, network = identify(state), identify(own)
     name = str(network or type(net).__name__)
     if file is None:
-        other = spandrel.architecture(state)
+        other = spandrel.architecture(state) if state.keys() - own.keys() else None  # names of its own
         return f'{source} {f"is of {other}, which does" if other else "does"} not fit network {name}'
     if network is None:
         return f'{source} holds a {file.kind}, {file}, which does not fit network {name}'

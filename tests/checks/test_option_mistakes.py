@@ -362,16 +362,21 @@ def test_all_mistakes_are_reported_at_once(options, tmp_path):
     assert "unknown key 'total_iters'; did you mean 'total_iter'" in raised.value.report()
     del options['train']['total_iters']
     options['logger']['print_freq'] = 1
+    rate, options['train']['optim_g']['lr'] = options['train']['optim_g']['lr'], 'fast'
+    with pytest.raises(UserError) as raised:  # those in the blocks, before any data are read
+        check(options)
+    assert [line.split(':')[1].strip() for line in raised.value.report().splitlines()] == [
+        'network_g',
+        'train.optim_g.lr',
+    ]
+    options['train']['optim_g']['lr'] = rate
+    del options['network_g']['num_blocks']
     options['datasets']['train'].update(dataroot_gt=str(tmp_path / 'one'))
     options['datasets']['val'].update(dataroot_gt=str(tmp_path / 'two'))
     with pytest.raises(UserError) as raised:
         check(options)
     lines = raised.value.report().splitlines()
-    assert [line.split(':')[1].strip() for line in lines] == [
-        'network_g',
-        'datasets.train.dataroot_gt',
-        'datasets.val.dataroot_gt',
-    ]
+    assert [line.split(':')[1].strip() for line in lines] == ['datasets.train.dataroot_gt', 'datasets.val.dataroot_gt']
 
 
 def test_a_consequence_is_not_reported_as_a_mistake():
