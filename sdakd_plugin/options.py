@@ -572,23 +572,7 @@ def parse(opt: Mapping[str, Any]) -> Options:
         if options.network_d_peer is not None:
             raise UserError('network_d_peer: is for SDAKDModel; in a cohort the members are peers')
     _check_teachers(options, opt)
-    _check_stop(options)
     return options
-
-
-def _check_stop(options: Options) -> None:
-    """Check that what ``train.stop_when`` waits for is measured."""
-    stop = options.train.stop_when if options.train else None
-    if stop is None:
-        return
-    metrics = (options.val or {}).get('metrics') or {}
-    if stop.metric not in metrics:
-        raise UserError(
-            f"train.stop_when.metric: '{stop.metric}' is not in val.metrics"
-            + (nearest(stop.metric, metrics) or '; add it')
-        )
-    if not any(phase.split('_')[0] == 'val' for phase in options.datasets):
-        raise UserError('train.stop_when: needs a validation set, datasets.val')
 
 
 def _check_teachers(options: Options, opt: Mapping[str, Any]) -> None:

@@ -110,8 +110,7 @@ class PluginModel(BaseModel):
         assert train is not None
         self.stage: Stage | None = None
         if train.on_collapse is not None:
-            folders = self.opt['path'][STATES], self.opt['path'][NETWORKS]
-            self.recovery = Recovery(train.on_collapse == 'rollback', train.max_rollbacks, *folders)
+            self.recovery = Recovery(train.on_collapse == 'rollback', train.max_rollbacks, self.opt['path'])
         with undisturbed_rng():
             self.exchange = shared_parts.build_exchange(
                 self.opt, self.options, self.trainees, self.device, self.model_to_device
@@ -181,9 +180,10 @@ class PluginModel(BaseModel):
         for trainee in self.trainees:
             scale_rates([trainee.optimizer_g], stage.options.lr_g)
             scale_rates(trainee.d_optimizers, stage.options.lr_d)
-        for group in groups if self.recovery and self.recovery.taken else ():
-            group.setdefault('scheduled_lr', group['lr'])
-            group['lr'] *= self.recovery.rate_factor
+        if self.recovery is not None and self.recovery.taken:
+            for group in groups:
+                group.setdefault('scheduled_lr', group['lr'])
+                group['lr'] *= self.recovery.rate_factor
 
     def feed_data(self, data: Mapping[str, Any]) -> None:
         """Prepare a batch: paired images, or ground truth (with or without blur kernels) from which LQ is made."""
@@ -267,9 +267,9 @@ class PluginModel(BaseModel):
     def finish_if_stalled(self, iteration: int) -> None:
         """With ``train.stop_when``, save the run and let BasicSR's loop end once the metric no longer improves."""
         when = self.options.train.stop_when if self.options.train else None
-        if when is None or self.position.finished or iteration >= self.schedule.stages[-1].last:
+        if when is None or not self.opt.get('val') or self.position.finished:
             return
-        if not self.stage_validation.stalled(iteration, when):
+        if iteration >= self.schedule.stages[-1].last or not self.stage_validation.stalled(iteration, when):
             return
         if iteration > self.position.saved:
             self.save(self.position.epoch, iteration)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
 from basicsr.utils import get_root_logger
 from torch import nn
@@ -33,12 +33,11 @@ class Recovery:
     Args:
         rolls_back: whether to go back; otherwise the run stops.
         limit: number of times to go back, after which the run stops.
-        states, models: the folders of the checkpoints.
+        path: BasicSR's option ``path``, with the folders of the checkpoints.
     """
 
-    def __init__(self, rolls_back: bool, limit: int, states: str, models: str) -> None:
-        self.rolls_back, self.limit = rolls_back, limit
-        self.states, self.models = Path(states), Path(models)
+    def __init__(self, rolls_back: bool, limit: int, path: Mapping[str, Any]) -> None:
+        self.rolls_back, self.limit, self.path = rolls_back, limit, path
         self.taken: list[Rollback] = []
 
     @property
@@ -85,7 +84,7 @@ class Recovery:
 
     def last_good(self, begun: int) -> int | None:
         """The iteration of the newest checkpoint that was not saved during a collapse; ``None`` if there is none."""
-        saved = [int(path.stem) for path in self.states.glob('*.state') if path.stem.isdigit()]
+        saved = [int(path.stem) for path in Path(self.path['training_states']).glob('*.state') if path.stem.isdigit()]
         return max(
             (
                 number
@@ -101,10 +100,10 @@ class Recovery:
         Raises:
             UserError: a file of the checkpoint is damaged.
         """
-        state = read_state(str(self.states / f'{iteration}.state'))
+        state = read_state(str(Path(self.path['training_states']) / f'{iteration}.state'))
         for trainee in trainees:
             for label, nets in trainee.networks.items():
-                file = self.models / f'{label}_{iteration}.pth'
+                file = Path(self.path['models']) / f'{label}_{iteration}.pth'
                 for key, net in nets.items():
                     weights.load_into(unwrap(net), weights.load_state_dict(file, key), file, 'train.on_collapse')
             if trainee.balance is not None:
@@ -117,7 +116,7 @@ class Recovery:
             loss.load_state_dict(state['connectors'][name])
 
 
-def stop(reason: str, option: str) -> None:
+def stop(reason: str, option: str) -> NoReturn:
     """End the run.
 
     Raises:

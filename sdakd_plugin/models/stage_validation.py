@@ -162,15 +162,15 @@ class StageValidation:
         begun = self.schedule.stages[-1].first - 1  # the validation before its first iteration is the one to improve on
         views = {first, f'{first}_to_teacher', f'{first}_x{min(self.scales or [1])}'}
         lower = self.opt['val']['metrics'][when.metric].get('better') == 'lower'
-        histories = (
+        histories = [
             [
                 entry['metrics'].get(when.metric)
                 for entry in self._known(suffix)
                 if entry['dataset'] in views and begun <= entry['iter'] <= iteration
             ]
             for suffix in self.suffixes
-        )
-        return all([has_stalled(history, when.patience, lower) for history in histories])
+        ]  # a list: all processes take part in reading each
+        return all(has_stalled(history, when.patience, lower) for history in histories)
 
     def _views(self, dataset: Any) -> list[Any]:
         """The data sets that a validation on one data set consists of."""

@@ -14,21 +14,18 @@ from tests.helpers.exact_resume import check_exact, equal
 def test_checkpoints_of_a_collapse_are_not_good(tmp_path):
     for number in (2, 4, 6, 8, 10):
         (tmp_path / f'{number}.state').touch()
-    recovery = Recovery(True, 3, str(tmp_path), '')
+    recovery = Recovery(True, 3, {'training_states': str(tmp_path)})
     assert [recovery.last_good(begun) for begun in (2, 3, 5, 100)] == [None, 2, 4, 10]
     recovery.taken = [Rollback(4, 8, 2)]  # 4 and 6 are of a collapse; 8 was saved after going back
     assert [recovery.last_good(begun) for begun in (8, 9)] == [2, 8]
-    restored = Recovery(True, 3, str(tmp_path), '')
+    restored = Recovery(True, 3, {})
     restored.load_state(recovery.state())
     assert restored.taken == recovery.taken and restored.rate_factor == 0.5
 
 
 @pytest.fixture
 def collapsing(options):
-    """A discriminator that wins at once, because its rate is a hundred times too high for a generator that stands still.
-
-    Its steps are so large that its scores of real and generated images are far apart, or the wrong way round.
-    """
+    """The discriminator's learning rate is a hundred times too high: its scores soon are far apart."""
     del options['val'], options['train']['stages'], options['teacher'], options['train']['feature_opt']
     options['train'].update(total_iter=14, collapse_after=3)
     options['train']['optim_d']['lr'] = 1e-1
