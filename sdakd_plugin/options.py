@@ -291,6 +291,8 @@ class TrainOptions(BaseModel):
             raise ValueError('quantize rounds float32 as an int8 file does; remove amp.student (amp.teacher may stay)')
         if self.on_collapse and not self.collapse_after:
             raise ValueError('on_collapse needs collapse_after above 0, the iterations after which a GAN has collapsed')
+        if self.on_collapse and (self.losses.get('gan') or {}).get('gan_type') in (None, 'wgan'):
+            raise ValueError('on_collapse needs gan_opt with a bounded loss, not wgan: only its collapse is detected')
         if self.on_collapse == 'rollback' and self.quantize is not None:
             raise ValueError('on_collapse: rollback does not work with quantize; use on_collapse: stop')
         if self.r1_reg_weight and self.net_d_reg_every is None:

@@ -312,7 +312,7 @@ def norm(parameters):
 @pytest.mark.parametrize('scaled', [False, True])
 def test_the_norm_of_a_clipped_gradient(scaled, fused):
     """After the scale of float16 is removed; the direction is kept, a small gradient too."""
-    stage = Schedule((StageOptions(name='only', iters=9, losses=['pixel']),)).at(1)
+    stage = Schedule.of([StageOptions(name='only', iters=9, losses=['pixel'])]).at(1)
     net = nn.Linear(3, 2)
     optimizer = torch.optim.Adam(net.parameters(), fused=fused)
     whole = torch.autograd.grad(net(torch.ones(1, 3)).sum() * 100, net.parameters())
@@ -328,7 +328,7 @@ def test_the_norm_of_a_clipped_gradient(scaled, fused):
 
 
 def poisoned(options):
-    """The change of the largest weight of generator and discriminator by a batch with values of a million."""
+    """How far a batch with values of a million moves the weights of generator and discriminator."""
     options['train'].update(stages=None, total_iter=9)
     del options['teacher'], options['train']['feature_opt']
     options['train']['optim_g'] = options['train']['optim_d'] = {'type': 'SGD', 'lr': 1e-2}
@@ -343,7 +343,7 @@ def poisoned(options):
     model.feed_data(data)
     model.optimize_parameters(1)
     changes = [
-        torch.sqrt(sum(((new - old) ** 2).sum() for new, old in zip(net.parameters(), kept, strict=True)))
+        torch.sqrt(sum(((new.detach() - old) ** 2).sum() for new, old in zip(net.parameters(), kept, strict=True)))
         for net, kept in zip(nets, before, strict=True)
     ]
     return [float(change) for change in changes]
