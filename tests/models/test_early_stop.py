@@ -66,6 +66,7 @@ def test_improving_metrics_do_not_end_it(stock, options):
     assert 'The run ends' not in stock.ok('sdakd train', options)
 
 
+@pytest.mark.long
 def test_resuming_what_has_ended_and_with_more_patience(stock, stuck):
     """What has ended stays so; with more patience it goes on exactly as if it had never ended."""
     ended = stuck['train'].pop('stop_when')
