@@ -72,6 +72,7 @@ def test_goes_back_with_halved_rates_at_most_n_times(stock, collapsing):
         assert 'It has gone back 1 times already; see train.max_rollbacks' in text
 
 
+@pytest.mark.long
 def test_resumes_exactly_after_going_back(stock, collapsing):
     collapsing['train'].update(on_collapse='rollback', max_rollbacks=9)
     check_exact(stock, collapsing, [4, 8, 12])
