@@ -192,6 +192,15 @@ class AblateOptions(Block):
     )
 
 
+class StopOptions(Block):
+    """The block ``train.stop_when``: when a run ends early."""
+
+    metric: str = Field(description='A metric of val.metrics, measured on the first validation set.')
+    patience: Count = Field(
+        description='Validations of the last stage in a row without a better value, after which the run ends.'
+    )
+
+
 class TrainOptions(BaseModel):
     """The block ``train``: BasicSR's keys, the stages, and any number of losses ``*_opt``."""
 
@@ -240,6 +249,23 @@ class TrainOptions(BaseModel):
         ge=0,
         description='Warn once if the discriminator has won, or lost, for this many iterations in a row; 0 for never.',
     )
+    grad_clip: PositiveFloat | None = Field(
+        default=None,
+        description='Largest norm of the gradient of the generator, and of each discriminator; a larger gradient is '
+        'scaled down to it. By default gradients are not limited.',
+    )
+    stop_when: StopOptions | None = Field(
+        default=None, description='End the run early, once a metric no longer improves; by default it never ends early.'
+    )
+    on_collapse: Literal['stop', 'rollback'] | None = Field(
+        default=None,
+        description='What to do, besides the warning, once the discriminator has won, or lost, for collapse_after '
+        'iterations: stop with exit code 1, or go back to the weights of the last good checkpoint and halve the '
+        'learning rates.',
+    )
+    max_rollbacks: PositiveInt = Field(
+        default=3, description='With on_collapse: rollback, the number of times a run goes back; then it stops.'
+    )
     amp: AmpOptions | None = Field(default=None, description='Mixed precision; by default everything is float32.')
     quantize: QuantizeOptions | None = Field(
         default=None, description='Train the student as its int8 file will compute; by default it is float.'
@@ -263,6 +289,12 @@ class TrainOptions(BaseModel):
                 raise ValueError(f"unknown key '{key}'" + nearest(key, [*type(self).model_fields, *known_losses()]))
         if self.quantize is not None and self.precision.student is not None:
             raise ValueError('quantize rounds float32 as an int8 file does; remove amp.student (amp.teacher may stay)')
+        if self.on_collapse and not self.collapse_after:
+            raise ValueError('on_collapse needs collapse_after above 0, the iterations after which a GAN has collapsed')
+        if self.on_collapse and (self.losses.get('gan') or {}).get('gan_type') in (None, 'wgan'):
+            raise ValueError('on_collapse needs gan_opt with a bounded loss, not wgan: only its collapse is detected')
+        if self.on_collapse == 'rollback' and self.quantize is not None:
+            raise ValueError('on_collapse: rollback does not work with quantize; use on_collapse: stop')
         if self.r1_reg_weight and self.net_d_reg_every is None:
             raise ValueError('r1_reg_weight needs net_d_reg_every; StyleGAN2 and GCFSR use 16')
         return self
@@ -634,6 +666,7 @@ def _block_at(loc: list[Any]) -> type[BaseModel]:
         ('teacher',): TeacherOptions,
         ('cohort',): MemberOptions,
         ('train', 'amp'): AmpOptions,
+        ('train', 'stop_when'): StopOptions,
         ('train', '*_opt'): TermOptions,
         ('train', '*_opt', 'ramp'): RampOptions,
         ('train', 'quantize'): QuantizeOptions,

@@ -91,11 +91,24 @@ def _check_needed(opt: Mapping[str, Any], is_train: bool) -> None:
         for key in keys:
             if key not in (holder or {}):
                 raise UserError(missing_key(f'{block}.{key}', holder or (), DECLARED))
+    if is_train and (stop := opt['train'].get('stop_when')):
+        _check_stop(stop['metric'], opt)
     if not is_train and opt['val']['save_img'] and 'suffix' not in opt['val']:
         raise UserError('val.suffix: this key is missing; save_img needs it, ~ for none')
     wandb = (opt.get('logger') or {}).get('wandb') or {}
     if wandb.get('project') is not None and (find_spec('wandb') is None or not opt['logger'].get('use_tb_logger')):
         raise UserError('logger.wandb: needs the package wandb, and use_tb_logger: true')
+
+
+def _check_stop(metric: str, opt: Mapping[str, Any]) -> None:
+    """Check that what ``train.stop_when`` waits for is measured."""
+    metrics = (opt.get('val') or {}).get('metrics') or {}
+    if metric not in metrics:
+        raise UserError(
+            f"train.stop_when.metric: '{metric}' is not in val.metrics" + (nearest(metric, metrics) or '; add it there')
+        )
+    if not any(phase.startswith('val') for phase in opt['datasets']):
+        raise UserError('train.stop_when: needs a validation set, the block datasets.val')
 
 
 def _check_arguments(key: str, block: Mapping[str, Any], registry: Registry | None) -> None:

@@ -39,7 +39,13 @@ class Balance:
             for score in (torch.zeros(1, 1, device=device), torch.full((1, 1), 0.5, device=device))
         )
         self.streaks = torch.zeros(2, dtype=torch.long, device=device)  # won, lost
+        self.reset()
+
+    def reset(self) -> None:
+        """Begin to count anew, as in a new run."""
+        self.streaks = torch.zeros_like(self.streaks)
         self.reported = False
+        self.collapsed = 0  # the number of iterations of the collapse that was reported
 
     def watch(self, log: Mapping[str, Tensor]) -> None:
         """Count an iteration by its losses."""
@@ -53,7 +59,7 @@ class Balance:
             return None
         for streak, advice in zip(self.streaks.tolist(), ADVICE, strict=True):
             if streak >= self.patience:
-                self.reported = True
+                self.reported, self.collapsed = True, streak
                 return advice.format(f'{streak:,}')
         return None
 

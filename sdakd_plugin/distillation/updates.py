@@ -35,10 +35,14 @@ class OptimizerSteps:
         scaled: whether to scale the gradients, for float16.
         device: the device of the model.
         label: text after the word "Iteration" in reports, for a member of a cohort.
+        max_norm: largest norm of the gradient of all parameters of an optimizer; a larger gradient is scaled down to it
+            as a whole. ``None`` for no limit.
     """
 
-    def __init__(self, limit: int, scaled: bool, device: torch.device, label: str = '') -> None:
-        self.limit, self.device, self.label = limit, device, label
+    def __init__(
+        self, limit: int, scaled: bool, device: torch.device, label: str = '', max_norm: float | None = None
+    ) -> None:
+        self.limit, self.device, self.label, self.max_norm = limit, device, label, max_norm
         self.scaler = GradScaler(device.type, enabled=scaled)
         self.unread: list[Checked] = []
         self.stepped = False  # whether this iteration had a step, taken or skipped
@@ -63,6 +67,9 @@ class OptimizerSteps:
         if self.scaler.is_enabled():
             self.scaler.unscale_(optimizer)
         bad = not_finite(losses, optimizer)
+        if self.max_norm is not None:
+            parameters = [parameter for group in optimizer.param_groups for parameter in group['params']]
+            torch.nn.utils.clip_grad_norm_(parameters, self.max_norm)
         if any(group.get('fused') for group in optimizer.param_groups):  # a loaded state may differ from the defaults
             optimizer.found_inf, optimizer.grad_scale = bad.any().float(), None  # type: ignore[attr-defined]
             optimizer.step()

@@ -26,6 +26,7 @@ from sdakd_plugin.models.checkpoints import NETWORKS, STATES, Checkpoints
 from sdakd_plugin.models.learning_rate import check_periods, resumed, scale_rates
 from sdakd_plugin.models.networks import Networks
 from sdakd_plugin.models.progress_bar import Progress
+from sdakd_plugin.models.recovery import Recovery
 from sdakd_plugin.models.stage_validation import StageValidation
 from sdakd_plugin.models.student import Student, StudentRun, build_generator, build_trainee
 from sdakd_plugin.options import parse
@@ -58,6 +59,7 @@ class PluginModel(BaseModel):
         check_device(self.options.num_gpu, self.options.dist)
         super().__init__(deepcopy(dict(opt)))
         self.position = position or begun() or RunPosition()
+        self.recovery: Recovery | None = None  # of train.on_collapse
         train = self.options.train if self.is_train else None
         self.forward_pass = ForwardPass(self.device, *((train.precision.student, train.channels_last) if train else ()))
         if train is not None:
@@ -107,6 +109,8 @@ class PluginModel(BaseModel):
         train = self.options.train
         assert train is not None
         self.stage: Stage | None = None
+        if train.on_collapse is not None:
+            self.recovery = Recovery(train.on_collapse == 'rollback', train.max_rollbacks, self.opt['path'])
         with undisturbed_rng():
             self.exchange = shared_parts.build_exchange(
                 self.opt, self.options, self.trainees, self.device, self.model_to_device
@@ -176,6 +180,10 @@ class PluginModel(BaseModel):
         for trainee in self.trainees:
             scale_rates([trainee.optimizer_g], stage.options.lr_g)
             scale_rates(trainee.d_optimizers, stage.options.lr_d)
+        if self.recovery is not None and self.recovery.taken:
+            for group in groups:
+                group.setdefault('scheduled_lr', group['lr'])
+                group['lr'] *= self.recovery.rate_factor
 
     def feed_data(self, data: Mapping[str, Any]) -> None:
         """Prepare a batch: paired images, or ground truth (with or without blur kernels) from which LQ is made."""
@@ -220,7 +228,15 @@ class PluginModel(BaseModel):
             found.update({f'{key}{trainee.suffix}': value for key, value in log.items()})
         assert self.stage is not None
         ramps = {f'ramp_{name}': value for name, value in self.stage.ramped(self.iteration).items()}
+        if self.recovery is not None:
+            self.recover(self.recovery)
         return {**found, **ramps, 'stage': LoggedInteger(self.stage.number)}
+
+    def recover(self, recovery: Recovery) -> None:
+        """Stop or go back if the discriminator of a student has won or lost, in the eyes of the first process."""
+        lengths = [trainee.balance.collapsed for trainee in self.trainees if trainee.balance is not None]
+        if length := processes.from_first(max(lengths, default=0)):
+            recovery.recover(self.iteration - length + 1, self.iteration, self.trainees, self.connectors)
 
     # ---------------------------------------------------------------------------------------------------- validation
 
@@ -244,7 +260,26 @@ class PluginModel(BaseModel):
                 self.stage_validation.run(dataloader, iteration, tb_logger, save_img)
         if self.opt['dist']:
             processes.wait()
+        if self.is_train:
+            self.finish_if_stalled(iteration)
         return True
+
+    def finish_if_stalled(self, iteration: int) -> None:
+        """With ``train.stop_when``, save the run and let BasicSR's loop end once the metric no longer improves."""
+        when = self.options.train.stop_when if self.options.train else None
+        if when is None or not self.opt.get('val') or self.position.finished:
+            return
+        if iteration >= self.schedule.stages[-1].last or not self.stage_validation.stalled(iteration, when):
+            return
+        if iteration > self.position.saved:
+            self.save(self.position.epoch, iteration)
+        if self.stage is not None:
+            self.progress.close()
+        self.position.finished = True
+        get_root_logger().info(
+            f'The run ends after iteration {iteration:,}: {when.metric} has not improved in the last {when.patience} '
+            'validations (train.stop_when).'
+        )
 
     def after_validation(self, dataset: str) -> None:
         """Called after a validation by BasicSR, when the metrics of all students on a data set are known."""
@@ -300,6 +335,7 @@ class PluginModel(BaseModel):
             'data': training_state.data_options(self.opt),
             'processes': processes.gathered(process),
             **({'quantize': self.bits} if self.bits else {}),
+            **({'rollbacks': self.recovery.state()} if self.recovery else {}),
         }
 
     def resume_training(self, resume_state: dict[str, Any]) -> None:
@@ -319,6 +355,8 @@ class PluginModel(BaseModel):
         super().resume_training({**resume_state, 'optimizers': optimizers, 'schedulers': schedulers})
         for name, loss in connectors.items():
             loss.load_state_dict(resume_state['connectors'][name])
+        if self.recovery is not None:
+            self.recovery.load_state(resume_state.get('rollbacks', []))
         self.position.stopwatch.resume(self.opt['path'].get('experiments_root'), iteration)
         same_data = self.check_data(resume_state)
         self.position.start(resume_state)
@@ -330,6 +368,7 @@ class PluginModel(BaseModel):
         elif states:  # a new process: its random numbers start from its seed
             training_state.restore_counts(states[0], self.trainees, self.device, is_new=True)
         self.stage_validation.resume(iteration)
+        self.finish_if_stalled(iteration)
 
     def check_data(self, resume_state: dict[str, Any]) -> bool:
         """Whether the batches are those of the interrupted run; if not, warn and correct the epoch for BasicSR."""

@@ -38,5 +38,9 @@ class Progress:
             return
         self._bar.update(iteration - self._bar.n)
         if iteration == self._bar.total:
+            self.close()
+
+    def close(self) -> None:
+        if self._bar is not None:
             self._bar.close()
             self._stack.close()

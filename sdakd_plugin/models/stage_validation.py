@@ -19,7 +19,9 @@ from sdakd_plugin.data.against_teacher import AgainstTeacher
 from sdakd_plugin.data.lq_photo_dataset import without_gt
 from sdakd_plugin.data.scales import at_scales
 from sdakd_plugin.distillation.stages import Schedule
+from sdakd_plugin.models.early_stop import has_stalled
 from sdakd_plugin.models.student import Student
+from sdakd_plugin.options import StopOptions
 from sdakd_plugin.resume.run_position import RunPosition
 from sdakd_plugin.stock.validation import StudentValidation
 from sdakd_plugin.utils import processes
@@ -88,6 +90,8 @@ class StageValidation:
         name, last = dataloader.dataset.opt['name'], max(self.schedule.stages[-1].last, self.resumed)
         if current_iter > last and self._validated.get(name) == last:
             return None
+        if self.position.finished and self._validated.get(name) == current_iter:  # it ended early, after this one
+            return None
         self._validated[name] = min(current_iter, last)
         return self._validated[name]
 
@@ -145,6 +149,28 @@ class StageValidation:
                     validation.set_best(entry['dataset'], entry['metrics'], entry['iter'])
         if iteration % self.opt['val']['val_freq'] == 0:
             self.validate(iteration, set.intersection(*(self._done(suffix, iteration) for suffix in self.suffixes)))
+
+    def stalled(self, iteration: int, when: StopOptions) -> bool:
+        """Whether the metric of every student has stalled on the first validation set, in the last stage up to now.
+
+        Args:
+            iteration: the iteration of the run.
+            when: the metric and the number of validations.
+        """
+        first = next(block['name'] for phase, block in self.opt['datasets'].items() if phase.split('_')[0] == 'val')
+        assert self.schedule is not None
+        begun = self.schedule.stages[-1].first - 1  # the validation before its first iteration is the one to improve on
+        views = {first, f'{first}_to_teacher', f'{first}_x{min(self.scales or [1])}'}
+        lower = self.opt['val']['metrics'][when.metric].get('better') == 'lower'
+        histories = [
+            [
+                entry['metrics'].get(when.metric)
+                for entry in self._known(suffix)
+                if entry['dataset'] in views and begun <= entry['iter'] <= iteration
+            ]
+            for suffix in self.suffixes
+        ]  # a list: all processes take part in reading each
+        return all(has_stalled(history, when.patience, lower) for history in histories)
 
     def _views(self, dataset: Any) -> list[Any]:
         """The data sets that a validation on one data set consists of."""

@@ -156,6 +156,7 @@ def build_trainee(
             networks.forward_pass.dtype is torch.float16,
             device,
             f' of {run.name}' if run.name else '',
+            train.grad_clip,
         ),
         R1(reg[0], reg[1]) if reg[0] and reg[1] else None,
         None if gan_loss is None else Balance(gan_loss, train.collapse_after, device),

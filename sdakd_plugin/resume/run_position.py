@@ -29,12 +29,14 @@ class RunPosition:
         interruption: holds a received signal; ``None`` if signals are not caught.
         stopwatch: the training time of the run.
         model: the model in training, which is saved on a signal; required with an interruption.
+        finished: whether the run ends early, before ``total_iter``; then BasicSR's loop gets no further batch.
     """
 
     def __init__(self) -> None:
         self.interruption: Interruption | None = None
         self.stopwatch = Stopwatch()
         self.model: Any = None
+        self.finished = False
         self.epoch = -1  # as in BasicSR's loop
         self.iteration = self.saved = 0  # the last trained iteration, and the last one in a saved training state
         self.trained = False  # whether the last batch went into an iteration; discarded batches do not
@@ -58,6 +60,8 @@ class RunPosition:
 
     def begin_epoch(self, reset: Callable[[], None], fetch: Callable[[], Any]) -> None:
         """Begin an epoch, or resume in it; ``reset`` and ``fetch`` are BasicSR's."""
+        if self.finished:
+            return
         pending, self.pending = self.pending, None
         if pending is not None:
             random_state.restore(pending['begun'])
@@ -77,6 +81,8 @@ class RunPosition:
         """
         self.iteration += self.trained
         self.trained = False
+        if self.finished:
+            return None
         batch = self._count(fetch() if self.interruption is None else self._fetch_or_stop(fetch))
         self.trained = batch is not None
         return batch

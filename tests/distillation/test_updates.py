@@ -301,6 +301,82 @@ def test_what_is_fused_on_a_gpu(options):
     assert kinds == {'Adam': True, 'AdamW': True, 'SGD': None}
 
 
+# --------------------------------------------------------------------------------------------------------- clipping
+
+
+def norm(parameters):
+    return torch.sqrt(sum((parameter.grad.double() ** 2).sum() for parameter in parameters))
+
+
+@pytest.mark.parametrize('fused', [False, True])
+@pytest.mark.parametrize('scaled', [False, True])
+def test_the_norm_of_a_clipped_gradient(scaled, fused):
+    """After the scale of float16 is removed; the direction is kept, a small gradient too."""
+    stage = Schedule.of([StageOptions(name='only', iters=9, losses=['pixel'])]).at(1)
+    net = nn.Linear(3, 2)
+    optimizer = torch.optim.Adam(net.parameters(), fused=fused)
+    whole = torch.autograd.grad(net(torch.ones(1, 3)).sum() * 100, net.parameters())
+    for limit, expected in ((0.5, 0.5), (1e9, float(torch.sqrt(sum((each**2).sum() for each in whole))))):
+        steps = OptimizerSteps(20, scaled, torch.device('cpu'), max_norm=limit)
+        optimizer.zero_grad()
+        steps.backward(net(torch.ones(1, 3)).sum() * 100)
+        steps.step(optimizer, {'l_g_pix': torch.ones(())}, 1, stage)
+        steps.end_iteration()
+        assert float(norm(net.parameters())) == pytest.approx(expected, rel=1e-5)
+        for clipped, each in zip(net.parameters(), whole, strict=True):
+            torch.testing.assert_close(clipped.grad / expected, each / torch.sqrt(sum((g**2).sum() for g in whole)))
+
+
+def poisoned(options):
+    """How far a batch with values of a million moves the weights of generator and discriminator."""
+    options['train'].update(stages=None, total_iter=9)
+    del options['teacher'], options['train']['feature_opt']
+    options['train']['optim_g'] = options['train']['optim_d'] = {'type': 'SGD', 'lr': 1e-2}
+    options['train']['pixel_opt'] = {'type': 'MSELoss'}
+    torch.manual_seed(0)
+    model = build(options)
+    nets = [model.net_g, model.trainee.net_d]
+    before = [[parameter.detach().clone() for parameter in net.parameters()] for net in nets]
+    data = batch()
+    data['gt'] *= 1e6
+    model.update_learning_rate(1)
+    model.feed_data(data)
+    model.optimize_parameters(1)
+    changes = [
+        torch.sqrt(sum(((new.detach() - old) ** 2).sum() for new, old in zip(net.parameters(), kept, strict=True)))
+        for net, kept in zip(nets, before, strict=True)
+    ]
+    return [float(change) for change in changes]
+
+
+def test_a_poisoned_batch_with_and_without_clipping(options):
+    """All its losses are finite, so that it is not skipped."""
+    assert poisoned(copy.deepcopy(options))[0] > 100
+    options['train']['grad_clip'] = 1.0
+    assert all(0 < change < 1.001e-2 for change in poisoned(options))
+
+
+def test_a_limit_that_is_not_reached_changes_no_digit(options):
+    torch.manual_seed(0)
+    plain = build(options)
+    torch.manual_seed(0)
+    options['train']['grad_clip'] = 1e6
+    clipped = build(options)
+    assert steps(plain, 1, 6) == steps(clipped, 1, 6)
+    assert same(state(plain)['net_g'], state(clipped)['net_g'])
+
+
+@pytest.mark.parametrize('fused', [False, True])
+def test_what_is_not_finite_is_still_skipped(options, logged, fused):
+    options['train']['grad_clip'] = 0.1
+    options['train']['optim_g']['fused'] = options['train']['optim_d']['fused'] = fused
+    model = build(options)
+    steps(model, 1, 5)
+    before = state(model)['net_g']
+    spoil(model, 6)
+    assert same(before, state(model)['net_g']) and len(warnings(logged)) == 2
+
+
 # ------------------------------------------------------------------------------------------------------ the balance
 
 

@@ -59,12 +59,14 @@ PAIR = {'lq': torch.rand(2, 3, 16, 16), 'gt': torch.rand(2, 3, 64, 64)}
 
 
 @pytest.mark.parametrize('amp', [None, {'teacher': 'bfloat16', 'student': 'float16'}])
-def test_every_term_and_a_peer(options, small_teacher, amp):
+def test_every_term_and_a_peer_with_guards(options, small_teacher, amp):
     options['teacher'].update(network_d={**UNET, 'num_feat': 16}, pretrain_network_d=str(small_teacher / 'net_d.pth'))
     options['network_d_peer'] = dict(UNET)
     train = options['train']
     train.update(
         amp=amp,
+        grad_clip=0.1,
+        on_collapse='rollback',
         feature_d_opt={'type': 'FeatureAlignmentLoss', 'layers': ['conv3']},
         mutual_opt={'type': 'MutualDiscriminatorLoss'},
         ldl_opt={'type': 'L1Loss'},
