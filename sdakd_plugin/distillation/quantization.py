@@ -11,6 +11,8 @@ from torch import Tensor, nn
 from sdakd_plugin.networks import fake_quantization
 from sdakd_plugin.utils import processes
 
+FITTED = 100  # iterations; one batch of small crops lacks the rare large values, and training hardly widens a range
+
 
 class QuantizedStage:
     """Begins the fake quantisation of a student and of its moving average.
@@ -27,12 +29,13 @@ class QuantizedStage:
         self.bits, self.first, self.active = bits, first, False
 
     def begin(self, iteration: int, run: Callable[[], object]) -> None:
-        """If the quantised stage begins, fit the ranges to a float pass of the student, ``run``."""
-        if self.active or iteration < self.first:
+        """In the first ``FITTED`` iterations of the stage, widen the ranges to a float pass of the student, ``run``."""
+        if iteration < self.first or (self.active and iteration >= self.first + FITTED):
             return
+        if not self.active:
+            get_root_logger().info(f'The student is quantised to {self.bits} bits from here on; its ranges are learnt.')
         fake_quantization.calibrate(self.nets[0], run)
         self._activate([processes.from_first(fake_quantization.ends(self.nets[0]))] * len(self.nets))
-        get_root_logger().info(f'The student is quantised to {self.bits} bits from here on; its ranges are learnt.')
 
     def state(self) -> list[dict[str, Tensor]]:
         """The ranges for a training state; empty before the stage."""

@@ -76,7 +76,7 @@ class TensorRange(nn.Module):
     def __init__(self, bits: int) -> None:
         super().__init__()
         self.levels = 2**bits - 1
-        self.ends = nn.Parameter(torch.zeros(2))
+        self.ends = nn.Parameter(torch.full((2,), SMALLEST).log())
 
     @property
     def low_high(self) -> Tensor:
@@ -90,14 +90,14 @@ class TensorRange(nn.Module):
 
     @torch.no_grad()
     def fit(self, values: Tensor) -> None:
-        """Take the range of the values, or a part of it that gives a smaller mean squared error."""
+        """Widen to the range of the values, or to a part of it that gives a smaller mean squared error."""
         ends = torch.stack([-values.amin(), values.amax()]).clamp(min=SMALLEST)
         errors = []
         for shrink in SHRINKS:
             integers, step = quantize(values, -ends[0] * shrink, ends[1] * shrink, self.levels)
             errors.append((integers * step - values).square().mean())
         best = torch.tensor(SHRINKS, device=values.device)[torch.stack(errors).argmin()]
-        self.ends.copy_((ends * best).clamp(min=SMALLEST).log())
+        self.ends.copy_(torch.maximum(self.ends, (ends * best).clamp(min=SMALLEST).log()))
 
     def _save_to_state_dict(self, *arguments: Any) -> None:
         """Nothing: a checkpoint is that of the float network."""
@@ -173,19 +173,24 @@ def layers(net: nn.Module) -> dict[str, FakeQuantizedConv2d]:
 
 @torch.no_grad()
 def calibrate(net: nn.Module, run: Callable[[], object]) -> None:
-    """Fit the ranges to what a float pass, ``run``, gives to each convolution."""
+    """Widen the ranges to what a float pass, ``run``, gives to each convolution."""
 
     def fit(conv: nn.Module, inputs: tuple[Tensor, ...], result: Tensor) -> None:
         own = cast(FakeQuantizedConv2d, conv).quantization
         own.input.fit(inputs[0])
         own.result.fit(result)
 
-    handles = [conv.register_forward_hook(fit) for conv in layers(net).values()]
+    convolutions = layers(net).values()
+    handles = [conv.register_forward_hook(fit) for conv in convolutions]
+    active = [conv.quantization.active for conv in convolutions]
+    for conv in convolutions:
+        conv.quantization.active = False
     try:
         run()
     finally:
-        for handle in handles:
+        for conv, handle, was in zip(convolutions, handles, active, strict=True):
             handle.remove()
+            conv.quantization.active = was
 
 
 def ends(net: nn.Module) -> dict[str, Tensor]:

@@ -13,6 +13,7 @@ from basicsr.archs import build_network
 from realesrgan import RealESRGANer
 from torch import nn
 
+from sdakd_plugin.networks import fake_quantization, learnt_ranges
 from tests.helpers.degradation import degradation_options
 from tests.helpers.networks import lively
 from tests.helpers.programs import Stock
@@ -111,6 +112,24 @@ def test_a_students_checkpoint_loads_in_spandrel(student) -> None:
     lq = torch.rand(1, 3, 20, 16)
     with torch.no_grad():
         torch.testing.assert_close(found(lq), average_of(student)(lq).clamp(0, 1), rtol=0, atol=1e-6)
+
+
+@torch.no_grad()
+def test_learnt_ranges_in_a_checkpoint_change_nothing_elsewhere(tmp_path) -> None:
+    spandrel = pytest.importorskip('spandrel')
+    path, image = tmp_path / 'net.pth', np.random.RandomState(0).randint(0, 256, (21, 18, 3), np.uint8)
+    lq = torch.from_numpy(image[..., ::-1].transpose(2, 0, 1).astype(np.float32) / 255)[None]
+    net = saved(QUARTER, path)
+    expected = net(lq)
+    fake_quantization.insert(net, 8, 'test')
+    fake_quantization.calibrate(net, lambda: net(lq))
+    ranges = learnt_ranges.entry({'params': net, 'params_ema': net}, 8)
+    torch.save({**torch.load(path, weights_only=True), **ranges}, path)
+    assert len(ranges['quantization']['params_ema']) > 20
+    found = spandrel.ModelLoader('cpu').load_from_file(path)
+    torch.testing.assert_close(found(lq), expected.clamp(0, 1), rtol=0, atol=1e-6)
+    enhanced, _ = RealESRGANer(4, str(path), model=build_network(dict(QUARTER)), pre_pad=0).enhance(image)
+    assert np.array_equal(enhanced, as_image(expected))
 
 
 @pytest.mark.parametrize(

@@ -1,11 +1,14 @@
 """Fake quantisation computes what the int8 file computes, and a quantised stage trains, saves and resumes."""
 
 import copy
+import re
+from pathlib import Path
 
 import pytest
 import torch
 from basicsr.archs import build_network
 
+from sdakd_plugin.distillation import quantization
 from sdakd_plugin.errors import UserError
 from sdakd_plugin.export import calibration
 from sdakd_plugin.inference.model import load_model
@@ -68,6 +71,19 @@ def test_with_few_bits_the_ends_of_the_network_keep_eight():
     fake_quantization.insert(net, 4, 'test')
     bits = [conv.quantization.bits for conv in fake_quantization.layers(net).values()]
     assert bits == [8, *[4] * 8, 8]
+
+
+@torch.no_grad()
+def test_calibrating_again_widens_the_ranges_to_the_float_values():
+    net = load_model(NANO, 'test').net
+    dark, bright = torch.rand(1, 3, 12, 12) / 2, torch.rand(1, 3, 24, 24)
+    again = quantized(net, 8, dark)
+    before = fake_quantization.ends(again)
+    fake_quantization.calibrate(again, lambda: again(bright))
+    alone = fake_quantization.ends(quantized(net, 8, bright))
+    for name, now in fake_quantization.ends(again).items():
+        assert torch.equal(now, torch.maximum(before[name], alone[name])), name
+    assert not torch.equal(before['body.0'], now) and not torch.equal(again(bright), net(bright))
 
 
 @torch.no_grad()
@@ -157,6 +173,38 @@ def test_the_stage_begins_where_it_is_named_and_changes_nothing_before(options):
     floating.load_state_dict(model.trainee.net_g_ema.state_dict())
     with torch.no_grad():
         assert not torch.equal(student.super_resolve(lq, None), floating.eval()(lq))  # validation shows the quantised
+
+
+def test_the_first_batches_of_the_stage_widen_the_ranges(options, monkeypatch):
+    monkeypatch.setattr(quantization, 'FITTED', 2)
+    options['train']['quantize'] = {'bits': 8}
+    model = build(options)
+    fitted = []
+    monkeypatch.setattr(fake_quantization, 'calibrate', lambda net, run: fitted.append(net))
+    steps(model, 1, 4)
+    assert fitted == [model.trainee.quantization.nets[0]] * 2
+
+
+@pytest.mark.parametrize('form', ['onnx', 'openvino'])
+def test_a_trained_stage_is_exported_in_its_ranges(stock, options, form, monkeypatch, capsys):
+    pytest.importorskip('onnxruntime')
+    pytest.importorskip(form)
+    from tests.export.test_export import export
+
+    del options['val']
+    options['train']['quantize'] = {'bits': 8, 'from': options['train']['stages'][1]['name']}
+    stock.ok('sdakd train', options)
+    monkeypatch.chdir(stock.folder)
+    latest = 'experiments/run/models/net_g_latest.pth'
+    ranges = learnt_ranges.read(Path(latest))
+    assert ranges.bits == 8
+    limits = ('--max-loss', '100', '--min-fidelity', '0', '--out', 'net')
+    assert export(latest, '--format', form, '--int8', *limits) == 0
+    printed = capsys.readouterr().out
+    count = len(ranges.by_layer)
+    assert f'{count} of {count} convolutions, learnt ranges' in printed
+    distance = re.search(r'of the quantised network in training: PSNR ([0-9.]+)', printed)
+    assert float(distance[1]) > 35
 
 
 def test_a_resumed_run_is_exact(stock, options):
