@@ -25,7 +25,10 @@ from benchmarks.step.plan import PLANS
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure and print."""
     parser = new_parser('benchmarks.step', __doc__, rounds=10)
+    parser.add_argument('--model', choices=PLANS, default='sdakd', help='what is trained (%(default)s)')
+    parser.add_argument('--device', choices=('auto', 'cpu', 'cuda'), default='auto', help='(%(default)s)')
     setting.add_arguments(parser)
+    parser.add_argument('--cohort', type=int, default=2, metavar='K', help='members, for mutual (%(default)s)')
     parser.add_argument('--section', metavar='NAME', help="the page's section that they replace (the model's name)")
     parser.add_argument('--sweep', action='store_true', help='instead: last stage and stock over the sizes')
     return command(parser, run, arguments)

@@ -4,23 +4,18 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
-from copy import deepcopy
 from typing import Any
 
 import torch
-from basicsr.archs import build_network
 from basicsr.models import build_model
 from basicsr.utils import get_root_logger
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.optim import Adam
 
-from benchmarks.step.options import FOREVER, Options
+from benchmarks.step.options import FOREVER, Options, stock
 from sdakd_plugin.networks.frozen import load_frozen
 
-Step = Callable[[], None]
-
-ADAM: dict[str, Any] = {'lr': 1e-4, 'betas': (0.9, 0.99)}  # as in ``options/sdakd_x4.yml``
+Step = Callable[[], object]
 
 
 class Training:
@@ -43,63 +38,47 @@ class Training:
 
 
 class PlainLoop:
-    """Distillation of a super-resolution GAN as public code has it: hooks, a whole float32 pass of the teacher, losses
-    read back as they come. ``loop()`` is an iteration, of what ``SDAKDModel`` trains in its last stage."""
+    """Distillation of a super-resolution GAN as public code has it: stock BasicSR's networks, losses and optimizers,
+    hooks, a whole float32 pass of the teacher, losses read back as they come. ``loop()`` is an iteration, of what
+    ``SDAKDModel`` trains in its last stage."""
 
     def __init__(self, opt: Options, images: Mapping[str, Tensor]) -> None:
-        torch.manual_seed(0)
         self.lq, self.gt = images['lq'], images['gt']
-        device, teacher, self.train = self.lq.device, opt['teacher'], opt['train']
-        self.teacher = load_frozen(teacher['network_g'], teacher['pretrain_network_g'], None, 'g').net.to(device)
-        self.student = build_network(opt['network_g']).to(device)
-        self.ema = deepcopy(self.student).eval().requires_grad_(False)
-        self.net_d = build_network(opt['network_d']).to(device)
-        self.layers = self.train['feature_opt']['layers']
-        self.student_features = watch(self.student, self.layers)
-        self.teacher_features = watch(self.teacher, self.layers)
+        self.model, teacher, self.train = Training(stock(opt), images).model, opt['teacher'], opt['train']
+        net = load_frozen(teacher['network_g'], teacher['pretrain_network_g'], None, 'g').net.to(self.lq.device)
+        self.teacher, self.layers = net, self.train['feature_opt']['layers']
+        self.features = [watch(net, self.layers) for net in (self.model.net_g, self.teacher)]
         narrow, wide = opt['network_g']['num_feat'], teacher['network_g']['num_feat']
         self.align = nn.ModuleList(
             nn.Sequential(nn.Conv2d(narrow, wide, 1), nn.ReLU(inplace=True), nn.Conv2d(wide, wide, 1))
             for _ in self.layers
-        ).to(device)
-        self.optimizer_g = Adam([*self.student.parameters(), *self.align.parameters()], **ADAM)
-        self.optimizer_d = Adam(self.net_d.parameters(), **ADAM)
+        ).to(self.lq.device)
+        self.model.optimizer_g.add_param_group({'params': self.align.parameters()})
         self.log: dict[str, float] = {}
 
     def __call__(self) -> None:
         with torch.no_grad():
             self.teacher(self.lq)
-        sr = self.student(self.lq)
-        self.net_d.requires_grad_(False)
-        self.optimizer_g.zero_grad()
-        pixel = F.l1_loss(sr, self.gt)
-        feature = torch.stack(
-            [
-                F.mse_loss(align(self.student_features[name]), self.teacher_features[name])
-                for name, align in zip(self.layers, self.align, strict=True)
-            ]
-        ).sum()
-        gan = gan_loss(self.net_d(sr), real=True)
-        total = pixel + self.train['feature_opt']['loss_weight'] * feature + self.train['gan_opt']['loss_weight'] * gan
-        total.backward()
-        self.optimizer_g.step()
+        model, (student, teacher) = self.model, self.features
+        sr = model.net_g(self.lq)
+        model.net_d.requires_grad_(False)
+        model.optimizer_g.zero_grad()
+        pixel, gan = model.cri_pix(sr, self.gt), model.cri_gan(model.net_d(sr), True)
+        feature = sum(
+            F.mse_loss(align(student[name]), teacher[name]) for name, align in zip(self.layers, self.align, strict=True)
+        )
+        (pixel + self.train['feature_opt']['loss_weight'] * feature + gan).backward()
+        model.optimizer_g.step()
         self.log.update(pixel=pixel.item(), feature=feature.item(), gan=gan.item())
 
-        self.net_d.requires_grad_(True)
-        self.optimizer_d.zero_grad()
+        model.net_d.requires_grad_(True)
+        model.optimizer_d.zero_grad()
         for name, image in (('real', self.gt), ('fake', sr.detach())):
-            loss = gan_loss(self.net_d(image), real=name == 'real')
+            loss = model.cri_gan(model.net_d(image), name == 'real', is_disc=True)
             loss.backward()
             self.log[name] = loss.item()
-        self.optimizer_d.step()
-        with torch.no_grad():
-            for averaged, current in zip(self.ema.parameters(), self.student.parameters(), strict=True):
-                averaged.mul_(self.train['ema_decay']).add_(current, alpha=1 - self.train['ema_decay'])
-
-
-def gan_loss(scores: Tensor, real: bool) -> Tensor:
-    """The vanilla GAN loss."""
-    return F.binary_cross_entropy_with_logits(scores, torch.full_like(scores, float(real)))
+        model.optimizer_d.step()
+        model.model_ema(self.train['ema_decay'])
 
 
 def watch(net: nn.Module, layers: list[str]) -> dict[str, Tensor]:

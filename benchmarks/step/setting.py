@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 from dataclasses import dataclass, fields
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -35,11 +34,6 @@ class Setting:
     channels_last: bool = False
 
     @property
-    def tested(self) -> dict[str, Any]:
-        """The options under test as keys of ``train``; none where all are off."""
-        return {'channels_last': True} if self.channels_last else {}
-
-    @property
     def size(self) -> str:
         """The batch in words."""
         return f'{self.batch} crop{"s" * (self.batch > 1)} of {self.gt_size}x{self.gt_size}'
@@ -67,27 +61,21 @@ class Setting:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The part of the command line that ``from_arguments`` reads."""
-    parser.add_argument('--model', choices=DEFAULTS, default='sdakd', help='what is trained (%(default)s)')
-    parser.add_argument('--device', choices=('auto', 'cpu', 'cuda'), default='auto', help='(%(default)s)')
+    """The sizes and options on the command line, which ``from_arguments`` reads."""
     parser.add_argument('--batch', type=int, metavar='N', help='images of a step (what fits)')
     parser.add_argument('--gt-size', type=int, metavar='N', help='side of their ground truth (what fits)')
     width = "channels of the student and its discriminator over the full size's (%(default)s)"
     parser.add_argument('--width', type=float, default=0.5, metavar='X', help=width)
     parser.add_argument('--blocks', type=int, metavar='N', help="generators' blocks, not for gcfsr (the option file's)")
-    parser.add_argument('--cohort', type=int, default=2, metavar='K', help='members, for mutual (%(default)s)')
     parser.add_argument('--channels-last', action='store_true', help='option under test: train.channels_last')
 
 
 def from_arguments(arguments: argparse.Namespace) -> Setting:
     """The setting that a command line asks for; a UserError for a size that cannot be."""
-    given = {each.name: getattr(arguments, each.name) for each in fields(Setting)}
-    for option, least in (('batch', 1), ('gt_size', 8 * SCALE), ('blocks', 1), ('cohort', 2)):
-        if given[option] is not None and given[option] < least:
-            raise UserError(f'--{option.replace("_", "-")}: {given[option]} is less than {least}')
-    given['device'] = pick_device(arguments.device)
-    for option, fits in zip(('batch', 'gt_size'), DEFAULTS[arguments.model][given['device'].type], strict=True):
-        given[option] = given[option] or fits
+    device = pick_device(arguments.device)
+    batch, gt_size = DEFAULTS[arguments.model][device.type]
+    given = {each.name: getattr(arguments, each.name) for each in fields(Setting) if each.name in arguments}
+    given |= {'device': device, 'batch': arguments.batch or batch, 'gt_size': arguments.gt_size or gt_size}
     if given['gt_size'] % (8 * SCALE):
         raise UserError(f'--gt-size: {given["gt_size"]} is no multiple of {8 * SCALE}')
     torch.backends.cudnn.benchmark = True  # as BasicSR's train.py sets it

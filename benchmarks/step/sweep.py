@@ -8,11 +8,17 @@ from typing import Any
 
 from benchmarks.step.measure import interleaved, peak
 from benchmarks.step.plan import PLANS
-from benchmarks.step.result import megabytes
+from benchmarks.step.result import megabytes, two_digits
 from benchmarks.step.setting import DEFAULTS, SCALE, Setting
 from sdakd_plugin.errors import UserError
 from sdakd_plugin.evaluation.table import Row
 from sdakd_plugin.utils.timing import paired_ratio, shown
+
+ABOUT = (
+    'On {}. Where nothing else is said: {}. ours: the last stage of SDAKDModel; stock: SRGANModel with the same '
+    'student and the full-size discriminator. cohort: MutualSRGANModel against as many SRGANModels, {}. Medians of {} '
+    'rounds.'
+)
 
 
 def settings(base: Setting) -> dict[str, Setting]:
@@ -35,10 +41,10 @@ def settings(base: Setting) -> dict[str, Setting]:
 
 def point(setting: Setting, rounds: int) -> dict[str, Any]:
     """Seconds of each round and bytes held at most, of stock and of the plugin, which take turns."""
-    plan = PLANS[setting.model](setting)
-    names = {'stock': plan.references[0], 'ours': plan.subject}
-    peaks = {f'{who} bytes': peak(plan.runs[name].build, setting.device) for who, name in names.items()}
-    steps = {who: plan.runs[name].build() for who, name in names.items()}
+    stock, *_, ours = PLANS[setting.model](setting).runs.values()
+    runs = {'stock': stock, 'ours': ours}
+    peaks = {f'{who} bytes': peak(run.build, setting.device) for who, run in runs.items()}
+    steps = {who: run.build() for who, run in runs.items()}
     return {**interleaved(steps, rounds, setting.device), **peaks}
 
 
@@ -49,7 +55,7 @@ def rows(points: Mapping[str, Mapping[str, Any]]) -> list[Row]:
             '': name,
             'stock': shown(one['stock']),
             'ours': shown(one['ours']),
-            'ours / stock': f'{paired_ratio(one["ours"], one["stock"]):.2f}',
+            'ours / stock': two_digits(paired_ratio(one['ours'], one['stock'])),
             'stock memory': megabytes(one['stock bytes']),
             'our memory': megabytes(one['ours bytes']),
         }
@@ -59,8 +65,4 @@ def rows(points: Mapping[str, Mapping[str, Any]]) -> list[Row]:
 
 def note(base: Setting, rounds: int) -> str:
     """What the numbers are."""
-    return (
-        f'On {base.where}. Where nothing else is said: {base.words}. ours: the last stage of SDAKDModel; stock: '
-        'SRGANModel with the same student and the full-size discriminator. cohort: MutualSRGANModel against as '
-        f'many SRGANModels, {settings(base)["cohort 2"].size}. Medians of {rounds} rounds.'
-    )
+    return ABOUT.format(base.where, base.words, settings(base)['cohort 2'].size, rounds)

@@ -10,7 +10,7 @@ import torch
 
 from benchmarks import ddp, serving
 from benchmarks.command import put
-from benchmarks.step import options, sweep
+from benchmarks.step import floor, options, sweep
 from benchmarks.step.__main__ import main
 from benchmarks.step.measure import peak
 from benchmarks.step.plan import PLANS
@@ -87,7 +87,7 @@ def test_cohort(tmp_path):
 
 def test_gcfsr_trains_and_has_all_parts_of_its_floors():
     plan = PLANS['gcfsr'](Setting('gcfsr', torch.device('cpu'), 1, 64, width=0.125))
-    parts = plan.parts()
+    parts = floor.parts(plan.opt, plan.images)
     assert all(set(run.floor) <= set(parts) for run in plan.runs.values())
     for part in parts.values():
         part()
@@ -170,7 +170,7 @@ def test_options_under_test_reach_the_models_and_not_stock():
     setting = Setting('sdakd', torch.device('cpu'), 1, 32, blocks=1, channels_last=True)
     opt = options.sdakd(setting)
     assert opt['train']['channels_last'] is True
-    assert 'channels_last' not in options.stock(opt, full_size=True)['train']
+    assert 'channels_last' not in options.stock(opt)['train']
 
 
 def test_peak_memory_is_what_the_second_step_holds():
