@@ -26,9 +26,9 @@ from torch import distributed, multiprocessing
 
 from benchmarks.command import command, new_parser, write
 from benchmarks.step import options, setting
-from benchmarks.step.loops import Training
 from benchmarks.step.measure import WARM_UP
 from benchmarks.step.setting import Setting
+from benchmarks.step.timed import Training
 from sdakd_plugin.evaluation.table import Row
 from sdakd_plugin.utils.timing import in_turns, paired_ratio, shown
 
@@ -47,18 +47,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def run(parsed: argparse.Namespace) -> None:
     """What the command line asks for."""
     measured = setting.from_arguments(parsed)
-    times = measure(measured, parsed.processes, parsed.rounds)
+    turn = multiprocessing.get_context('spawn').Barrier(2 * parsed.processes, timeout=600)  # seconds for an iteration
+    with tempfile.TemporaryDirectory() as folder:
+        shared = (measured, parsed.processes, parsed.rounds, folder, turn)
+        multiprocessing.spawn(work, shared, 2 * parsed.processes)
+        times = json.loads(Path(folder, 'seconds').read_text())
     torch.set_num_threads(1)  # as in the processes
     note = f'{parsed.processes} processes, each on {measured.where}: {measured.words} for each process.'
     write(parsed, 'ddp', [rows(times, parsed.processes)], [note], {'seconds': times, 'setting': measured.words})
-
-
-def measure(measured: Setting, processes: int, rounds: int) -> dict[str, list[float]]:
-    """The seconds of an iteration, by who trains, in each round."""
-    turn = multiprocessing.get_context('spawn').Barrier(2 * processes, timeout=600)  # seconds for an iteration
-    with tempfile.TemporaryDirectory() as folder:
-        multiprocessing.spawn(work, (measured, processes, rounds, folder, turn), 2 * processes)
-        return json.loads(Path(folder, 'seconds').read_text())
 
 
 def work(index: int, measured: Setting, processes: int, rounds: int, folder: str, turn: Barrier) -> None:

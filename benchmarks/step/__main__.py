@@ -18,8 +18,8 @@ from collections.abc import Sequence
 import basicsr  # noqa: F401  # first: it registers the plugin, whose modules need it whole
 
 from benchmarks.command import command, new_parser, write
-from benchmarks.step import result, setting, sweep
-from benchmarks.step.plan import PLANS
+from benchmarks.step import measure, setting, tables
+from benchmarks.step.plan import PLANS, sweep
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -38,12 +38,11 @@ def run(arguments: argparse.Namespace) -> None:
     """What the command line asks for."""
     measured = setting.from_arguments(arguments)
     if arguments.sweep:
-        points = {name: sweep.point(setting, arguments.rounds) for name, setting in sweep.settings(measured).items()}
-        write(arguments, 'sweep', [sweep.rows(points)], [sweep.note(measured, arguments.rounds)], points)
+        points = {name: measure.point(each, arguments.rounds) for name, each in sweep(measured).items()}
+        write(arguments, 'sweep', [tables.sweep_rows(points)], [tables.sweep_note(measured, arguments.rounds)], points)
     else:
-        plan = PLANS[measured.model](measured)
-        found = result.numbers(plan, measured, arguments.rounds)
-        write(arguments, arguments.section or measured.model, result.tables(found), result.notes(found), found)
+        found = measure.numbers(PLANS[measured.model](measured), measured, arguments.rounds)
+        write(arguments, arguments.section or measured.model, tables.of_runs(found), tables.notes(found), found)
 
 
 if __name__ == '__main__':

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import partial
 from typing import NamedTuple
 
-from torch import Tensor
-
-from benchmarks.step import floor, options
-from benchmarks.step.loops import PlainLoop, Step, Training
+from benchmarks.step import options, timed
 from benchmarks.step.options import Options
-from benchmarks.step.setting import Setting
+from benchmarks.step.setting import DEFAULTS, SCALE, Setting
+from benchmarks.step.timed import Images, PlainLoop, Step, Training
 from sdakd_plugin.ablation.arms import full_size
+from sdakd_plugin.errors import UserError
 
 STOCK = 'SRGANModel of stock BasicSR trains the same student with the full-size discriminator; no teacher'
 PLAIN = 'hooks, whole float32 teacher, full-size discriminator, a read-back for each loss'
@@ -35,7 +35,7 @@ class Plan(NamedTuple):
     first is the one to beat, the last is that model's)."""
 
     opt: Options
-    images: Mapping[str, Tensor]
+    images: Images
     runs: dict[str, Run]
 
 
@@ -60,14 +60,14 @@ def gcfsr(setting: Setting) -> Plan:
         'no teacher': Run(f'(a) SDAKDModel, {NO_GCFSR}', partial(Training, full, images, stage=2)),
         'no teacher, small D': Run(SMALL, partial(Training, small, images, stage=2)),
     }
-    own_pass = floor.SAMPLE  # of the discriminator, whose turn comes first
+    own_pass = timed.SAMPLE  # of the discriminator, whose turn comes first
     return Plan(opt, images, references | stages(opt, images, own_pass))
 
 
-def stages(opt: Options, images: Mapping[str, Tensor], *also: str) -> dict[str, Run]:
+def stages(opt: Options, images: Images, *also: str) -> dict[str, Run]:
     """The three stages of SDAKD; ``also``: further parts of the last one's floor."""
-    taught = {floor.TEACHER: 1, **floor.ONE_STAGE}
-    floors = (floor.ONE_STAGE, taught, {**taught, **floor.ADVERSARIAL, **dict.fromkeys(also, 1)})
+    taught = {timed.TEACHER: 1, **timed.ONE_STAGE}
+    floors = (timed.ONE_STAGE, taught, {**taught, **timed.ADVERSARIAL, **dict.fromkeys(also, 1)})
     runs = {}
     for number, (stage, counts) in enumerate(zip(opt['train']['stages'], floors, strict=True)):
         about = f'(c) SDAKDModel in its stage {number + 1}, losses {", ".join(stage["losses"])}'
@@ -83,11 +83,29 @@ def mutual(setting: Setting) -> Plan:
         trainings = [Training(options.stock(opt), images) for _ in range(members)]
         return lambda: [training() for training in trainings]
 
-    counts = {part: count * members for part, count in floor.ADVERSARIAL.items()}
-    counts[floor.LEARN] = members * (members + 1)  # each learns from the real images and from every member's
+    counts = {part: count * members for part, count in timed.ADVERSARIAL.items()}
+    counts[timed.LEARN] = members * (members + 1)  # each learns from the real images and from every member's
     independent = f'(a) {members} independent SRGANModels of stock BasicSR, one after the other'
     cohort = Run(f'(c) MutualSRGANModel, {members} members; {COHORT}', partial(Training, opt, images), counts)
     return Plan(opt, images, {f'{members} x stock': Run(independent, several), 'cohort': cohort})
 
 
 PLANS = {'sdakd': sdakd, 'gcfsr': gcfsr, 'mutual': mutual}
+
+
+def sweep(base: Setting) -> dict[str, Setting]:
+    """The settings in which the last run is compared with the first, by name: half of the base, itself and more."""
+    if base.model != 'sdakd':
+        raise UserError('--sweep: covers sdakd and mutual in one; leave --model out')
+    if base.gt_size % (16 * SCALE):
+        raise UserError(f'--gt-size: for --sweep a multiple of {16 * SCALE}, as it is halved; not {base.gt_size}')
+    batches = sorted({max(1, base.batch // 2), base.batch, 2 * base.batch})
+    crops = (base.gt_size // 2, base.gt_size, base.gt_size * 3 // 2)
+    batch, gt_size = DEFAULTS['mutual'][base.device.type]
+    cohort = replace(base, model='mutual', batch=min(batch, base.batch), gt_size=min(gt_size, base.gt_size))
+    return {
+        **{f'batch {value}': replace(base, batch=value) for value in batches},
+        **{f'crop {value}': replace(base, gt_size=value) for value in crops},
+        **{f'width {value:g}': replace(base, width=value) for value in (0.5, 0.25, 0.125)},
+        **{f'cohort {value}': replace(cohort, cohort=value) for value in (2, 3, 4)},
+    }

@@ -54,10 +54,9 @@ class Setting:
     def images(self) -> dict[str, Tensor]:
         """A batch as a loader gives it: ``lq`` and ``gt``, (n, 3, h, w), range 0..1, noise."""
         generator = torch.Generator().manual_seed(0)
-        return {
-            key: torch.rand(self.batch, 3, side, side, generator=generator).to(self.device)
-            for key, side in (('lq', self.gt_size // SCALE), ('gt', self.gt_size))
-        }
+        sides = {'lq': self.gt_size // SCALE, 'gt': self.gt_size}
+        noise = {key: torch.rand(self.batch, 3, side, side, generator=generator) for key, side in sides.items()}
+        return {key: images.to(self.device) for key, images in noise.items()}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
