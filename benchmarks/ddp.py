@@ -25,9 +25,9 @@ import torch
 from torch import distributed, multiprocessing
 
 from benchmarks.command import command, new_parser, write
-from benchmarks.step import options, setting
+from benchmarks.step import options
 from benchmarks.step.measure import WARM_UP
-from benchmarks.step.setting import Setting
+from benchmarks.step.options import Setting
 from benchmarks.step.timed import Training
 from sdakd_plugin.evaluation.table import Row
 from sdakd_plugin.utils.timing import in_turns, paired_ratio, shown
@@ -38,7 +38,7 @@ ALONE, APART, TOGETHER = 'one process alone', 'all, a model each', 'all, one mod
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure and print."""
     parser = new_parser('benchmarks.ddp', __doc__, rounds=8)
-    setting.add_arguments(parser)
+    options.add_arguments(parser)
     parser.set_defaults(model='sdakd', device='cpu')
     parser.add_argument('--processes', type=int, default=2, metavar='N', help='(%(default)s)')
     return command(parser, run, arguments)
@@ -46,10 +46,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def run(parsed: argparse.Namespace) -> None:
     """What the command line asks for."""
-    measured = setting.from_arguments(parsed)
+    measured = options.from_arguments(parsed)
     turn = multiprocessing.get_context('spawn').Barrier(2 * parsed.processes, timeout=600)  # seconds for an iteration
     with tempfile.TemporaryDirectory() as folder:
-        shared = (measured, parsed.processes, parsed.rounds, folder, turn)
+        shared = measured, parsed.processes, parsed.rounds, folder, turn
         multiprocessing.spawn(work, shared, 2 * parsed.processes)
         times = json.loads(Path(folder, 'seconds').read_text())
     torch.set_num_threads(1)  # as in the processes
@@ -88,8 +88,8 @@ def rows(times: dict[str, list[float]], processes: int) -> list[Row]:
     for name, found in times.items():
         per_second, batches = 1 / median(found), 1 if name == ALONE else processes
         speeds = {'iterations/s': f'{per_second:.3f}', 'batches/s': f'{batches * per_second:.3f}'}
-        efficiency = f'{paired_ratio(times[ALONE], found):.0%}'
-        lines.append({'': name, 'time': shown(found), **speeds, 'efficiency': efficiency})
+        speeds['efficiency'] = f'{paired_ratio(times[ALONE], found):.0%}'
+        lines.append({'': name, 'time': shown(found), **speeds})
     return lines
 
 

@@ -13,8 +13,8 @@ import torch
 from torch.profiler import ProfilerActivity, profile, record_function
 
 from benchmarks.step import timed
+from benchmarks.step.options import Setting
 from benchmarks.step.plan import PLANS, Plan
-from benchmarks.step.setting import Setting
 from benchmarks.step.timed import Step
 from sdakd_plugin.utils.timing import in_turns, paired_ratio
 
@@ -60,9 +60,9 @@ def peak(build: Callable[[], Step], device: torch.device) -> int:
 
 def numbers(plan: Plan, setting: Setting, rounds: int) -> Numbers:
     """Measure the peaks, each with nothing else there, and then the times, in turns: seconds and bytes, for JSON."""
-    taught, references = 'teacher' in plan.opt, [name for name, run in plan.runs.items() if not run.floor]
+    references = [name for name, run in plan.runs.items() if not run.floor]
     peaks = {name: peak(run.build, setting.device) for name, run in plan.runs.items()}
-    teacher = peak(partial(timed.teacher, plan.opt, plan.images), setting.device) if taught else None
+    teacher = peak(partial(timed.teacher, plan.opt, plan.images), setting.device) if 'teacher' in plan.opt else None
     steps = {name: run.build() for name, run in plan.runs.items()}
     used = {part for run in plan.runs.values() for part in run.floor}
     parts = {name: part for name, part in timed.parts(plan.opt, plan.images).items() if name in used}

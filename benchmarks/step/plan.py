@@ -8,9 +8,8 @@ from functools import partial
 from typing import NamedTuple
 
 from benchmarks.step import options, timed
-from benchmarks.step.options import Options
-from benchmarks.step.setting import DEFAULTS, SCALE, Setting
-from benchmarks.step.timed import Images, PlainLoop, Step, Training
+from benchmarks.step.options import DEFAULTS, SCALE, Options, Setting
+from benchmarks.step.timed import Images, Step, Training, plain_loop
 from sdakd_plugin.ablation.arms import full_size
 from sdakd_plugin.errors import UserError
 
@@ -46,8 +45,8 @@ def sdakd(setting: Setting) -> Plan:
     references = {
         'stock': Run(f'(a) {STOCK}', partial(Training, options.stock(full), images)),
         'stock, small D': Run(SMALL, partial(Training, options.stock(opt), images)),
-        'plain loop': Run(f'(b) distillation as public code has it: {PLAIN}', partial(PlainLoop, full, images)),
-        'plain, small D': Run(SMALL, partial(PlainLoop, opt, images)),
+        'plain loop': Run(f'(b) distillation as public code has it: {PLAIN}', partial(plain_loop, full, images)),
+        'plain, small D': Run(SMALL, partial(plain_loop, opt, images)),
     }
     return Plan(opt, images, references | stages(opt, images))
 
@@ -60,8 +59,7 @@ def gcfsr(setting: Setting) -> Plan:
         'no teacher': Run(f'(a) SDAKDModel, {NO_GCFSR}', partial(Training, full, images, stage=2)),
         'no teacher, small D': Run(SMALL, partial(Training, small, images, stage=2)),
     }
-    own_pass = timed.SAMPLE  # of the discriminator, whose turn comes first
-    return Plan(opt, images, references | stages(opt, images, own_pass))
+    return Plan(opt, images, references | stages(opt, images, timed.SAMPLE))  # for the discriminator, which comes first
 
 
 def stages(opt: Options, images: Images, *also: str) -> dict[str, Run]:
@@ -80,7 +78,7 @@ def mutual(setting: Setting) -> Plan:
     opt, images, members = options.mutual(setting), setting.images(), setting.cohort
 
     def several() -> Step:
-        trainings = [Training(options.stock(opt), images) for _ in range(members)]
+        trainings: list[Step] = [Training(options.stock(opt), images) for _ in range(members)]
         return lambda: [training() for training in trainings]
 
     counts = {part: count * members for part, count in timed.ADVERSARIAL.items()}

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from benchmarks.step.measure import Numbers
-from benchmarks.step.plan import sweep
-from benchmarks.step.setting import Setting
 from sdakd_plugin.evaluation.table import Row
 from sdakd_plugin.utils.timing import paired_ratio, shown
 
@@ -23,7 +21,7 @@ SWEEP = (
 
 
 def of_runs(found: Numbers) -> list[list[Row]]:
-    """One of the runs, and one of the floor's parts."""
+    """The tables of a plan: one of the runs, and one of the floor's parts."""
     runs, references = found['runs'], found['references']
     floors = {name: run['floor'] for name, run in runs.items() if run['floor']}
     compared: list[Row] = []
@@ -37,8 +35,9 @@ def of_runs(found: Numbers) -> list[list[Row]]:
         parts.append({'part': part, 'time': shown(times['seconds']), **counts})
     parts.append({'part': 'floor', **{name: shown(times) for name, times in floors.items()}})
     for other in references:
-        ratios = {name: paired_ratio(times, runs[other]['seconds']) for name, times in floors.items()}
-        parts.append({'part': f'floor / {other}', **{name: two_digits(ratio) for name, ratio in ratios.items()}})
+        their = runs[other]['seconds']
+        ratios = {name: two_digits(paired_ratio(times, their)) for name, times in floors.items()}
+        parts.append({'part': f'floor / {other}', **ratios})
     return [compared, parts]
 
 
@@ -65,8 +64,8 @@ def notes(found: Numbers) -> list[str]:
     return lines
 
 
-def sweep_rows(points: Mapping[str, Numbers]) -> list[Row]:
-    """A line for each point."""
+def of_sweep(points: Mapping[str, Numbers]) -> list[Row]:
+    """The table of a sweep: a line for each point."""
     lines: list[Row] = []
     for name, one in points.items():
         ratio = two_digits(paired_ratio(one['ours'], one['stock']))
@@ -74,8 +73,3 @@ def sweep_rows(points: Mapping[str, Numbers]) -> list[Row]:
         times = {who: shown(one[who]) for who in ('stock', 'ours')}
         lines.append({'': name, **times, 'ours / stock': ratio, **memory})
     return lines
-
-
-def sweep_note(base: Setting, rounds: int) -> str:
-    """What the numbers are."""
-    return SWEEP.format(base.where, base.words, sweep(base)['cohort 2'].size, rounds)

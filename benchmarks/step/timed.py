@@ -50,48 +50,43 @@ class Training:
         self.model.optimize_parameters(self.iteration)
 
 
-class PlainLoop:
-    """Distillation of a super-resolution GAN as public code has it: stock BasicSR's networks, losses and optimizers,
-    hooks, a whole float32 pass of the teacher, losses read back as they come. ``loop()`` is an iteration, of what
-    ``SDAKDModel`` trains in its last stage."""
+def plain_loop(opt: Options, images: Images) -> Step:
+    """An iteration of what ``SDAKDModel`` trains in its last stage, as public code distils: stock BasicSR's networks,
+    losses and optimizers, hooks, a whole float32 pass of the teacher, losses read back as they come."""
+    model, train, source = Training(stock(opt), images).model, opt['train'], opt['teacher']
+    lq, gt, layers = images['lq'], images['gt'], train['feature_opt']['layers']
+    teacher = load_frozen(source['network_g'], source['pretrain_network_g'], None, 'g').net.to(lq.device)
+    student_features, teacher_features = watch(model.net_g, layers), watch(teacher, layers)
+    narrow, wide = opt['network_g']['num_feat'], source['network_g']['num_feat']
+    align = nn.ModuleList(
+        nn.Sequential(nn.Conv2d(narrow, wide, 1), nn.ReLU(inplace=True), nn.Conv2d(wide, wide, 1)) for _ in layers
+    ).to(lq.device)
+    model.optimizer_g.add_param_group({'params': align.parameters()})
 
-    def __init__(self, opt: Options, images: Images) -> None:
-        self.lq, self.gt = images['lq'], images['gt']
-        self.model, teacher, self.train = Training(stock(opt), images).model, opt['teacher'], opt['train']
-        net = load_frozen(teacher['network_g'], teacher['pretrain_network_g'], None, 'g').net.to(self.lq.device)
-        self.teacher, self.layers = net, self.train['feature_opt']['layers']
-        self.features = [watch(net, self.layers) for net in (self.model.net_g, self.teacher)]
-        narrow, wide = opt['network_g']['num_feat'], teacher['network_g']['num_feat']
-        self.align = nn.ModuleList(
-            nn.Sequential(nn.Conv2d(narrow, wide, 1), nn.ReLU(inplace=True), nn.Conv2d(wide, wide, 1))
-            for _ in self.layers
-        ).to(self.lq.device)
-        self.model.optimizer_g.add_param_group({'params': self.align.parameters()})
-
-    def __call__(self) -> None:
+    def iteration() -> None:
         with torch.no_grad():
-            self.teacher(self.lq)
-        model, (student, teacher) = self.model, self.features
-        sr = model.net_g(self.lq)
+            teacher(lq)
+        sr = model.net_g(lq)
         model.net_d.requires_grad_(False)
         model.optimizer_g.zero_grad()
-        pixel, gan = model.cri_pix(sr, self.gt), model.cri_gan(model.net_d(sr), True)
-        feature = sum(
-            F.mse_loss(align(student[name]), teacher[name]) for name, align in zip(self.layers, self.align, strict=True)
-        )
-        (pixel + self.train['feature_opt']['loss_weight'] * feature + gan).backward()
+        pixel, gan = model.cri_pix(sr, gt), model.cri_gan(model.net_d(sr), True)
+        pairs = zip(align, student_features.values(), teacher_features.values(), strict=True)
+        feature = torch.stack([F.mse_loss(net(own), teachers) for net, own, teachers in pairs]).sum()
+        (pixel + train['feature_opt']['loss_weight'] * feature + gan).backward()
         model.optimizer_g.step()
         for loss in (pixel, feature, gan):
             loss.item()
 
         model.net_d.requires_grad_(True)
         model.optimizer_d.zero_grad()
-        for image, is_real in ((self.gt, True), (sr.detach(), False)):
+        for image, is_real in ((gt, True), (sr.detach(), False)):
             loss = model.cri_gan(model.net_d(image), is_real, is_disc=True)
             loss.backward()
             loss.item()
         model.optimizer_d.step()
-        model.model_ema(self.train['ema_decay'])
+        model.model_ema(train['ema_decay'])
+
+    return iteration
 
 
 def watch(net: nn.Module, layers: list[str]) -> dict[str, Tensor]:

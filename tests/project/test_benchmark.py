@@ -13,8 +13,8 @@ from benchmarks.command import put
 from benchmarks.step import options, tables, timed
 from benchmarks.step.__main__ import main
 from benchmarks.step.measure import peak, point
+from benchmarks.step.options import Setting
 from benchmarks.step.plan import PLANS, sweep
-from benchmarks.step.setting import Setting
 from sdakd_plugin.errors import UserError
 from sdakd_plugin.evaluation.table import markdown
 
@@ -113,7 +113,7 @@ def test_sweep_is_shown_as_table():
         '3',
         '4',
     ]
-    table = markdown(tables.sweep_rows(dict.fromkeys(planned, point(planned['crop 32'], rounds=1))))
+    table = markdown(tables.of_sweep(dict.fromkeys(planned, point(planned['crop 32'], rounds=1))))
     assert all(name in table for name in planned) and table.count('\n|') == len(planned) + 1
 
 
