@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from sdakd_plugin.errors import UserError
+from sdakd_plugin.errors import UserError, reported
 from sdakd_plugin.evaluation.table import Row, markdown, text
+
+LEAST = {'rounds': 1, 'processes': 1, 'batch': 1, 'gt_size': 32, 'blocks': 1, 'cohort': 2}  # of options
 
 
 def new_parser(module: str, description: str | None, rounds: int) -> argparse.ArgumentParser:
@@ -29,17 +30,17 @@ def command(
 ) -> int:
     """Run a command; a user's mistake prints a one-line error and gives exit code 1."""
     parsed = parser.parse_args(arguments)
-    try:
-        if parsed.rounds < 1:
-            raise UserError(f'--rounds: {parsed.rounds} is less than 1')
+
+    def checked() -> int:
         for option, value in vars(parsed).items():  # before minutes of measuring
+            if value is not None and value < LEAST.get(option, value):
+                raise UserError(f'--{option.replace("_", "-")}: {value} is less than {LEAST[option]}')
             if isinstance(value, Path) and not value.parent.is_dir():
                 raise UserError(f'--{option}: there is no folder {value.parent}')
         run(parsed)
-    except UserError as error:
-        print(f'error: {error}', file=sys.stderr)
-        return 1
-    return 0
+        return 0
+
+    return reported(checked)
 
 
 def write(

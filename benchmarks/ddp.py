@@ -14,8 +14,8 @@ import json
 import os
 import sys
 import tempfile
-import time
 from collections.abc import Sequence
+from functools import partial
 from multiprocessing.synchronize import Barrier
 from pathlib import Path
 from statistics import median
@@ -25,13 +25,12 @@ import torch
 from torch import distributed, multiprocessing
 
 from benchmarks.command import command, new_parser, write
-from benchmarks.step import options, setting
-from benchmarks.step.loops import Training
+from benchmarks.step import options
 from benchmarks.step.measure import WARM_UP
-from benchmarks.step.setting import Setting
-from sdakd_plugin.errors import UserError
+from benchmarks.step.options import Setting
+from benchmarks.step.timed import Training
 from sdakd_plugin.evaluation.table import Row
-from sdakd_plugin.utils.timing import paired_ratio, shown
+from sdakd_plugin.utils.timing import in_turns, paired_ratio, shown
 
 ALONE, APART, TOGETHER = 'one process alone', 'all, a model each', 'all, one model'
 
@@ -39,28 +38,23 @@ ALONE, APART, TOGETHER = 'one process alone', 'all, a model each', 'all, one mod
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure and print."""
     parser = new_parser('benchmarks.ddp', __doc__, rounds=8)
-    setting.add_arguments(parser)
+    options.add_arguments(parser)
+    parser.set_defaults(model='sdakd', device='cpu')
     parser.add_argument('--processes', type=int, default=2, metavar='N', help='(%(default)s)')
     return command(parser, run, arguments)
 
 
 def run(parsed: argparse.Namespace) -> None:
     """What the command line asks for."""
-    if parsed.model != 'sdakd' or parsed.device == 'cuda':
-        raise UserError('SDAKD is measured on the CPU; leave out --model and --device')
-    measured = setting.from_arguments(argparse.Namespace(**{**vars(parsed), 'model': 'sdakd', 'device': 'cpu'}))
-    times = measure(measured, parsed.processes, parsed.rounds)
+    measured = options.from_arguments(parsed)
+    turn = multiprocessing.get_context('spawn').Barrier(2 * parsed.processes, timeout=600)  # seconds for an iteration
+    with tempfile.TemporaryDirectory() as folder:
+        shared = measured, parsed.processes, parsed.rounds, folder, turn
+        multiprocessing.spawn(work, shared, 2 * parsed.processes)
+        times = json.loads(Path(folder, 'seconds').read_text())
     torch.set_num_threads(1)  # as in the processes
     note = f'{parsed.processes} processes, each on {measured.where}: {measured.words} for each process.'
     write(parsed, 'ddp', [rows(times, parsed.processes)], [note], {'seconds': times, 'setting': measured.words})
-
-
-def measure(measured: Setting, processes: int, rounds: int) -> dict[str, list[float]]:
-    """The seconds of an iteration, by who trains, in each round."""
-    turn = multiprocessing.get_context('spawn').Barrier(2 * processes, timeout=600)  # seconds for an iteration
-    with tempfile.TemporaryDirectory() as folder:
-        multiprocessing.spawn(work, (measured, processes, rounds, folder, turn), 2 * processes)
-        return json.loads(Path(folder, 'seconds').read_text())
 
 
 def work(index: int, measured: Setting, processes: int, rounds: int, folder: str, turn: Barrier) -> None:
@@ -72,35 +66,31 @@ def work(index: int, measured: Setting, processes: int, rounds: int, folder: str
     if rank >= 0:
         distributed.init_process_group('gloo', rank=rank, world_size=processes, init_method=f'file://{folder}/store')
         opt |= {'dist': True, 'rank': rank, 'world_size': processes}
-    training = Training(opt, measured.images(), len(options.STAGES) - 1)
+    training = Training(opt, measured.images(), stage=2)
+
+    def step(mine: bool) -> None:
+        turn.wait()
+        if mine:
+            training()
+        turn.wait()
+
     active = {ALONE: index == 0, APART: rank < 0, TOGETHER: rank >= 0}
-    times: dict[str, list[float]] = {name: [] for name in active}
-    for _ in range(WARM_UP + rounds):
-        for name, mine in active.items():
-            turn.wait()
-            start = time.perf_counter()
-            if mine:
-                training()
-            turn.wait()
-            times[name].append(time.perf_counter() - start)
+    times = in_turns({name: partial(step, mine) for name, mine in active.items()}, rounds, measured.device, WARM_UP)
     if index == 0:
-        Path(folder, 'seconds').write_text(json.dumps({name: found[WARM_UP:] for name, found in times.items()}))
+        Path(folder, 'seconds').write_text(json.dumps(times))
     turn.wait()  # who leaves first would end the others' connection
     os._exit(0)  # gloo's threads sometimes abort a process that is torn down in order, after all is done
 
 
 def rows(times: dict[str, list[float]], processes: int) -> list[Row]:
     """A line for each way of training. Efficiency: images per second for each process, as part of one alone."""
-    return [
-        {
-            '': name,
-            'time': shown(found),
-            'iterations/s': f'{1 / median(found):.3f}',
-            'batches/s': f'{(1 if name == ALONE else processes) / median(found):.3f}',
-            'efficiency': f'{paired_ratio(times[ALONE], found):.0%}',
-        }
-        for name, found in times.items()
-    ]
+    lines: list[Row] = []
+    for name, found in times.items():
+        per_second, batches = 1 / median(found), 1 if name == ALONE else processes
+        speeds = {'iterations/s': f'{per_second:.3f}', 'batches/s': f'{batches * per_second:.3f}'}
+        speeds['efficiency'] = f'{paired_ratio(times[ALONE], found):.0%}'
+        lines.append({'': name, 'time': shown(found), **speeds})
+    return lines
 
 
 if __name__ == '__main__':

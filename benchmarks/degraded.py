@@ -12,16 +12,9 @@ from basicsr.utils import imwrite, tensor2img
 from sdakd_plugin.data.photo_dataset import PhotoDataset
 
 if __name__ == '__main__':
-    dataset = PhotoDataset(
-        {
-            'phase': 'val',
-            'scale': 4,
-            'name': 'degraded',
-            'type': 'PhotoDataset',
-            'dataroot_gt': sys.argv[1],
-            'degradation': 'real',
-        }
-    )
+    _, images, out = sys.argv
+    opt = {'phase': 'val', 'scale': 4, 'name': 'degraded', 'type': 'PhotoDataset', 'degradation': 'real'}
+    dataset = PhotoDataset({**opt, 'dataroot_gt': images})
     for item in map(dataset.__getitem__, range(len(dataset))):
         for kind in ('lq', 'gt'):
-            imwrite(tensor2img([item[kind]]), f'{sys.argv[2]}/{kind.upper()}/{Path(item["gt_path"]).stem}.png')
+            imwrite(tensor2img([item[kind]]), f'{out}/{kind.upper()}/{Path(item["gt_path"]).stem}.png')

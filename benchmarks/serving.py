@@ -12,15 +12,13 @@ import argparse
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import partial
-from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
 from typing import Any
 
 import basicsr  # noqa: F401  # first: it registers the plugin, whose modules need it whole
-import cv2
 import torch
+from basicsr.utils import imwrite, tensor2img
 from torch import nn
 
 from benchmarks.command import command, new_parser, write
@@ -77,17 +75,11 @@ def measure(networks: Sequence[Model], threads: int, parsed: argparse.Namespace)
         quality |= {f'{model.name} {label}': (one.psnr, one.loss) for label, one in near.items()}
         notes += left_out
     image = photograph(networks[0], *reversed(parsed.size))
-    with torch.no_grad():
-        times = in_turns({key: partial(one, image) for key, one in runs.items()}, parsed.rounds, CPU)
-        peaks = peak()
-        seconds = {model.name: {key[1]: times[key] for key in times if key[0] == model.name} for model in networks}
-        for model in networks[-2:]:  # the students
-            label = min(seconds[model.name], key=lambda label: min(seconds[model.name][label]))
-            alone, files = folder(model, runs[model.name, label])
-            notes.append(
-                f'{IMAGES} images of {WIDTH}x{HEIGHT} pixels by {model.name} in {label}: {alone:.2f} s in the network '
-                f'alone, {files:.2f} s from files to files, {alone / files:.0%} of its speed.'
-            )
+    times, peaks = cost.interleaved(runs, image, parsed.rounds), peak()
+    seconds = {model.name: {key[1]: times[key] for key in times if key[0] == model.name} for model in networks}
+    for model in networks[-2:]:  # the students
+        label = min(seconds[model.name], key=lambda label: min(seconds[model.name][label]))
+        notes.append(folder(model, label, runs[model.name, label]))
     reached = ', '.join(f'{value / 1e9:.0f} G multiply-adds/s in {name}' for name, value in peaks.items())
     notes.insert(0, f'On {cost.machine(CPU)}, torch {torch.__version__}. A matrix product reaches {reached}.')
     counts = {model.name: cost.count(model.net, image.shape[1:]).multiply_adds for model in networks}
@@ -102,19 +94,22 @@ def peak() -> dict[str, float]:
     return {name: SIDE**3 / median(found) for name, found in times.items()}
 
 
-def folder(model: Model, runner: nn.Module) -> tuple[float, float]:
-    """Seconds for the images of a folder, of the bare network and of what ``sdakd upscale`` does."""
-    image = photograph(model, HEIGHT, WIDTH)
-    upscaler = Upscaler(replace(model, run=runner), CPU)
+@torch.no_grad()
+def folder(model: Model, label: str, runner: nn.Module) -> str:
+    """What ``sdakd upscale`` takes for the images of a folder, next to the bare network, as a line."""
+    image, upscaler = photograph(model, HEIGHT, WIDTH), Upscaler(replace(model, run=runner), CPU)
     with TemporaryDirectory() as source, TemporaryDirectory() as target:
         for number in range(IMAGES):
-            cv2.imwrite(str(Path(source, f'{number}.png')), (image[0].permute(1, 2, 0).numpy() * 255).astype('uint8'))
+            imwrite(tensor2img(image), f'{source}/{number}.png')
         steps = {
             'alone': lambda: [runner(image) for _ in range(IMAGES)],
             'files': lambda: list(upscale_files(upscaler, plan([source], target), overwrite=True)),
         }
-        times = in_turns(steps, 3, CPU)
-    return median(times['alone']), median(times['files'])
+        alone, files = map(median, in_turns(steps, 3, CPU).values())
+    return (
+        f'{IMAGES} images of {WIDTH}x{HEIGHT} pixels by {model.name} in {label}: {alone:.2f} s in the network alone, '
+        f'{files:.2f} s from files to files, {alone / files:.0%} of its speed.'
+    )
 
 
 def rows(found: dict[str, Any]) -> list[Row]:
@@ -122,15 +117,14 @@ def rows(found: dict[str, Any]) -> list[Row]:
     lines: list[Row] = []
     for name, by_label in found['seconds'].items():
         for label, times in by_label.items():
-            psnr, loss = found['quality'].get(f'{name} {label}', (None, None))
-            full = found['peaks']['int8' if 'int8' in label else 'float32']
             row = {'network': name, 'runs in': label, 'time': shown(times, 2)}
             row['/ torch'] = f'{paired_ratio(by_label[PLAIN], times):.2f}'
             if TEACHER in found['seconds']:
                 row[f'/ {TEACHER}'] = f'{paired_ratio(found["seconds"][TEACHER][PLAIN], times):,.1f}'
+            full = found['peaks']['int8' if 'int8' in label else 'float32']
             row['of peak'] = f'{found["multiply_adds"][name] / median(times) / full:.0%}'
-            row['PSNR to float'] = '' if psnr is None else f'{psnr:.1f} dB'
-            row['lost'] = '' if loss is None else f'{loss:.3f} dB'
+            if quality := found['quality'].get(f'{name} {label}'):
+                row |= {'PSNR to float': f'{quality[0]:.1f} dB', 'lost': f'{quality[1]:.3f} dB'}
             lines.append(row)
     return lines
 

@@ -18,14 +18,17 @@ from collections.abc import Sequence
 import basicsr  # noqa: F401  # first: it registers the plugin, whose modules need it whole
 
 from benchmarks.command import command, new_parser, write
-from benchmarks.step import result, setting, sweep
-from benchmarks.step.plan import PLANS
+from benchmarks.step import measure, options, tables
+from benchmarks.step.plan import PLANS, sweep
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure and print."""
     parser = new_parser('benchmarks.step', __doc__, rounds=10)
-    setting.add_arguments(parser)
+    parser.add_argument('--model', choices=PLANS, default='sdakd', help='what is trained (%(default)s)')
+    parser.add_argument('--device', choices=('auto', 'cpu', 'cuda'), default='auto', help='(%(default)s)')
+    options.add_arguments(parser)
+    parser.add_argument('--cohort', type=int, default=2, metavar='K', help='members, for mutual (%(default)s)')
     parser.add_argument('--section', metavar='NAME', help="the page's section that they replace (the model's name)")
     parser.add_argument('--sweep', action='store_true', help='instead: last stage and stock over the sizes')
     return command(parser, run, arguments)
@@ -33,14 +36,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def run(arguments: argparse.Namespace) -> None:
     """What the command line asks for."""
-    measured = setting.from_arguments(arguments)
+    measured = options.from_arguments(arguments)
     if arguments.sweep:
-        points = {name: sweep.point(setting, arguments.rounds) for name, setting in sweep.settings(measured).items()}
-        write(arguments, 'sweep', [sweep.rows(points)], [sweep.note(measured, arguments.rounds)], points)
+        settings = sweep(measured)
+        points = {name: measure.point(each, arguments.rounds) for name, each in settings.items()}
+        note = tables.SWEEP.format(measured.where, measured.words, settings['cohort 2'].size, arguments.rounds)
+        write(arguments, 'sweep', [tables.of_sweep(points)], [note], points)
     else:
-        plan = PLANS[measured.model](measured)
-        found = result.numbers(plan, measured, arguments.rounds)
-        write(arguments, arguments.section or measured.model, result.tables(found), result.notes(found), found)
+        found = measure.numbers(PLANS[measured.model](measured), measured, arguments.rounds)
+        write(arguments, arguments.section or measured.model, tables.of_runs(found), tables.notes(found), found)
 
 
 if __name__ == '__main__':

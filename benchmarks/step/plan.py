@@ -3,109 +3,74 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import replace
+from functools import partial
+from typing import NamedTuple
 
-from benchmarks.step import floor, options
-from benchmarks.step.loops import PlainLoop, Step, Training
-from benchmarks.step.options import STAGES, Options
-from benchmarks.step.setting import Setting
-from sdakd_plugin.distillation.forward_pass import ForwardPass
-from sdakd_plugin.distillation.teacher import Teacher
-from sdakd_plugin.options import parse
+from benchmarks.step import options, timed
+from benchmarks.step.options import DEFAULTS, SCALE, Options, Setting
+from benchmarks.step.timed import Images, Step, Training, plain_loop
+from sdakd_plugin.ablation.arms import full_size
+from sdakd_plugin.errors import UserError
 
+STOCK = 'SRGANModel of stock BasicSR trains the same student with the full-size discriminator; no teacher'
+PLAIN = 'hooks, whole float32 teacher, full-size discriminator, a read-back for each loss'
+NO_GCFSR = 'as stock BasicSR has no GCFSR: the same student with the full-size discriminator in float32; no teacher'
 SMALL = 'the same with the discriminator that the student has below'
+COHORT = "every discriminator scores and learns from every member's images"
 
 
-@dataclass(frozen=True)
-class Run:
+class Run(NamedTuple):
     """A training that is measured. Attributes: about (what it is), build (makes it and returns one iteration), floor
-    (how often each part occurs in an iteration; empty for trainings that are not the plugin's)."""
+    (how often each part occurs in an iteration; empty for what the others are compared with)."""
 
     about: str
     build: Callable[[], Step]
-    floor: Mapping[str, int] = field(default_factory=dict)
+    floor: Mapping[str, int] = {}
 
 
-@dataclass(frozen=True)
-class Plan:
-    """A comparison. Attributes: runs (by name), references (the runs to which ratios are given), parts (builds those of
-    the floors), teacher (builds a pass of the teacher alone, for its memory), subject (the run that the targets are
-    about)."""
+class Plan(NamedTuple):
+    """A comparison. Attributes: opt (of the model that the targets are about), images (a batch), runs (by name; the
+    first is the one to beat, the last is that model's)."""
 
+    opt: Options
+    images: Images
     runs: dict[str, Run]
-    references: tuple[str, ...]
-    parts: Callable[[], dict[str, Step]]
-    teacher: Callable[[], Step] | None
-    subject: str
 
 
 def sdakd(setting: Setting) -> Plan:
     """SDAKD of Real-ESRGAN x4plus against stock SRGANModel and a plain loop."""
     opt, images = options.sdakd(setting), setting.images()
-    return staged(
-        opt,
-        setting,
-        {
-            'stock': Run(
-                '(a) SRGANModel of stock BasicSR trains the same student with the full-size discriminator; no teacher',
-                lambda: Training(options.stock(opt, full_size=True), images),
-            ),
-            'stock, small D': Run(SMALL, lambda: Training(options.stock(opt, full_size=False), images)),
-            'plain loop': Run(
-                '(b) distillation as public code has it: hooks, whole float32 teacher, full-size '
-                'discriminator, a read-back for each loss',
-                lambda: PlainLoop(options.with_full_size(opt), images),
-            ),
-            'plain, small D': Run(SMALL, lambda: PlainLoop(opt, images)),
-        },
-    )
+    full = full_size(opt)
+    references = {
+        'stock': Run(f'(a) {STOCK}', partial(Training, options.stock(full), images)),
+        'stock, small D': Run(SMALL, partial(Training, options.stock(opt), images)),
+        'plain loop': Run(f'(b) distillation as public code has it: {PLAIN}', partial(plain_loop, full, images)),
+        'plain, small D': Run(SMALL, partial(plain_loop, opt, images)),
+    }
+    return Plan(opt, images, references | stages(opt, images))
 
 
 def gcfsr(setting: Setting) -> Plan:
     """SDAKD of GCFSR. Stock BasicSR cannot train it, so the plugin does so without a teacher for comparison."""
     opt, images = options.gcfsr(setting), setting.images()
-    return staged(
-        opt,
-        setting,
-        {
-            'no teacher': Run(
-                '(a) SDAKDModel, as stock BasicSR has no GCFSR: the same student with the full-size '
-                'discriminator in float32; no teacher',
-                lambda: Training(options.without_teacher(opt, full_size=True), images),
-            ),
-            'no teacher, small D': Run(SMALL, lambda: Training(options.without_teacher(opt, full_size=False), images)),
-        },
-        {floor.SAMPLE: 1},
-    )  # the discriminator's turn comes first and takes a pass of its own
+    full, small = options.without_teacher(full_size(opt)), options.without_teacher(opt)
+    references = {
+        'no teacher': Run(f'(a) SDAKDModel, {NO_GCFSR}', partial(Training, full, images, stage=2)),
+        'no teacher, small D': Run(SMALL, partial(Training, small, images, stage=2)),
+    }
+    return Plan(opt, images, references | stages(opt, images, timed.SAMPLE))  # for the discriminator, which comes first
 
 
-def staged(opt: Options, setting: Setting, references: dict[str, Run], also: Mapping[str, int] | None = None) -> Plan:
-    """The three stages of SDAKD against others; ``also``: further parts of the last one's floor."""
-    images, floors = (
-        setting.images(),
-        (
-            floor.ONE_STAGE,
-            {floor.TEACHER: 1, **floor.ONE_STAGE},
-            {floor.TEACHER: 1, **floor.ADVERSARIAL, **(also or {})},
-        ),
-    )
-
-    def run(number: int) -> Run:
-        losses = ', '.join(opt['train']['stages'][number]['losses'])
-        return Run(
-            f'(c) SDAKDModel in its stage {number + 1}, losses {losses}',
-            lambda: Training(opt, images, number),
-            floors[number],
-        )
-
-    def teacher_alone() -> Step:
-        block = parse(opt).teacher
-        assert block is not None
-        teacher = Teacher(block, ForwardPass(setting.device, channels_last=setting.channels_last))
-        return lambda: floor.drop(teacher.generate(images['lq'], opt['train']['feature_opt']['layers'], image=False))
-
-    runs = {**references, **{name: run(number) for number, name in enumerate(STAGES)}}
-    return Plan(runs, tuple(references), lambda: floor.parts(Training(opt, images)), teacher_alone, STAGES[-1])
+def stages(opt: Options, images: Images, *also: str) -> dict[str, Run]:
+    """The three stages of SDAKD; ``also``: further parts of the last one's floor."""
+    taught = {timed.TEACHER: 1, **timed.ONE_STAGE}
+    floors = (timed.ONE_STAGE, taught, {**taught, **timed.ADVERSARIAL, **dict.fromkeys(also, 1)})
+    runs = {}
+    for number, (stage, counts) in enumerate(zip(opt['train']['stages'], floors, strict=True)):
+        about = f'(c) SDAKDModel in its stage {number + 1}, losses {", ".join(stage["losses"])}'
+        runs[stage['name']] = Run(about, partial(Training, opt, images, number), counts)
+    return runs
 
 
 def mutual(setting: Setting) -> Plan:
@@ -113,27 +78,32 @@ def mutual(setting: Setting) -> Plan:
     opt, images, members = options.mutual(setting), setting.images(), setting.cohort
 
     def several() -> Step:
-        trainings = [Training(options.stock(opt, full_size=True), images) for _ in range(members)]
-        return lambda: floor.drop(list(map(Training.__call__, trainings)))
+        trainings: list[Step] = [Training(options.stock(opt), images) for _ in range(members)]
+        return lambda: [training() for training in trainings]
 
-    def parts() -> dict[str, Step]:
-        training = Training(opt, images)
-        training.model.feed_data(images)
-        return floor.parts(training)
-
-    counts = {part: count * members for part, count in floor.ADVERSARIAL.items() if part != floor.AVERAGE}
-    counts[floor.LEARN] = members * (members + 1)  # each learns from the real images and from every member's
-    stock = f'{members} x stock'
-    runs = {
-        stock: Run(f'(a) {members} independent SRGANModels of stock BasicSR, one after the other', several),
-        'cohort': Run(
-            f'(c) MutualSRGANModel, {members} members; every discriminator scores and learns from every '
-            "member's images",
-            lambda: Training(opt, images),
-            counts,
-        ),
-    }
-    return Plan(runs, (stock,), parts, None, 'cohort')
+    counts = {part: count * members for part, count in timed.ADVERSARIAL.items()}
+    counts[timed.LEARN] = members * (members + 1)  # each learns from the real images and from every member's
+    independent = f'(a) {members} independent SRGANModels of stock BasicSR, one after the other'
+    cohort = Run(f'(c) MutualSRGANModel, {members} members; {COHORT}', partial(Training, opt, images), counts)
+    return Plan(opt, images, {f'{members} x stock': Run(independent, several), 'cohort': cohort})
 
 
 PLANS = {'sdakd': sdakd, 'gcfsr': gcfsr, 'mutual': mutual}
+
+
+def sweep(base: Setting) -> dict[str, Setting]:
+    """The settings in which the last run is compared with the first, by name: half of the base, itself and more."""
+    if base.model != 'sdakd':
+        raise UserError('--sweep: covers sdakd and mutual in one; leave --model out')
+    if base.gt_size % (16 * SCALE):
+        raise UserError(f'--gt-size: for --sweep a multiple of {16 * SCALE}, as it is halved; not {base.gt_size}')
+    batches = sorted({max(1, base.batch // 2), base.batch, 2 * base.batch})
+    crops = (base.gt_size // 2, base.gt_size, base.gt_size * 3 // 2)
+    batch, gt_size = DEFAULTS['mutual'][base.device.type]
+    cohort = replace(base, model='mutual', batch=min(batch, base.batch), gt_size=min(gt_size, base.gt_size))
+    return {
+        **{f'batch {value}': replace(base, batch=value) for value in batches},
+        **{f'crop {value}': replace(base, gt_size=value) for value in crops},
+        **{f'width {value:g}': replace(base, width=value) for value in (0.5, 0.25, 0.125)},
+        **{f'cohort {value}': replace(cohort, cohort=value) for value in (2, 3, 4)},
+    }

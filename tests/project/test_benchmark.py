@@ -10,11 +10,11 @@ import torch
 
 from benchmarks import ddp, serving
 from benchmarks.command import put
-from benchmarks.step import options, sweep
+from benchmarks.step import options, tables, timed
 from benchmarks.step.__main__ import main
-from benchmarks.step.measure import peak
-from benchmarks.step.plan import PLANS
-from benchmarks.step.setting import Setting
+from benchmarks.step.measure import peak, point
+from benchmarks.step.options import Setting
+from benchmarks.step.plan import PLANS, sweep
 from sdakd_plugin.errors import UserError
 from sdakd_plugin.evaluation.table import markdown
 
@@ -87,7 +87,7 @@ def test_cohort(tmp_path):
 
 def test_gcfsr_trains_and_has_all_parts_of_its_floors():
     plan = PLANS['gcfsr'](Setting('gcfsr', torch.device('cpu'), 1, 64, width=0.125))
-    parts = plan.parts()
+    parts = timed.parts(plan.opt, plan.images)
     assert all(set(run.floor) <= set(parts) for run in plan.runs.values())
     for part in parts.values():
         part()
@@ -98,7 +98,7 @@ def test_gcfsr_trains_and_has_all_parts_of_its_floors():
 @pytest.mark.long
 def test_sweep_is_shown_as_table():
     base = Setting('sdakd', torch.device('cpu'), 2, 64, width=0.125, blocks=1)
-    planned = sweep.settings(base)
+    planned = sweep(base)
     assert [name.split()[1] for name in planned] == [
         '1',
         '2',
@@ -113,7 +113,7 @@ def test_sweep_is_shown_as_table():
         '3',
         '4',
     ]
-    table = markdown(sweep.rows(dict.fromkeys(planned, sweep.point(planned['crop 32'], rounds=1))))
+    table = markdown(tables.of_sweep(dict.fromkeys(planned, point(planned['crop 32'], rounds=1))))
     assert all(name in table for name in planned) and table.count('\n|') == len(planned) + 1
 
 
@@ -170,7 +170,7 @@ def test_options_under_test_reach_the_models_and_not_stock():
     setting = Setting('sdakd', torch.device('cpu'), 1, 32, blocks=1, channels_last=True)
     opt = options.sdakd(setting)
     assert opt['train']['channels_last'] is True
-    assert 'channels_last' not in options.stock(opt, full_size=True)['train']
+    assert 'channels_last' not in options.stock(opt)['train']
 
 
 def test_peak_memory_is_what_the_second_step_holds():
