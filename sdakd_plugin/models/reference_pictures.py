@@ -36,7 +36,9 @@ def save(dataset: Any, folder: Path, teach: Callable[[Tensor], Tensor] | None) -
         gt, teacher = (folder / f'{name}_{kind}.png' for kind in (gt_is_of, 'teacher'))
         if 'gt' in item and not gt.exists():
             imwrite(tensor2img([item['gt'][None]]), str(gt))
-        if teach is None or teacher.exists() or 'lq_scale' in item:  # several scales: BasicSR saves the last one's image
+        if (
+            teach is None or teacher.exists() or 'lq_scale' in item
+        ):  # several scales: BasicSR saves the last one's image
             continue
         try:
             imwrite(tensor2img([teach(item['lq'][None]).float()]), str(teacher))

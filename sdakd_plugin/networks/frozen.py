@@ -78,4 +78,6 @@ def untrained(network: Mapping[str, Any] | None, label: str) -> Frozen:
 def weights_are_local(source: str) -> bool:
     """Whether the weights that ``pretrain_network_g`` names are on this machine."""
     known = weights.KNOWN.get(source)
-    return source == UNTRAINED or Path(source).expanduser().is_file() or (known is not None and where(known) != known.url)
+    return (
+        source == UNTRAINED or Path(source).expanduser().is_file() or (known is not None and where(known) != known.url)
+    )

@@ -45,13 +45,17 @@ def embedded(folder: Path) -> list[dict[str, Any]]:
     gallery = Gallery(MOST)
     for entry in listed(folder):
         iteration, last = entry['steps'][-1]
-        images = {method: cv2.imread(str(folder / file)) for method, file in {**entry['beside'], 'student': last}.items()}
-        shown = len(gallery.shown)
-        reference = images.get('GT', images.get('teacher', images['student']))
-        gallery.add(entry['name'], {**images, 'GT': reference})
-        if len(gallery.shown) > shown:
+        files = {**entry['beside'], 'student': last}
+        images = {
+            method: image for method, file in files.items() if (image := cv2.imread(str(folder / file))) is not None
+        }
+        if 'student' not in images:  # a damaged file
+            continue
+        left_out = gallery.left_out
+        gallery.add(entry['name'], {**images, 'GT': images.get('GT', images.get('teacher', images['student']))})
+        if gallery.left_out == left_out:
             sources = gallery.shown[-1]['sources']
-            beside = {method: sources[method] for method in entry['beside']}
+            beside = {method: sources[method] for method in entry['beside'] if method in images}
             found.append({**entry, 'beside': beside, 'steps': [(iteration, sources['student'])]})
     return found
 

@@ -121,7 +121,10 @@ class RunFolder:
         for path in sorted(self.folder.glob('models/net_g*_latest.pth')):
             file = os.path.relpath(path)
             quoted = f"'{file}'" if re.search(r'\s', file) else file
-            found += [f'sdakd upscale photo.png enlarged.png --model {quoted}', f'sdakd export {quoted} --format onnx{size}']
+            found += [
+                f'sdakd upscale photo.png enlarged.png --model {quoted}',
+                f'sdakd export {quoted} --format onnx{size}',
+            ]
         return found
 
 
