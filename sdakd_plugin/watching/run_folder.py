@@ -54,8 +54,10 @@ class RunFolder:
 
     def content(self) -> dict[str, Any]:
         """The data of the page, as it is now, without the pictures."""
-        self.log.read()
+        if self.log.is_replaced:
+            self.log = RunLog(self.folder)
         log = self.log
+        log.read()
         path = max(self.folder.glob('*.yml'), key=lambda file: file.stat().st_mtime, default=None)
         opt = _options(path) if path else {}
         stage = max(log.stages, default=0)
@@ -63,7 +65,7 @@ class RunFolder:
             'name': str(opt.get('name') or self.folder.absolute().name),
             'folder': str(self.folder),
             'finished': log.finished,
-            'age': time.time() - max(file.stat().st_mtime for file in log.files),
+            'age': time.time() - max((file.stat().st_mtime for file in log.files), default=time.time()),
             'iteration': log.iteration,
             'total': log.total,
             'stages': list(log.stages.values()),

@@ -43,6 +43,11 @@ class RunLog:
         """The log files, the oldest first: a resumed run begins a new one."""
         return sorted(self.folder.glob('train_*.log'), key=lambda path: path.stat().st_mtime)
 
+    @property
+    def is_replaced(self) -> bool:
+        """Whether files that were read are gone: a new run of the same name has taken the folder."""
+        return not all(path.exists() for path in self._read)
+
     def read(self) -> None:
         """Read the lines that have been added since the last call."""
         for path in self.files:

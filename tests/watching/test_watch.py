@@ -20,6 +20,7 @@ import torch
 from sdakd_plugin.cli import main
 from sdakd_plugin.watching import pictures
 from sdakd_plugin.watching.page import write_report
+from sdakd_plugin.watching.run_folder import RunFolder
 
 LINE = (
     '2026-01-01 10:00:00,000 INFO: [run..][epoch:  0, iter:{iteration:8,d}, lr:(1.000e-04,)] [eta: 1 day, 0:00:10, '
@@ -170,6 +171,17 @@ def test_a_missing_run(run, tmp_path, capsys, name, said):
     assert capsys.readouterr().err == f'error: {said.format(root=tmp_path)}\n'
 
 
+def test_a_new_run_of_the_same_name_replaces_the_old_one(run):
+    with watching('my_run') as (_, url):
+        assert get(url + 'data.json').json()['iteration'] == 100
+        run.rename(run.with_name('my_run_archived'))  # as BasicSR does
+        assert get(url + 'data.json').json()['stage'] is None
+        run.mkdir()
+        (run / 'train_my_run_20260102.log').write_text(START + LINE.format(iteration=7))
+        found = get(url + 'data.json').json()
+        assert (found['iteration'], len(found['losses']['l_g_pix']), found['metrics']) == (7, 1, [])
+
+
 def test_a_port_that_is_taken(run, capsys):
     with socket.create_server(('127.0.0.1', 0)) as other:
         port = other.getsockname()[1]
@@ -214,7 +226,7 @@ def test_a_training_leaves_a_report(stock, options, browser):
     assert texts(browser, '#panes figcaption') == ['teacher', 'student @ 6', 'GT']
     widths = "[...document.querySelectorAll('#panes img, #comparison img')].map(image => image.naturalWidth)"
     shown = browser.js(widths)
-    assert shown[:3] == [192] * 3 and shown[3] > 192
+    assert shown[0] > 192 and shown[1:] == [192] * 3  # the comparison is above
     messages = [entry['message'] for entry in browser.log('performance')]
     asked = [each['params']['request']['url'] for each in messages if each['method'] == 'Network.requestWillBeSent']
     assert sum(url.startswith('file:') for url in asked) == 1 and not any(url.startswith('http') for url in asked)
@@ -230,6 +242,21 @@ def test_a_report_has_the_verdict_and_names_are_text(run, browser):
     assert texts(browser, '#tables h3') == ['</script>'] and browser.js('document.title').startswith('</script>')
     (verdict,) = texts(browser, '#tables .bad')
     assert verdict.startswith('<i>small</i>: PSNR 20.50 dB is 5.50 dB below bicubic. It has trained too little')
+
+
+def test_each_member_of_a_cohort_has_its_curves_and_pictures(stock, cohort):
+    cohort['val']['save_img'] = True
+    stock.ok('sdakd train', cohort)
+    folder = stock.folder / 'experiments/run'
+    found = RunFolder(folder).content()
+    assert [(each['metric'], each['student']) for each in found['metrics']] == [
+        ('psnr', 'a'), ('ssim', 'a'), ('psnr', 'b'), ('ssim', 'b')
+    ]  # fmt: skip
+    assert {'l_g_pix_a', 'share_gan_b'} <= set(found['losses']) and len(found['commands']) == 4
+    shown = pictures.embedded(folder)
+    names = ['astronaut', 'chelsea', 'coffee', 'rocket']
+    assert [(each['student'], each['name']) for each in shown] == [(s, name) for s in 'ab' for name in names]
+    assert all(list(each['beside']) == ['GT'] for each in shown)  # there is no teacher
 
 
 def test_the_teacher_s_pictures_change_nothing(stock, options, photos):
