@@ -80,7 +80,11 @@ setup(
     python_requires='>=3.10,<3.13',  # BasicSR 1.4.2 does not build on 3.13
     package_dir={'': '.'},  # so an editable install is a plain path; setuptools' import finder costs each start 8 ms
     packages=find_packages(include=['sdakd_plugin', 'sdakd_plugin.*']),
-    package_data={'sdakd_plugin.evaluation': ['page.html'], 'sdakd_plugin': ['students/*']},
+    package_data={
+        'sdakd_plugin.evaluation': ['page.html', 'page.css', 'page.js'],
+        'sdakd_plugin.watching': ['page.html'],
+        'sdakd_plugin': ['students/*'],
+    },
     install_requires=[
         'basicsr>=1.4.2',
         'lpips>=0.1.4',

@@ -19,6 +19,7 @@ COMMANDS = {  # name: description. Only the module of the command that runs is i
     'export': 'write a model as ONNX, OpenVINO, safetensors or ncnn',
     'report': 'compare the costs of students with those of their teacher',
     'compare': 'compare the image quality of models',
+    'watch': 'show a run that is going on in a browser',
     'ablate': 'measure what each part of a recipe gains, against runs without it',
 }
 USAGE = (

@@ -1,6 +1,7 @@
 """Fixtures of the tests: real images, a small teacher, and stock BasicSR as a subprocess."""
 
 import copy
+import shutil
 import signal
 import sys
 from types import ModuleType
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from tests.helpers.browser import Browser
 from tests.helpers.gcfsr import NET_D, NET_G, SIZE
 from tests.helpers.iqa import Metric
 from tests.helpers.networks import STUDENT, TEACHER, UNET
@@ -248,3 +250,13 @@ def pyiqa(monkeypatch, fresh_iqa_metrics):
     module.create_metric, module.list_models = create_metric, list_models
     monkeypatch.setitem(sys.modules, 'pyiqa', module)
     return module
+
+
+@pytest.fixture(scope='session')
+def browser(tmp_path_factory):
+    """One browser for all tests that look at pages."""
+    if not (shutil.which('chromedriver') and shutil.which('chromium')):
+        pytest.skip('needs a browser: chromium and chromedriver are absent')
+    found = Browser(tmp_path_factory.mktemp('profile'))
+    yield found
+    found.close()

@@ -11,7 +11,7 @@ from sdakd_plugin.errors import UserError
 
 
 def train(arguments: Sequence[str]) -> None:
-    """Stock training, which resumes exactly and saves itself on signals; then the summary.
+    """Stock training, which resumes exactly and saves itself on signals; then the summary and the report.
 
     Raises:
         Interrupted: by SIGINT or SIGTERM.
@@ -35,6 +35,13 @@ def train(arguments: Sequence[str]) -> None:
         except (OSError, RuntimeError) as error:  # such as images too large for the teacher's memory
             text = f'The training is complete, but the comparison could not be made: {error}'
         print(text)
+    if opt['rank'] == 0:
+        from sdakd_plugin.watching.page import write_report
+
+        try:
+            print(f'Report: {os.path.relpath(write_report(Path(opt["path"]["experiments_root"])))}')
+        except OSError as error:
+            print(f'The report cannot be written: {error}')
 
 
 def test(arguments: Sequence[str]) -> None:

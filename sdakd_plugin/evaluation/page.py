@@ -77,6 +77,18 @@ def render(content: Mapping[str, Any], gallery: Gallery) -> str:
         content: ``Comparison.as_json()``.
         gallery: the pictures.
     """
-    data = json.dumps({**content, 'pictures': gallery.shown, 'left_out': gallery.left_out}, allow_nan=False)
-    # A file name may contain anything; without '<' no tag can end the script element.
-    return TEMPLATE.read_text(encoding='utf-8').replace('{{DATA}}', data.replace('<', '\\u003c'))
+    return embed(TEMPLATE, {**content, 'pictures': gallery.shown, 'left_out': gallery.left_out})
+
+
+def embed(template: Path, data: Mapping[str, Any]) -> str:
+    """A template with the style and the functions that pages share, and its data as JSON."""
+    text = json.dumps(data, allow_nan=False)
+    parts = {
+        'STYLE': TEMPLATE.with_suffix('.css').read_text(encoding='utf-8'),
+        'SCRIPT': TEMPLATE.with_suffix('.js').read_text(encoding='utf-8'),
+        'DATA': text.replace('<', '\\u003c'),  # a file name may contain anything; now no tag can end the script element
+    }
+    page = template.read_text(encoding='utf-8')
+    for name, part in parts.items():
+        page = page.replace('{{' + name + '}}', part)
+    return page

@@ -28,8 +28,8 @@ from sdakd_plugin.evaluation.verdict import verdict
 from sdakd_plugin.families.calling import folded, super_resolve
 from sdakd_plugin.models import stage_validation
 from sdakd_plugin.networks.build import build_network
+from sdakd_plugin.networks.frozen import weights_are_local
 from sdakd_plugin.options import parse
-from sdakd_plugin.teacher_cache.cache import weights_are_local
 
 Row = dict[str, Any]
 
@@ -113,7 +113,7 @@ def load_networks(opt: Mapping[str, Any], models: Path, device: torch.device) ->
     nets: dict[str, nn.Module] = {}
     options = parse(opt)
     block = options.first_teacher
-    if block is not None and (block.cache is None or weights_are_local(block)):
+    if block is not None and (block.cache is None or weights_are_local(block.pretrain_network_g)):
         nets['teacher'] = Teacher(block, ForwardPass(device)).net_g
     for name, (label, network) in options.students.items():
         path = student_file(models, label)

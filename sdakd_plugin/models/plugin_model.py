@@ -207,6 +207,7 @@ class PluginModel(BaseModel):
             self.progress = Progress(self.schedule.stages[-1].last, current_iter - 1, self.opt['rank'] == 0)
         self.stage = stage
         self.progress.describe(f'stage {stage.number}/{len(self.schedule.stages)} {stage.name}')
+        self.progress.note(self.stage_validation.last_and_best())
         get_root_logger().info(
             f"Stage {stage.number} of {len(self.schedule.stages)}, '{stage.name}': iterations {stage.first:,} to "
             f'{stage.last:,}; losses {", ".join(stage.losses)}; discriminator {"on" if stage.trains_d else "off"}.'
@@ -260,6 +261,8 @@ class PluginModel(BaseModel):
                 self.stage_validation.run(dataloader, iteration, tb_logger, save_img)
         if self.opt['dist']:
             processes.wait()
+        if self.is_train and self.stage is not None:
+            self.progress.note(self.stage_validation.last_and_best())
         if self.is_train:
             self.finish_if_stalled(iteration)
         return True

@@ -32,6 +32,11 @@ class Progress:
         if self._bar is not None:
             self._bar.set_description(text)
 
+    def note(self, text: str) -> None:
+        """Show a text after the remaining time."""
+        if self._bar is not None:
+            self._bar.set_postfix_str(text)
+
     def update(self, iteration: int) -> None:
         """Move to an iteration; the last one closes the bar."""
         if self._bar is None:

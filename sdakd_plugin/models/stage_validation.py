@@ -6,6 +6,7 @@ import json
 import math
 import os
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 from weakref import WeakValueDictionary
 
@@ -19,9 +20,11 @@ from sdakd_plugin.data.against_teacher import AgainstTeacher
 from sdakd_plugin.data.lq_photo_dataset import without_gt
 from sdakd_plugin.data.scales import at_scales
 from sdakd_plugin.distillation.stages import Schedule
+from sdakd_plugin.models import reference_pictures
 from sdakd_plugin.models.early_stop import has_stalled
 from sdakd_plugin.models.student import Student
-from sdakd_plugin.options import StopOptions
+from sdakd_plugin.networks.frozen import weights_are_local
+from sdakd_plugin.options import StopOptions, parse
 from sdakd_plugin.resume.run_position import RunPosition
 from sdakd_plugin.stock.validation import StudentValidation
 from sdakd_plugin.utils import processes
@@ -103,8 +106,14 @@ class StageValidation:
             for view in self._views(dataloader.dataset):
                 loader = dataloader if view is dataloader.dataset else DataLoader(view)
                 validation.nondist_validation(loader, iteration, tb_logger, save_img)
+                if save_img and self.schedule is not None:
+                    self._save_references(view)
                 if self.schedule is not None and self.opt['val'].get('metrics') is not None:
                     self._record(view.opt['name'], iteration, validation.metric_results, suffix, self.schedule)
+
+    def last_and_best(self) -> str:
+        """The last validation in a few words, such as ``psnr 25.31 (best 25.40 @ 800)``; empty before the first."""
+        return '; '.join(validation.last_and_best for validation in self.validations if validation.last_and_best)
 
     def validate(self, iteration: int, done: Collection[str] = ()) -> None:
         """Run BasicSR's validation now, without affecting the random numbers of training.
@@ -181,6 +190,13 @@ class StageValidation:
         if name not in self.taught:
             self.taught[name] = AgainstTeacher(dataset, self.teach)
         return [self.taught[name]]
+
+    def _save_references(self, dataset: Any) -> None:
+        """Save the pictures to look at beside the student's; the teacher's too, unless that needs a download."""
+        block = next(iter(parse(self.opt).all_teachers.values()), None)
+        here = block is not None and (block.cache is None or weights_are_local(block.pretrain_network_g))
+        folder = Path(self.opt['path']['experiments_root'], reference_pictures.FOLDER)
+        reference_pictures.save(dataset, folder, self.teach if here else None)
 
     def _loaders(self) -> Iterator[Any]:
         """Yield the validation loaders: those of BasicSR's loop once it has used them, otherwise new ones.

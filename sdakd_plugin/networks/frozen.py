@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
@@ -15,6 +16,7 @@ from sdakd_plugin.families.identity import Kind
 from sdakd_plugin.networks.build import build_network
 from sdakd_plugin.networks.identified import load_kind
 from sdakd_plugin.utils.random_state import undisturbed_rng
+from sdakd_plugin.weights.catalogue import where
 
 KINDS: dict[str, Kind] = {'g': 'generator', 'd': 'discriminator'}
 UNTRAINED = 'untrained'  # in place of a file
@@ -71,3 +73,11 @@ def untrained(network: Mapping[str, Any] | None, label: str) -> Frozen:
         f'teacher.network_{label} is untrained: the student cannot learn anything useful from it.'
     )
     return Frozen(net.eval().requires_grad_(False), network)
+
+
+def weights_are_local(source: str) -> bool:
+    """Whether the weights that ``pretrain_network_g`` names are on this machine."""
+    known = weights.KNOWN.get(source)
+    return (
+        source == UNTRAINED or Path(source).expanduser().is_file() or (known is not None and where(known) != known.url)
+    )

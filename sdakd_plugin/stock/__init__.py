@@ -14,7 +14,7 @@
     - replaces or borrows: ``parse_options``, ``build_model``, ``build_dataset``, ``load_resume_state`` and
       ``MessageLogger`` of ``basicsr.train``
     - active: ``sdakd train``, ``sdakd test``
-    - why: resuming without CUDA, saving on signals, a correct remaining time at the end
+    - why: resuming without CUDA, saving on signals, a correct remaining time at the end, images a second
     - fails without it: test_resume, test_log
 ``named_errors``
     - replaces or borrows: ``__getitem__`` of one data set, in a subclass of its own

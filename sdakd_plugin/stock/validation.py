@@ -14,7 +14,7 @@ class StudentValidation(SRModel):
     """Validates with ``SRModel.nondist_validation``; has only the attributes that this method reads.
 
     It has images of its own, so that those of training are not overwritten. After a validation ``metric_results`` holds
-    the metrics, and ``best_metric_results`` the best ones of each data set.
+    the metrics, ``best_metric_results`` the best ones of each data set, and ``last_and_best`` both in a few words.
 
     Args:
         opt: the options of the student.
@@ -33,6 +33,7 @@ class StudentValidation(SRModel):
     ) -> None:
         # no super().__init__(): it would build another network
         self.opt, self.device, self.name, self.super_resolve = opt, device, name, super_resolve
+        self.last_and_best = ''
 
     def feed_data(self, data: Mapping[str, Any]) -> None:
         super().feed_data(data)
@@ -54,3 +55,8 @@ class StudentValidation(SRModel):
             self.best_metric_results[named] = self.best_metric_results[dataset_name]
             dataset_name = named
         super()._log_validation_metric_values(current_iter, dataset_name, tb_logger)
+        best = self.best_metric_results[dataset_name]
+        self.last_and_best = ', '.join(
+            f'{metric} {value:.4g} (best {best[metric]["val"]:.4g} @ {best[metric]["iter"]})'
+            for metric, value in self.metric_results.items()
+        )

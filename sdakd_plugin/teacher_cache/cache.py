@@ -26,11 +26,10 @@ from sdakd_plugin.data.photographs import Photographs
 from sdakd_plugin.data.published import brings_kernels
 from sdakd_plugin.data.sample_image_dataset import SampleImageDataset
 from sdakd_plugin.errors import UserError
-from sdakd_plugin.networks.frozen import UNTRAINED, untrained
+from sdakd_plugin.networks.frozen import UNTRAINED, untrained, weights_are_local
 from sdakd_plugin.options import Options, TeacherOptions, parse
 from sdakd_plugin.stock.named_errors import with_image_names
 from sdakd_plugin.utils.registries import look_up
-from sdakd_plugin.weights.catalogue import where
 from sdakd_plugin.weights.files import new_file
 
 MANIFEST = 'manifest.json'
@@ -127,7 +126,7 @@ class TeacherCache:
             UserError: the weights cannot be read.
         """
         source = [self.teacher.pretrain_network_g, self.teacher.param_key_g]
-        if before is not None and before.source == source and not weights_are_local(self.teacher):
+        if before is not None and before.source == source and not weights_are_local(self.teacher.pretrain_network_g):
             digest = before.recipe.get(WEIGHTS)  # trusted, since the weights are not here to be hashed
         else:
             digest = hash_weights(self.teacher)
@@ -214,15 +213,6 @@ def hash_weights(teacher: TeacherOptions) -> str:
         digest.update(f'{name} {state[name].dtype} {list(state[name].shape)}'.encode())
         digest.update(state[name].contiguous().reshape(-1).view(torch.uint8).numpy())
     return digest.hexdigest()
-
-
-def weights_are_local(teacher: TeacherOptions) -> bool:
-    """Whether the generator's weights are on this machine."""
-    source = teacher.pretrain_network_g
-    known = weights.KNOWN.get(source)
-    return (
-        source == UNTRAINED or Path(source).expanduser().is_file() or (known is not None and where(known) != known.url)
-    )
 
 
 def asks_for_cache(options: Options) -> bool:

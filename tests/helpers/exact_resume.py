@@ -19,7 +19,7 @@ def equal(first, second):
 def losses(log):
     """The logged losses by iteration; times and learning rates left out."""
     return {
-        int(iteration): re.sub(r'\(data\): [^]]*\] ', '', rest).strip()
+        int(iteration): re.sub(r'\(data\): [^]]*\] | images_per_second: \S+', '', rest).strip()
         for iteration, rest in re.findall(r'iter: +(\d+), lr.*?(l_.*)', log)
     }
 

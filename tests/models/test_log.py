@@ -1,8 +1,16 @@
 """The log of a training: clear messages, nothing twice, and no floods of lines."""
 
+import fcntl
+import os
+import pty
 import re
+import struct
+import subprocess
+import sys
+import termios
 
 import pytest
+import yaml
 from basicsr.archs import build_network
 from basicsr.utils import MessageLogger
 
@@ -24,6 +32,7 @@ def test_the_log_of_a_run(stock, options, val_freq):
     parameters = sum(parameter.numel() for parameter in build_network(STUDENT).parameters())
     assert re.findall(r'Network: (.*)', before)[0] == f'RRDBNet, with parameters: {parameters:,}'
     assert len(re.findall(r'Network: \w+, with parameters: [\d,]+\n', before)) == 2
+    assert len(re.findall(r' stage: \d images_per_second: [\d.]+ \n', log)) == 6
     assert 'Conv2d' not in log and '-1 day' not in training
 
 
@@ -48,9 +57,31 @@ def test_a_cohort_validates_once_too(stock, options):
 
 def test_the_remaining_time_is_that_of_the_iterations_to_come(monkeypatch):
     opt = {'name': 'run', 'logger': {'print_freq': 1, 'use_tb_logger': False}, 'train': {'total_iter': 20}}
+    opt |= {'datasets': {'train': {'batch_size_per_gpu': 8}}, 'world_size': 2}
     logger, lines = message_logger(MessageLogger)(opt, 10), []
     logger.start_time -= 40
     monkeypatch.setattr(logger.logger, 'info', lines.append)
     for iteration in (10, 20):
         logger({'epoch': 0, 'iter': iteration, 'lrs': [1e-4], 'time': 1.0, 'data_time': 0.0})
     assert re.findall(r'eta: ([^,]+),', ' '.join(lines)) == ['0:06:40', '0:00:00']
+    assert all(line.endswith(' images_per_second: 16.0 ') for line in lines)
+
+
+def test_the_bar_of_a_terminal_shows_the_last_validation_and_the_best(stock, options):
+    (stock.folder / 'opt.yml').write_text(yaml.safe_dump(options, sort_keys=False))
+    screen, terminal = pty.openpty()
+    fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack('HHHH', 40, 200, 0, 0))
+    command = [sys.executable, '-m', 'sdakd_plugin.cli', 'train', '-opt', 'opt.yml']
+    with open(stock.folder / 'log', 'w') as log:
+        process = subprocess.Popen(command, cwd=stock.folder, stdout=log, stderr=terminal)
+    os.close(terminal)
+    shown = b''
+    try:
+        while part := os.read(screen, 4096):
+            shown += part
+    except OSError:  # the end of a terminal
+        pass
+    assert process.wait(60) == 0, shown.decode()
+    text = shown.decode()
+    assert re.search(r'stage 1/3 supervised: .*, psnr [\d.]+ \(best [\d.]+ @ 0\), ssim [\d.]+ \(best', text)
+    assert re.search(r'stage 3/3 adversarial: .*, psnr [\d.]+ \(best [\d.]+ @ \d\)', text)
