@@ -12,6 +12,7 @@ from sdakd_plugin.errors import reported
 
 BASICSR = ('train', 'test')  # their arguments are BasicSR's
 COMMANDS = {  # name: description. Only the module of the command that runs is imported.
+    'init': 'write an option file for a folder of photographs',
     'check': 'try an option file out in seconds, without writing anything',
     'cache': "store the teacher's images, so that training does not run the teacher",
     'weights': 'list, fetch and inspect weights',
@@ -19,6 +20,7 @@ COMMANDS = {  # name: description. Only the module of the command that runs is i
     'export': 'write a model as ONNX, OpenVINO, safetensors or ncnn',
     'report': 'compare the costs of students with those of their teacher',
     'compare': 'compare the image quality of models',
+    'schema': 'print the JSON Schema of option files, for editors',
     'ablate': 'measure what each part of a recipe gains, against runs without it',
 }
 USAGE = (
