@@ -82,12 +82,12 @@ def dry_run(model: Any, opt: Mapping[str, Any]) -> Iterator[DryIteration]:
         yield DryIteration(stage, iteration, losses, time.perf_counter() - begun)
 
 
-def first_batch(opt: Mapping[str, Any], count: int | None = None) -> dict[str, Any]:
-    """The first images of the training set as a batch: ``count``, or by default two, or one if the batch size of the run
-    is odd, since the size of the degradation's training-pair pool must be a multiple of the batch size."""
+def first_batch(opt: Mapping[str, Any]) -> dict[str, Any]:
+    """The first images of the training set as a batch: two, or one if the batch size of the run is odd, since the size
+    of the degradation's training-pair pool must be a multiple of the batch size."""
     block = deepcopy(opt['datasets']['train'])
     dataset = with_image_names(build_dataset)(block)
-    count = count or (1 if block['batch_size_per_gpu'] % 2 else 2)
+    count = 1 if block['batch_size_per_gpu'] % 2 else 2
     batch: dict[str, Any] = default_collate([dataset[index % len(dataset)] for index in range(count)])
     return batch
 

@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
 
+import torch
 import yaml
 
 from sdakd_plugin.errors import UserError
@@ -86,7 +87,7 @@ def write(paths: list[Path], contents: list[str]) -> None:
     Raises:
         UserError: a file cannot be written, for example because the disk is full.
     """
-    for path, text in reversed(list(zip(paths, contents))):
+    for path, text in reversed(list(zip(paths, contents, strict=True))):
         try:
             with new_file(path) as file:
                 file.write(text.encode())
@@ -126,12 +127,22 @@ def from_photographs(arguments: argparse.Namespace) -> tuple[str, str, str]:
 
 
 def tried(root: str, train: list[str], val: list[str], chosen: choices.Choices) -> Measurement:
-    """Measure choices with the option file that they would give; a batch that does not fit into a GPU is halved."""
+    """Measure choices with the option file that they would give.
+
+    Raises:
+        UserError: a batch does not fit into the GPU's memory.
+    """
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder, 'trial.yml')
         write(list(option_file.lists(out)), [listed(train), listed(val)])
         text = option_file.option_file(chosen, root, out, (len(train), len(val)), [])
-        return measure(yaml.safe_load(text), chosen.machine.gpu is not None)
+        try:
+            return measure(yaml.safe_load(text), chosen.machine.gpu is not None)
+        except torch.OutOfMemoryError:
+            raise UserError(
+                f'{chosen.student}: a batch of {chosen.batch} crops of {chosen.crop} pixels does not fit into the '
+                'memory that is free on the GPU; close other programs, or choose a smaller --student'
+            ) from None
 
 
 def listed(names: list[str]) -> str:

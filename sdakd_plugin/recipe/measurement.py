@@ -47,12 +47,18 @@ def measure(opt: Mapping[str, Any], gpu: bool) -> Measurement:
     with quiet(), undisturbed_rng():
         model = check(opt, int(gpu))
         degrading, reading = time_data(block)
-        batch = first_batch(opt, block['batch_size_per_gpu'])
+        batch = repeated(first_batch(opt), block['batch_size_per_gpu'])
         if 'cache' in opt['teacher']:
             batch['teacher'] = batch['gt'].clone()
         stages = {stage.name: time_stage(model, stage, batch, gpu) for stage in model.schedule.stages}
     memory = torch.cuda.max_memory_allocated() if gpu else resident('VmHWM')
     return Measurement(stages, memory, degrading, reading)
+
+
+def repeated(batch: Mapping[str, Any], size: int) -> dict[str, Any]:
+    """A batch of a few images, repeated to a size: degrading as many photographs would take long."""
+    images = {key: value for key, value in batch.items() if isinstance(value, torch.Tensor)}
+    return {key: torch.cat([value] * -(-size // len(value)))[:size] for key, value in images.items()}
 
 
 def as_parsed(opt: Mapping[str, Any]) -> dict[str, Any]:

@@ -37,6 +37,8 @@ def option_file(choices: Choices, root: str, out: Path, counts: tuple[int, int],
     """
     train, val = (quoted(str(path.absolute())) for path in lists(out))
     folder = quoted(str(Path(root).absolute()))
+    network = student_network(choices.student, choices.scale)
+    start = START.get(choices.start or '', 'a trained student of the package, to go on from')
     enlarge = max(1, -(-1000 // counts[0]))
     cache = f'  cache: {quoted(str(out.with_name(out.stem + "_teacher").absolute()))}'
     blocks = [
@@ -65,14 +67,14 @@ def option_file(choices: Choices, root: str, out: Path, counts: tuple[int, int],
         f'    meta_info: {val}  # {counts[1]:,} that training does not see',
         *degradation(choices, training=False),
         '',
-        f'network_g: {flow(student_network(choices.student, choices.scale))}  # {choices.student}: {ABOUT[choices.student]}',
+        f'network_g: {flow(network)}  # {choices.student}: {ABOUT[choices.student]}',
         '',
         'teacher:',
         f'  pretrain_network_g: {quoted(choices.teacher)}',
         *([f'{cache}  # its images, stored before training'] if choices.cached else []),
         '',
         'path:',
-        f'  pretrain_network_g: {choices.start or "~"}  # {START.get(choices.start or "", "an already trained student")}',
+        f'  pretrain_network_g: {choices.start or "~"}  # {start}',
         '',
         *training(choices),
     ]

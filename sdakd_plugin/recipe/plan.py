@@ -1,4 +1,4 @@
-"""How long a run trains: the iterations that fit into a time, with the teacher's images stored before or made on the way."""
+"""How long a run trains, and whether the teacher's images are stored before or made on the way."""
 
 from __future__ import annotations
 

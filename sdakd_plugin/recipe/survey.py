@@ -58,8 +58,8 @@ class Survey:
         names = self.fitting(side)
         if len(names) < 2:
             raise UserError(
-                f'{self.root}: {len(names)} of {len(self.sizes)} readable photographs {"has" if len(names) == 1 else "have"} '
-                f'{side} pixels or more in both directions; training needs one and validation another, so add photographs'
+                f'{self.root}: of {len(self.sizes)} readable photographs {len(names)} can be used, as crops have '
+                f'{side} pixels; training needs at least one and validation another: add larger photographs'
             )
         small = [name for name in names if self.pixels([name]) <= LARGE]
         wanted = max(1, min(len(names) // HELD_OUT, MOST_HELD_OUT))
@@ -73,7 +73,7 @@ class Survey:
         return sum(self.sizes[name][0] * self.sizes[name][1] for name in names)
 
     def __str__(self) -> str:
-        widths, heights = zip(*self.sizes.values())
+        widths, heights = zip(*self.sizes.values(), strict=True)
         sides = f'{min(widths)} to {max(widths)} pixels wide, {min(heights)} to {max(heights)} high'
         return f'{self.root}: {len(self.sizes):,} readable photographs, {sides}'
 
@@ -91,7 +91,7 @@ def look_at(folder: str) -> Survey:
     sizes: dict[str, tuple[int, int]] = {}
     broken: dict[str, str] = {}
     end = time.monotonic() + HEADERS
-    for name, path in zip(photographs.names, photographs.paths):
+    for name, path in zip(photographs.names, photographs.paths, strict=True):
         if time.monotonic() > end:
             break
         try:
