@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +37,7 @@ def option_file(choices: Choices, root: str, out: Path, counts: tuple[int, int],
         remarks: what was measured, a line each, for the first comment.
     """
     train, val = (quoted(str(path.absolute())) for path in lists(out))
-    folder = quoted(str(Path(root).absolute()))
+    folder = quoted(os.path.abspath(root))
     network = student_network(choices.student, choices.scale)
     start = START.get(choices.start or '', 'a trained student of the package, to go on from')
     enlarge = max(1, -(-1000 // counts[0]))

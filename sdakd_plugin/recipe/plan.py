@@ -58,7 +58,7 @@ class Plan:
         images = f" {duration(self.before)} of it for the teacher's images;" if self.choices.cached else ''
         memory = f' {self.measured.memory / GB:.1f} GB of memory' if self.measured.memory else ''
         return (
-            f'about {duration(self.seconds)} on this machine ({self.choices.machine}) for '
+            f'About {duration(self.seconds)} on this machine ({self.choices.machine}) for '
             f'{self.choices.iterations:,} iterations;{images} an iteration takes: {stages};{memory}'
         ).rstrip(';')
 
