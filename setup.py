@@ -120,6 +120,7 @@ setup(
             *EXPORT,
             'hypothesis',
             'import-linter>=2.17',
+            'jsonschema>=4.18',
             'mypy',
             'pytest',
             'pytest-xdist>=3.2',

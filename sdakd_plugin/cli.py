@@ -8,10 +8,12 @@ import sys
 from collections.abc import Sequence
 from importlib import import_module
 
-from sdakd_plugin.errors import reported
+from sdakd_plugin import __version__
+from sdakd_plugin.errors import nearest, reported
 
 BASICSR = ('train', 'test')  # their arguments are BasicSR's
 COMMANDS = {  # name: description. Only the module of the command that runs is imported.
+    'init': 'write an option file for a folder of photographs',
     'check': 'try an option file out in seconds, without writing anything',
     'cache': "store the teacher's images, so that training does not run the teacher",
     'weights': 'list, fetch and inspect weights',
@@ -20,6 +22,7 @@ COMMANDS = {  # name: description. Only the module of the command that runs is i
     'report': 'compare the costs of students with those of their teacher',
     'compare': 'compare the image quality of models',
     'watch': 'show a run that is going on in a browser',
+    'schema': 'print the JSON Schema of option files, for editors',
     'ablate': 'measure what each part of a recipe gains, against runs without it',
 }
 USAGE = (
@@ -38,9 +41,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # On a CPU that other programs use, too, spinning OpenMP threads slow each other down: an iteration of the
     # quickstart took 6 s instead of 0.1. With this spin count it takes 0.7 s, on an idle CPU still 0.1. Read by torch.
     os.environ.setdefault('GOMP_SPINCOUNT', '10000')
+    if given == ['--version']:
+        print(__version__)
+        return 0
     if not given or given[0] not in (*BASICSR, *COMMANDS):
         print(USAGE, file=sys.stderr)
-        return 0 if given and given[0] in ('-h', '--help') else 2
+        if given and given[0] in ('-h', '--help'):
+            return 0
+        if given:
+            print(
+                f"\nerror: there is no command '{given[0]}'{nearest(given[0], (*BASICSR, *COMMANDS))}", file=sys.stderr
+            )
+        return 2
     return reported(run, *given)
 
 

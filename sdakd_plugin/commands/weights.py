@@ -18,8 +18,8 @@ from sdakd_plugin.weights.files import atomic_save, new_file
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command line."""
-    actions = parser.add_subparsers(dest='action', required=True, metavar='ACTION')
-    actions.add_parser('list', help='the known names, and where each can be had from')
+    actions = parser.add_subparsers(dest='action', metavar='ACTION')
+    actions.add_parser('list', help='the known names, and where each can be had from (default)')
     get = actions.add_parser('get', help='fetch known weights, and print where they are')
     get.add_argument('name', metavar='NAME', help='a name of `sdakd weights list`')
     get.add_argument('--out', type=Path, metavar='FILE', help='copy them there')
@@ -30,7 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Run one action. The exit code is 1 for a file of an unknown architecture, after its contents are printed."""
-    if arguments.action == 'list':
+    if arguments.action in ('list', None):
         print(text(catalogue()))
     elif arguments.action == 'get':
         print(get(arguments.name, arguments.out, arguments.overwrite))

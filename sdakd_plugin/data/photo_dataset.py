@@ -26,6 +26,7 @@ from sdakd_plugin.errors import UserError, nearest
 OWN_KEYS = {
     'dataroot_gt',
     'io_backend',
+    'meta_info',
     'gt_size',
     'use_hflip',
     'use_rot',
@@ -61,6 +62,7 @@ class PhotoDataset(Dataset[dict[str, Any]]):
 
             - ``dataroot_gt``: a folder, searched recursively, or an LMDB.
             - ``io_backend``: BasicSR's; ``{type: disk}`` by default.
+            - ``meta_info``: a list of the photographs to use, see ``Photographs``; all by default.
             - ``degradation``: ``bicubic`` (default) or ``real``.
 
             For ``degradation: real``:
@@ -99,7 +101,7 @@ class PhotoDataset(Dataset[dict[str, Any]]):
                 f'gt_size: {opt["gt_size"]} is not a multiple of the scale {self.scale}; use '
                 f'{max(opt["gt_size"] // self.scale, 1) * self.scale}'
             )
-        self.photographs = Photographs(opt['dataroot_gt'], opt.get('io_backend', {}))
+        self.photographs = Photographs(opt['dataroot_gt'], opt.get('io_backend', {}), meta_info=opt.get('meta_info'))
         self.versions, self.bicubic_prob = opt.get('versions', 1), opt.get('bicubic_prob', 0)
         self.paths = [
             {'gt_path': path, 'lq_path': with_version(path, number, self.versions)}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -22,25 +23,34 @@ class Photographs:
         root: a folder, searched recursively, or with ``{'type': 'lmdb'}`` an LMDB with BasicSR's ``meta_info.txt``.
         backend: BasicSR's ``io_backend``.
         key: the option that names the folder, ``dataroot_gt`` or ``dataroot_lq``.
+        meta_info: a text file with the path of a photograph in each line, relative to ``root``; what follows it in
+            BasicSR's lists, such as ``(480,320,3)``, is ignored. By default all photographs are used.
 
     Attributes:
         paths: the path of each file, or its key in the LMDB.
         names: the same relative to ``root``, with ``/`` between folders.
 
     Raises:
-        UserError: the folder does not exist or has no photographs.
+        UserError: the folder does not exist or has no photographs, or the list cannot be read.
     """
 
-    def __init__(self, root: str, backend: dict[str, Any], key: str = 'dataroot_gt') -> None:
+    def __init__(
+        self, root: str, backend: dict[str, Any], key: str = 'dataroot_gt', meta_info: str | None = None
+    ) -> None:
         self.root, self.backend = root, {'type': 'disk', **backend}
         self.client_key = key.removeprefix('dataroot_')
         if not os.path.isdir(root):
             raise UserError(f"{key}: there is no folder '{root}'")
         if self.backend['type'] == 'lmdb':
+            if meta_info is not None:
+                raise UserError('meta_info: an LMDB has its own list; leave it out')
             if not root.endswith('.lmdb'):
                 raise UserError(f"{key}: '{root}' must end with .lmdb, because io_backend.type is lmdb")
             self.names = self.paths = sorted(_keys(root, key))
             self.backend.update(db_paths=[root], client_keys=[self.client_key])
+        elif meta_info is not None:
+            self.names = _listed(meta_info)
+            self.paths = [os.path.join(root, name) for name in self.names]
         else:
             self.paths = sorted(_files(root, key))
             self.names = [Path(os.path.relpath(path, root)).as_posix() for path in self.paths]
@@ -96,6 +106,18 @@ def _files(root: str, key: str) -> Iterator[str]:
             if name.lower().endswith(ENDINGS) and not name.startswith('.'):
                 yield os.path.join(folder, name)
         seen.add(real)
+
+
+def _listed(path: str) -> list[str]:
+    """The names in a list of photographs, one in each line."""
+    try:
+        lines = Path(path).read_text(encoding='utf-8').splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"meta_info: '{path}' cannot be read: {getattr(error, 'strerror', None) or error}") from error
+    names = [re.sub(r' \(\d+, ?\d+, ?\d+\)( \d+)?$', '', line.strip()) for line in lines if line.strip()]
+    if not names:
+        raise UserError(f"meta_info: '{path}' lists no photographs; it needs the path of one in each line")
+    return names
 
 
 def _keys(root: str, key: str) -> Iterator[str]:

@@ -1,0 +1,39 @@
+"""The command line itself: names, versions, and arguments in more than one form."""
+
+import subprocess
+import sys
+
+import pytest
+
+from sdakd_plugin import __version__, cli
+from tests.helpers.paths import ROOT
+
+
+@pytest.mark.parametrize('given, meant', [('trian', 'train'), ('chek', 'check'), ('int', 'init')])
+def test_a_misspelt_command_is_suggested(capsys, given, meant):
+    assert cli.main([given]) == 2
+    assert f"there is no command '{given}'; did you mean '{meant}'" in capsys.readouterr().err
+
+
+def test_the_version(capsys):
+    assert cli.main(['--version']) == 0
+    assert capsys.readouterr().out == f'{__version__}\n'
+
+
+def test_the_package_runs_as_a_module():
+    done = subprocess.run([sys.executable, '-m', 'sdakd_plugin', '--version'], cwd=ROOT, capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, f'{__version__}\n')
+
+
+def test_check_takes_a_file_with_and_without_opt(capsys):
+    for arguments in (['absent.yml'], ['-opt', 'absent.yml']):
+        assert cli.main(['check', *arguments]) == 1
+        assert "cannot read 'absent.yml'" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        cli.main(['check'])
+
+
+def test_weights_alone_lists_them(capsys):
+    assert cli.main(['weights']) == cli.main(['weights', 'list']) == 0
+    said = capsys.readouterr().out
+    assert said[: len(said) // 2] == said[len(said) // 2 :] and 'sdakd_nano_x4' in said
