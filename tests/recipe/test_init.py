@@ -98,7 +98,7 @@ def test_the_file_passes_the_check(init, folder, tmp_path, capsys):
         (['one'], 'of 1 readable photographs 1 can be used'),
         (['tiny'], 'of 3 readable photographs 0 can be used, as crops have 64 pixels'),
         (['two', '--hours', '0'], '--hours: expected a number above 0'),
-        (['two', '--hours', '1e-9'], '--hours: 1e-09 is too short'),
+        pytest.param(['two', '--hours', '1e-9'], '--hours: 1e-09 is too short', marks=pytest.mark.long),
         (['two', '--out', 'kept.yml'], 'kept.yml exists and is kept; --overwrite replaces it'),
         (['two', '--out', 'my.txt'], 'my.txt must end with .yml'),
         (['two', '--out', 'absent/my.yml'], 'cannot be written: No such file or directory'),
