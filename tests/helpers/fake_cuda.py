@@ -8,7 +8,7 @@ graph of the loss reaches.
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 from unittest import mock
@@ -93,7 +93,7 @@ def backward(loss: Tensor, *_: Any, **__: Any) -> None:
             leaf.grad = torch.zeros_like(leaf)
 
 
-def grad(outputs: Tensor | Sequence[Tensor], inputs: Tensor | Sequence[Tensor], *_: Any, **__: Any) -> tuple:
+def grad(outputs: Any, inputs: Any, *_: Any, **__: Any) -> tuple[Tensor, ...]:
     """In place of ``torch.autograd.grad``; the gradients depend on the outputs, for a second backward pass."""
     outputs, inputs = (value if isinstance(value, (list, tuple)) else [value] for value in (outputs, inputs))
     for value in (*outputs, *inputs):
@@ -129,7 +129,7 @@ def get_rng_state(device: Any = 0) -> Tensor:
 @contextmanager
 def fake_cuda() -> Iterator[Waits]:
     """In the block there is one GPU, and all tensors are fake."""
-    answers = {
+    answers: dict[str, Any] = {
         'is_available': lambda: True,
         'is_initialized': lambda: True,
         'current_device': lambda: 0,
