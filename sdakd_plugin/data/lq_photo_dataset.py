@@ -12,9 +12,8 @@ from basicsr.utils import img2tensor
 from basicsr.utils.registry import DATASET_REGISTRY
 from torch.utils.data import Dataset
 
-from sdakd_plugin.data.photographs import Photographs
-from sdakd_plugin.data.sample_image_dataset import BASICSR_KEYS
-from sdakd_plugin.errors import UserError, nearest
+from sdakd_plugin.data.photographs import Photographs, read_options
+from sdakd_plugin.errors import UserError
 
 OWN_KEYS = {'dataroot_lq', 'io_backend', 'gt_size', 'use_hflip', 'use_rot'}
 WITHOUT_GT = ('LQPhotoDataset', 'SingleImageDataset')
@@ -44,18 +43,9 @@ class LQPhotoDataset(Dataset[dict[str, Any]]):
     """
 
     def __init__(self, opt: Mapping[str, Any]) -> None:
-        known = OWN_KEYS | BASICSR_KEYS
-        for key in opt:
-            if key not in known:
-                raise UserError(f'{key}: unknown key for LQPhotoDataset{nearest(key, known)}')
-        opt = {key: value for key, value in opt.items() if value is not None}  # ~ counts as left out
-        self.opt = {'use_hflip': True, 'use_rot': True, **opt}
+        opt = read_options(opt, OWN_KEYS, 'LQPhotoDataset')
+        self.opt = opt
         self.scale, self.train = opt['scale'], opt['phase'] == 'train'
-        if self.train and opt['gt_size'] % self.scale:
-            raise UserError(
-                f'gt_size: {opt["gt_size"]} is not a multiple of the scale {self.scale}; use '
-                f'{max(opt["gt_size"] // self.scale, 1) * self.scale}'
-            )
         self.photographs = Photographs(opt['dataroot_lq'], opt.get('io_backend', {}), 'dataroot_lq')
         self.paths = [{'lq_path': path} for path in self.photographs.paths]
 

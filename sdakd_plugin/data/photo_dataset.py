@@ -18,10 +18,10 @@ from torch.utils.data import Dataset
 
 from sdakd_plugin.data.cached_teacher_dataset import image_name, lq_file
 from sdakd_plugin.data.fixed_degradation import FixedDegradation, kernel_source
-from sdakd_plugin.data.photographs import Photographs
+from sdakd_plugin.data.photographs import Photographs, read_options
 from sdakd_plugin.data.published import KERNELS, SETTINGS, brings_kernels
-from sdakd_plugin.data.sample_image_dataset import BASICSR_KEYS, bicubic_reduction
-from sdakd_plugin.errors import UserError, nearest
+from sdakd_plugin.data.sample_image_dataset import bicubic_reduction
+from sdakd_plugin.errors import UserError
 
 OWN_KEYS = {
     'dataroot_gt',
@@ -88,19 +88,10 @@ class PhotoDataset(Dataset[dict[str, Any]]):
     """
 
     def __init__(self, opt: Mapping[str, Any]) -> None:
-        known = OWN_KEYS | BASICSR_KEYS
-        for key in opt:
-            if key not in known:
-                raise UserError(f'{key}: unknown key for PhotoDataset{nearest(key, known)}')
-        opt = {key: value for key, value in opt.items() if value is not None}  # ~ counts as left out
+        opt = read_options(opt, OWN_KEYS, 'PhotoDataset')
         check_values(opt)
-        self.opt = {'use_hflip': True, 'use_rot': True, **opt}
+        self.opt = opt
         self.scale, self.train = opt['scale'], opt['phase'] == 'train'
-        if self.train and opt['gt_size'] % self.scale:
-            raise UserError(
-                f'gt_size: {opt["gt_size"]} is not a multiple of the scale {self.scale}; use '
-                f'{max(opt["gt_size"] // self.scale, 1) * self.scale}'
-            )
         self.photographs = Photographs(opt['dataroot_gt'], opt.get('io_backend', {}), meta_info=opt.get('meta_info'))
         self.versions, self.bicubic_prob = opt.get('versions', 1), opt.get('bicubic_prob', 0)
         self.paths = [

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Set
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +12,35 @@ import cv2
 import numpy as np
 from basicsr.utils import FileClient, imfrombytes
 
+from sdakd_plugin.data.sample_image_dataset import BASICSR_KEYS
 from sdakd_plugin.data.whole_image_dataset import ENDINGS
-from sdakd_plugin.errors import UserError
+from sdakd_plugin.errors import UserError, nearest
+
+
+def read_options(opt: Mapping[str, Any], own_keys: Set[str], kind: str) -> dict[str, Any]:
+    """The options of a data set of photographs, with the defaults of ``use_hflip`` and ``use_rot``.
+
+    A value of ``~`` counts as left out.
+
+    Args:
+        opt: the block under ``datasets``, with ``phase`` and ``scale``.
+        own_keys: the keys that the data set has besides BasicSR's.
+        kind: the name of its class, for messages.
+
+    Raises:
+        UserError: unknown key, or in training a ``gt_size`` that is not a multiple of the scale.
+        KeyError: in training, ``gt_size`` is missing.
+    """
+    known = own_keys | BASICSR_KEYS
+    for key in opt:
+        if key not in known:
+            raise UserError(f'{key}: unknown key for {kind}{nearest(key, known)}')
+    found = {'use_hflip': True, 'use_rot': True, **{key: value for key, value in opt.items() if value is not None}}
+    scale = found['scale']
+    if found['phase'] == 'train' and found['gt_size'] % scale:
+        fits = max(found['gt_size'] // scale, 1) * scale
+        raise UserError(f'gt_size: {found["gt_size"]} is not a multiple of the scale {scale}; use {fits}')
+    return found
 
 
 class Photographs:
