@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -59,29 +59,10 @@ def summarise(opt: Mapping[str, Any], models: Path, folder: Path | None = None) 
     tables: dict[str, list[Row]] = {}
     picture: Any = None
     for dataset in datasets:
-        best, compared = 'GT', nets
-        if without_gt(dataset.opt):  # the teacher is what the others are compared with
-            if 'teacher' not in nets:
-                continue
-            dataset, best = AgainstTeacher(dataset, partial(enlarged, nets['teacher'], device)), 'teacher'
-            compared = {name: net for name, net in nets.items() if name != best}
-        name = dataset.opt['name']
-        metrics = (opt.get('val') or {}).get('metrics') or quality.default_metrics(_scale(dataset[0]))
-        methods = {
-            'bicubic': quality.bicubic,
-            **{name: dataset_comparison.network(net, device) for name, net in compared.items()},
-        }
-        results = dataset_comparison.compare(methods, dataset, metrics)
-        results[best] = results.pop('GT')
-        start = {student: start_metrics(root, name, label) for student, (label, _) in parse(opt).students.items()}
-        rows = tables[name] = make_rows(results, compared, dataset, device, start)
-        if picture is None:
-            captions = {
-                row['method']: ', '.join(f'{key} {row[key]:.2f}' for key in metrics if row.get(key) is not None)
-                for row in rows
-            }  # a metric may be undefined, such as NIQE for an image without contrast
-            order = ['LR', 'bicubic', *compared, best]
-            picture = side_by_side({method: results[method].images for method in order}, captions)
+        if without_gt(dataset.opt) and 'teacher' not in nets:
+            continue
+        name, rows, draw = compare_on(dataset, nets, opt, root, device)
+        tables[name], picture = rows, picture or draw()
     text = '\n\n'.join(
         '\n\n'.join([name, markdown(rows), *verdict(rows, parse(opt).students)]) for name, rows in tables.items()
     )
@@ -95,6 +76,40 @@ def summarise(opt: Mapping[str, Any], models: Path, folder: Path | None = None) 
     except OSError as error:
         shown = f'Neither tables nor picture can be written in {folder}: {error.strerror}'
     return f'\n{text}\n\n{shown}\nStudent: {files}'
+
+
+def compare_on(
+    dataset: Any, nets: Mapping[str, nn.Module], opt: Mapping[str, Any], root: Path, device: torch.device
+) -> tuple[str, list[Row], Callable[[], Any]]:
+    """Compare bicubic and networks on one validation set; without ground truth, with the teacher's images.
+
+    Returns:
+        The name of the set, the table, and what draws the picture.
+    """
+    best, compared = 'GT', dict(nets)
+    if without_gt(dataset.opt):
+        best = 'teacher'
+        dataset = AgainstTeacher(dataset, partial(enlarged, compared.pop(best), device))
+    metrics = (opt.get('val') or {}).get('metrics') or quality.default_metrics(_scale(dataset[0]))
+    methods = {
+        'bicubic': quality.bicubic,
+        **{name: dataset_comparison.network(net, device) for name, net in compared.items()},
+    }
+    results = dataset_comparison.compare(methods, dataset, metrics)
+    results[best] = results.pop('GT')
+    name = dataset.opt['name']
+    start = {student: start_metrics(root, name, label) for student, (label, _) in parse(opt).students.items()}
+    rows = make_rows(results, compared, dataset, device, start)
+
+    def picture() -> Any:
+        captions = {
+            row['method']: ', '.join(f'{key} {row[key]:.2f}' for key in metrics if row.get(key) is not None)
+            for row in rows
+        }  # a metric may be undefined, such as NIQE for an image without contrast
+        order = ['LR', 'bicubic', *compared, best]
+        return side_by_side({method: results[method].images for method in order}, captions)
+
+    return name, rows, picture
 
 
 def enlarged(net: nn.Module, device: torch.device, lq: Tensor) -> Tensor:

@@ -101,12 +101,7 @@ def export(
         UserError: it cannot be exported, a package or image is missing, or the limits are not kept.
     """
     refuse_fixed_size(model)
-    learnt = learnt_ranges.read(model.path)
-    if learnt is not None and learnt.bits != 8:
-        raise UserError(
-            f'--int8: {model.path} was trained for {learnt.bits} bits, and files have 8; train with '
-            'train.quantize.bits: 8'
-        )
+    learnt = _learnt_ranges(model)
     for name in runtime.needs:
         package(name)
     if size is not None:
@@ -144,6 +139,17 @@ def export(
         int8_report.speed_line(lq, float_run, runtime.run(choice.attempt.program)),
     )
     return Exported(files, choice.attempt.fidelity.largest, about, report)
+
+
+def _learnt_ranges(model: Model) -> LearntRanges | None:
+    """The ranges of a checkpoint of a quantised stage; ``None`` for another one."""
+    learnt = learnt_ranges.read(model.path)
+    if learnt is not None and learnt.bits != 8:
+        raise UserError(
+            f'--int8: {model.path} was trained for {learnt.bits} bits, and files have 8; train with '
+            'train.quantize.bits: 8'
+        )
+    return learnt
 
 
 def _simulation(
