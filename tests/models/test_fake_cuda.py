@@ -25,8 +25,8 @@ DOWNLOADED = ('perceptual', 'vgg', 'lpips')  # losses that are left out, since t
 def on_cuda(name):
     """The options of a file without weight files and caches."""
     opt = read(name) | {'num_gpu': 1, 'path': {}}
-    for name in DOWNLOADED:
-        opt['train'].pop(f'{name}_opt', None)
+    for loss in DOWNLOADED:
+        opt['train'].pop(f'{loss}_opt', None)
     for stage in opt['train'].get('stages', []):
         stage['losses'] = [name for name in stage['losses'] if name not in DOWNLOADED]
     for key in [key for key in opt if key.startswith('teacher')]:
