@@ -122,7 +122,7 @@ setup(
             'import-linter>=2.17',
             'jsonschema>=4.18',
             'mypy',
-            'pytest',
+            'pytest>=9',
             'pytest-xdist>=3.2',
             'requests',
             'ruff',

@@ -6,8 +6,10 @@ process ids of the children, then with their exit codes. Stock ``basicsr/train.p
 do not use it.
 """
 
+import faulthandler
 import json
 import os
+import signal
 import sys
 from functools import partial
 from importlib import import_module
@@ -21,6 +23,8 @@ import sdakd_plugin.commands.basicsr  # noqa: E402
 import sdakd_plugin.evaluation.run_summary  # noqa: E402, F401
 from sdakd_plugin.cli import main  # noqa: E402
 
+LONGEST = 300  # seconds for a command
+
 
 def begin(order, rank):
     """Make this child a session of its own, as torchrun does, with its folder, its output and its place among the
@@ -29,6 +33,8 @@ def begin(order, rank):
     os.chdir(order['folder'])
     for name, number in (('stdout', 1), ('stderr', 2)):
         os.dup2(os.open(order[name] + (f'.{rank}' if rank else ''), os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
+    faulthandler.register(signal.SIGALRM, chain=True)  # the stacks to stderr, then the end
+    signal.alarm(LONGEST)
     if order.get('processes', 1) > 1:  # stock's own launcher insists on NCCL
         from basicsr.utils import options
 

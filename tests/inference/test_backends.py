@@ -4,6 +4,10 @@ whose files are read and written while the network runs."""
 from __future__ import annotations
 
 import json
+import os
+import re
+import subprocess
+import sys
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -27,6 +31,7 @@ from sdakd_plugin.inference.upscaler import Upscaler
 from sdakd_plugin.utils import available_memory
 from sdakd_plugin.utils.ahead import ahead
 from tests.helpers.networks import lively
+from tests.helpers.paths import ROOT
 from tests.inference.test_upscale import GCFSR, SMALL, checkpoint, picture
 
 CPU = torch.device('cpu')
@@ -220,6 +225,26 @@ def test_a_file_of_onnx_is_a_model(models, onnx_file, backend) -> None:
     image = picture(11, 7, 4, dtype=np.uint16)
     expected = Upscaler(models['RRDBNet'], CPU).enlarge(image).astype(int)
     assert np.abs(Upscaler(model, CPU, tile=4, tile_pad=24).enlarge(image) - expected).max() <= 7
+
+
+@needs('openvino', 'onnx')
+@pytest.mark.parametrize('backend', ['openvino', 'onnx'])
+def test_nothing_is_reported_to_the_makers_of_a_runtime(tmp_path, backend) -> None:
+    """Both keep the number under which they report in the home folder."""
+    cv2.imwrite(str(tmp_path / 'lq.png'), picture(16, 16, 3))
+    home = tmp_path / 'home'
+    home.mkdir()
+    environment = {name: value for name, value in os.environ.items() if name not in ('CI', 'ORT_DISABLE_TELEMETRY')}
+    command = 'upscale lq.png sr.png --model sdakd_nano_x4 --backend'.split()
+    subprocess.run(
+        [sys.executable, '-m', 'sdakd_plugin.cli', *command, backend],
+        cwd=tmp_path,
+        env={**environment, 'HOME': str(home), 'PYTHONPATH': str(ROOT)},
+        check=True,
+        timeout=120,
+    )
+    assert (tmp_path / 'sr.png').exists()
+    assert not [path for path in home.rglob('*') if re.search('intel|openvino|microsoft|onnxruntime', str(path), re.I)]
 
 
 @needs('openvino', 'onnx')

@@ -63,16 +63,14 @@ def validated(folder, found):
 @contextmanager
 def watching(*arguments):
     """`sdakd watch` with a free port: its process and its address."""
-    command = [sys.executable, '-m', 'sdakd_plugin.cli', 'watch', *arguments, '--port', '0']
-    with subprocess.Popen(
-        command,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        preexec_fn=lambda: signal.signal(
-            signal.SIGINT, signal.SIG_DFL
-        ),  # ignored where the tests run in the background
-    ) as process:
+    program = (
+        'import signal\n'
+        'signal.signal(signal.SIGINT, signal.default_int_handler)\n'  # ignored where the tests run in the background
+        'from sdakd_plugin.cli import main\n'
+        'raise SystemExit(main())'
+    )
+    command = [sys.executable, '-c', program, 'watch', *arguments, '--port', '0']
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
         try:
             yield process, re.search(r'http://127\.0\.0\.1:\d+/', process.stdout.readline())[0]
         finally:
