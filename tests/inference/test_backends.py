@@ -235,7 +235,7 @@ def test_nothing_is_reported_to_the_makers_of_a_runtime(tmp_path, backend) -> No
     home = tmp_path / 'home'
     home.mkdir()
     environment = {name: value for name, value in os.environ.items() if name not in ('CI', 'ORT_DISABLE_TELEMETRY')}
-    command = 'upscale lq.png sr.png --model sdakd_nano_x4 --backend'.split()
+    command = ['upscale', 'lq.png', 'sr.png', '--model', 'sdakd_nano_x4', '--backend']
     subprocess.run(
         [sys.executable, '-m', 'sdakd_plugin.cli', *command, backend],
         cwd=tmp_path,
