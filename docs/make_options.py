@@ -1,4 +1,4 @@
-"""Prints ``docs/options_reference.md`` from the declarations in ``sdakd_plugin/options.py``:
+"""Prints ``docs/options_reference.md`` from the declarations in ``sdakd_plugin/options/``:
 
 python docs/make_options.py > docs/options_reference.md
 """
@@ -19,7 +19,7 @@ from sdakd_plugin.options import Options, TermOptions, TrainOptions
 INTRODUCTION = """# Option reference
 
 Every key that the plugin checks, with type and default. [options.md](options.md) explains how to use them. This
-page is written by `docs/make_options.py` from `sdakd_plugin/options.py`.
+page is written by `docs/make_options.py` from `sdakd_plugin/options/`.
 
 - A key without a default and without "required" may be left out.
 - A key without a meaning is BasicSR's and means what it means there. `is_train`, `dist`, `rank`, `world_size`,

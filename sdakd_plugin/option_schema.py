@@ -21,7 +21,7 @@ class WithoutTitles(GenerateJsonSchema):
 
 
 def option_schema() -> dict[str, Any]:
-    """The schema, made from the declarations in ``sdakd_plugin/options.py``.
+    """The schema, made from the declarations in ``sdakd_plugin/options/``.
 
     Blocks with arguments of a class (``network_*``, ``*_opt``, data sets, metrics, optimizers, schedulers) may have
     further keys. What a schema cannot say, such as the sum of the stages, is left to ``sdakd check``.
