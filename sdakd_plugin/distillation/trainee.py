@@ -8,10 +8,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from sdakd_plugin.distillation.adaptive_d import AdaptiveD
 from sdakd_plugin.distillation.balance import Balance
 from sdakd_plugin.distillation.batch import TeacherPass, TrainingBatch
 from sdakd_plugin.distillation.batch_norm_statistics import BatchNormStatistics
 from sdakd_plugin.distillation.discriminator import Log, TrainedDiscriminator
+from sdakd_plugin.distillation.drift import Drift
 from sdakd_plugin.distillation.forward_pass import ForwardPass
 from sdakd_plugin.distillation.objective import Objective
 from sdakd_plugin.distillation.quantization import QuantizedStage
@@ -40,6 +42,8 @@ class Trainee:
         steps: steps the optimizers.
         r1: R1 regularisation of the discriminators; ``None`` for none.
         balance: watches the first discriminator; ``None`` without a discriminator.
+        adaptive_d: pauses the discriminators; ``None`` if they are never paused.
+        drift: watches the student's images; ``None`` if they are not watched.
         quantization: quantises the student from one stage on; ``None`` for a float student.
     """
 
@@ -58,11 +62,14 @@ class Trainee:
         steps: OptimizerSteps,
         r1: R1 | None = None,
         balance: Balance | None = None,
+        adaptive_d: AdaptiveD | None = None,
+        drift: Drift | None = None,
         quantization: QuantizedStage | None = None,
     ) -> None:
         self.suffix, self.net_g, self.net_g_ema, self.ema_decay = suffix, net_g, net_g_ema, ema_decay
         self.discriminators, self.objective, self.forward_pass = list(discriminators), objective, forward_pass
-        self.steps, self.r1, self.balance, self.quantization = steps, r1, balance, quantization
+        self.steps, self.r1, self.quantization = steps, r1, quantization
+        self.balance, self.adaptive_d, self.drift = balance, adaptive_d, drift
         self.statistics = BatchNormStatistics([net_g, *discriminators])
         self.connectors = objective.connectors()
         self.log: Log = {}
@@ -137,6 +144,11 @@ class Trainee:
             The student's images (n, c, H, W), without gradients.
         """
         step = self._forward(batch, teacher, iteration, stage)
+        if self.drift is not None:
+            shown = next((key for key, asked in self.objective.needs(stage).teachers.items() if asked.image), None)
+            self.drift.watch(
+                step.sr, batch.lq if batch.gt is None else batch.gt, step.run_teacher(shown).sr if shown else None
+            )
         if steps:
             self._step_generator(step, iteration, stage)
         self.statistics.restore()  # after the backward pass, which uses them
@@ -176,12 +188,16 @@ class Trainee:
         if self.r1 is not None:
             for own, due in zip(losses, self.r1.backward(discriminators, real, iteration), strict=True):
                 own.update(due)
+        paused = None if self.adaptive_d is None else self.adaptive_d.paused
         for number, (log, optimizer) in enumerate(zip(logs, self.d_optimizers, strict=True)):
-            self.steps.step(optimizer, losses[number], iteration, stage)
+            self.steps.step(optimizer, losses[number], iteration, stage, paused)
             if self.r1 is not None:
                 log.update(self.r1.log(number))
             self.log.update({f'{key}{"_peer" * number}': value for key, value in log.items()})
         self.statistics.restore()
+        if self.adaptive_d is not None:
+            self.adaptive_d.count = self.adaptive_d.count + self.adaptive_d.paused
+            self.log['d_paused'] = self.adaptive_d.count
         if self.balance is not None:
             self.balance.watch(logs[0])
 
@@ -228,6 +244,8 @@ class Trainee:
         self.steps.backward(total)
         self.steps.step(self.optimizer_g, losses, iteration, stage)
         self.log.update(losses)
+        if self.adaptive_d is not None and 'l_g_gan' in losses and (factor := step.ramps.get('gan', 1.0)):
+            self.adaptive_d.watch(losses['l_g_gan'] / factor)
 
     @torch.no_grad()
     def update_average(self) -> None:
@@ -252,6 +270,8 @@ class Trainee:
             'r1': [value.cpu() for value in self.r1.last] if self.r1 else [],
             'updates': self.steps.state(),
             'balance': self.balance.state() if self.balance else {},
+            **({'adaptive_d': self.adaptive_d.state()} if self.adaptive_d else {}),
+            **({'drift': self.drift.state()} if self.drift else {}),
             **({'quantization': self.quantization.state()} if self.quantization else {}),
         }
 
@@ -269,5 +289,9 @@ class Trainee:
         self.steps.load_state(state['updates'])
         if self.quantization is not None:
             self.quantization.load_state(state['quantization'])
+        if self.adaptive_d is not None and 'adaptive_d' in state:  # an option that may be changed in a run
+            self.adaptive_d.load_state(state['adaptive_d'])
+        if self.drift is not None and not is_new and 'drift' in state:
+            self.drift.load_state(state['drift'])
         if self.balance is not None and not is_new:
             self.balance.load_state(state['balance'])

@@ -54,7 +54,12 @@ class OptimizerSteps:
         self.scaler.scale(loss).backward()
 
     def step(
-        self, optimizer: torch.optim.Optimizer, losses: Mapping[str, Tensor], iteration: int, stage: Stage
+        self,
+        optimizer: torch.optim.Optimizer,
+        losses: Mapping[str, Tensor],
+        iteration: int,
+        stage: Stage,
+        paused: Tensor | None = None,
     ) -> None:
         """Step an optimizer if the losses and its gradient are finite on every process.
 
@@ -63,6 +68,7 @@ class OptimizerSteps:
             losses: the scalar losses of this step by log key; one that is not finite skips the step.
             iteration: the iteration of the run.
             stage: its stage.
+            paused: a flag on the device: whether to leave out the step all the same.
         """
         if self.scaler.is_enabled():
             self.scaler.unscale_(optimizer)
@@ -70,10 +76,11 @@ class OptimizerSteps:
         if self.max_norm is not None:
             parameters = [parameter for group in optimizer.param_groups for parameter in group['params']]
             torch.nn.utils.clip_grad_norm_(parameters, self.max_norm)
+        skips = bad.any() if paused is None else bad.any() | paused
         if any(group.get('fused') for group in optimizer.param_groups):  # a loaded state may differ from the defaults
-            optimizer.found_inf, optimizer.grad_scale = bad.any().float(), None  # type: ignore[attr-defined]
+            optimizer.found_inf, optimizer.grad_scale = skips.float(), None  # type: ignore[attr-defined]
             optimizer.step()
-        elif not bad.any():
+        elif not skips:
             optimizer.step()
         self.unread.append(Checked(iteration, stage.name, (*losses, GRADIENT), bad))
         self.stepped = True

@@ -23,6 +23,7 @@ from sdakd_plugin.distillation.trainee import Trainee
 from sdakd_plugin.errors import UserError
 from sdakd_plugin.models import shared_parts, training_state
 from sdakd_plugin.models.checkpoints import NETWORKS, STATES, Checkpoints
+from sdakd_plugin.models.health import check_health
 from sdakd_plugin.models.learning_rate import check_periods, resumed, scale_rates
 from sdakd_plugin.models.networks import Networks
 from sdakd_plugin.models.progress_bar import Progress
@@ -198,6 +199,8 @@ class PluginModel(BaseModel):
             self.trainees, self.batch, self.teachers, self.exchange, current_iter, self.schedule, self.options.train
         )
         self.progress.update(current_iter)
+        if current_iter % self.options.logger.print_freq == 0:
+            check_health(current_iter, self.trainees, self.recovery, self.connectors)
 
     def enter(self, stage: Stage, current_iter: int) -> None:
         """Log the current stage when it begins or resumes."""
@@ -221,23 +224,12 @@ class PluginModel(BaseModel):
         """
         found: dict[str, float] = {}
         for trainee in self.trainees:
-            trainee.steps.read()
-            if trainee.balance is not None and (advice := trainee.balance.report()) and self.opt['rank'] == 0:
-                get_root_logger().warning(f'The discriminator{trainee.suffix.replace("_", " of ")} {advice}.')
             log = dict(self.reduce_loss_dict(trainee.log)) if trainee.log else {}  # the same on all processes
             log.update(shares(log))
             found.update({f'{key}{trainee.suffix}': value for key, value in log.items()})
         assert self.stage is not None
         ramps = {f'ramp_{name}': value for name, value in self.stage.ramped(self.iteration).items()}
-        if self.recovery is not None:
-            self.recover(self.recovery)
         return {**found, **ramps, 'stage': LoggedInteger(self.stage.number)}
-
-    def recover(self, recovery: Recovery) -> None:
-        """Stop or go back if the discriminator of a student has won or lost, in the eyes of the first process."""
-        lengths = [trainee.balance.collapsed for trainee in self.trainees if trainee.balance is not None]
-        if length := processes.from_first(max(lengths, default=0)):
-            recovery.recover(self.iteration - length + 1, self.iteration, self.trainees, self.connectors)
 
     # ---------------------------------------------------------------------------------------------------- validation
 

@@ -106,8 +106,9 @@ class Recovery:
                 file = Path(self.path['models']) / f'{label}_{iteration}.pth'
                 for key, net in nets.items():
                     weights.load_into(unwrap(net), weights.load_state_dict(file, key), file, 'train.on_collapse')
-            if trainee.balance is not None:
-                trainee.balance.reset()
+            for watched in (trainee.balance, trainee.drift):
+                if watched is not None:
+                    watched.reset()
         optimizers = [optimizer for trainee in trainees for optimizer in trainee.optimizers]
         for optimizer, saved in zip(optimizers, state['optimizers'], strict=True):
             groups = optimizer.state_dict()['param_groups']

@@ -11,10 +11,12 @@ from torch import Tensor, nn
 
 from sdakd_plugin.data.lq_photo_dataset import without_gt
 from sdakd_plugin.data.scales import check_out_size, check_scales
+from sdakd_plugin.distillation.adaptive_d import AdaptiveD
 from sdakd_plugin.distillation.balance import Balance
 from sdakd_plugin.distillation.blocks import name_layers
 from sdakd_plugin.distillation.build_loss import build_loss
 from sdakd_plugin.distillation.discriminator_terms import FeatureDTerm
+from sdakd_plugin.distillation.drift import Drift
 from sdakd_plugin.distillation.objective import Objective
 from sdakd_plugin.distillation.quantization import QuantizedStage
 from sdakd_plugin.distillation.r1 import R1
@@ -160,6 +162,8 @@ def build_trainee(
         ),
         R1(reg[0], reg[1]) if reg[0] and reg[1] else None,
         None if gan_loss is None else Balance(gan_loss, train.collapse_after, device),
+        AdaptiveD(train.adaptive_d_ema_decay, train.adaptive_d_threshold, device) if train.adaptive_d else None,
+        Drift(train.drift_after, device) if train.drift_after else None,
         None
         if train.quantize is None
         else QuantizedStage(bare_g, net_g_ema, train.quantize.bits, schedule.first_quantized(train)),

@@ -145,6 +145,23 @@ class TrainOptions(BaseModel):
     max_rollbacks: PositiveInt = Field(
         default=3, description='With on_collapse: rollback, the number of times a run goes back; then it stops.'
     )
+    drift_after: int = Field(
+        default=0,
+        ge=0,
+        description="Warn once if the student's images, on average over this many iterations, change colour, or move "
+        "away from the teacher's; 0 for never.",
+    )
+    adaptive_d: bool = Field(
+        default=False,
+        description='Pause the discriminator in iterations in which the GAN loss of the generator rises fast, as in '
+        'traiNNer-redux.',
+    )
+    adaptive_d_ema_decay: float = Field(
+        default=0.999, ge=0, lt=1, description='With adaptive_d, the decay of the moving average of that loss.'
+    )
+    adaptive_d_threshold: float = Field(
+        default=1.02, gt=1, description='With adaptive_d, the factor by which the average may grow in an iteration.'
+    )
     amp: AmpOptions | None = Field(default=None, description='Mixed precision; by default everything is float32.')
     quantize: QuantizeOptions | None = Field(
         default=None, description='Train the student as its int8 file will compute; by default it is float.'
@@ -174,6 +191,8 @@ class TrainOptions(BaseModel):
             raise ValueError('on_collapse needs gan_opt with a bounded loss, not wgan: only its collapse is detected')
         if self.on_collapse == 'rollback' and self.quantize is not None:
             raise ValueError('on_collapse: rollback does not work with quantize; use on_collapse: stop')
+        if self.adaptive_d and 'gan' not in self.losses:
+            raise ValueError('adaptive_d needs gan_opt: without a GAN there is no discriminator to pause')
         if self.r1_reg_weight and self.net_d_reg_every is None:
             raise ValueError('r1_reg_weight needs net_d_reg_every; StyleGAN2 and GCFSR use 16')
         return self

@@ -151,12 +151,13 @@ def test_members_of_a_cohort_are_named(options, logged):
 
 def test_a_device_that_is_read_late(options, logged):
     """On a GPU the flags stay there until somebody prints."""
+    options['logger']['print_freq'] = 100
     model = build(options)
     model.trainee.steps.device = torch.device('meta')  # any but the CPU
     spoil(model, 1)
     spoil(model, 2)
     assert not warnings(logged)
-    model.get_current_log()
+    model.trainee.steps.read()
     assert ['1 in a row' in line or '2 in a row' in line for line in warnings(logged)] == [True, True]
 
 
