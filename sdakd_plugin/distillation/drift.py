@@ -92,8 +92,8 @@ def _colour(values: list[float], smallest: float) -> str | None:
         return None
     names = NAMES if len(values) == len(NAMES) else [f'channel {number}' for number in range(len(values))]
     return (
-        f'change colour: the mean of {names[furthest]} is {values[furthest]:+.1f} of 255 off that of the training images, '
-        f'after {smallest:.1f} at best'
+        f'change colour: the mean of {names[furthest]} is {values[furthest]:+.1f} of 255 off that of the training '
+        f'images, after {smallest:.1f} at best'
     )
 
 
