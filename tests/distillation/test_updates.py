@@ -409,6 +409,7 @@ def test_losses_without_a_bound_are_not_watched():
     assert balance.report() is None
 
 
+@pytest.mark.long
 def test_in_a_run(stock, options):
     """A discriminator that never learns cannot tell; later a loss is too large for float32."""
     del options['val']

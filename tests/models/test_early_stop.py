@@ -42,7 +42,7 @@ def files(stock):
     return {path.name for path in (stock.folder / 'experiments/run').glob('*/*') if path.suffix in ('.pth', '.state')}
 
 
-@pytest.mark.parametrize('command', ['sdakd train', 'basicsr/train.py'])
+@pytest.mark.parametrize('command', ['sdakd train', pytest.param('basicsr/train.py', marks=pytest.mark.long)])
 def test_ends_as_finished(stock, stuck, command):
     log = stock.ok(command, stuck)
     assert 'The run ends after iteration 8: psnr has not improved in the last 2 validations' in log
