@@ -16,7 +16,7 @@ import torch
 import yaml
 
 from tests.helpers.exact_resume import check_exact, equal, losses
-from tests.helpers.networks import UNET
+from tests.helpers.networks import STUDENT, UNET
 from tests.helpers.paths import ROOT
 
 ALL, HALVES = [[0, 1, 2, 3]], [[0, 1], [2, 3]]  # the images of a batch, for one process and for each of two
@@ -103,6 +103,35 @@ def test_a_minibatch_standard_deviation_is_that_of_each_process(warm, gcfsr_run,
     check_shares(warm, tmp_path, gcfsr_run, [[0, 2], [1, 3]], fixed_noise=True)
     with pytest.raises(AssertionError):
         check_shares(warm, tmp_path, gcfsr_run, HALVES, fixed_noise=True)
+
+
+def test_several_teachers_and_ramps(warm, options, tmp_path):
+    first = options.pop('teacher')
+    options['teachers'] = {'sharp': first, 'smooth': {'network_g': dict(STUDENT), 'pretrain_network_g': 'untrained'}}
+    image = {'type': 'L1Loss', 'loss_weight': 1.0, 'reduction': 'mean'}
+    train = options['train']
+    train['structure_opt'] = {**image, 'target': 'mix', 'teacher': 'smooth', 'ramp': {'from': 1, 'to': 0}}
+    train['gan_opt'].update(target='teacher', teacher='sharp', ramp={'from': 0.5, 'to': 1})
+    for stage in train['stages']:
+        stage['losses'].append('structure')
+    assert check_shares(warm, tmp_path, options) == {'feature', 'net_d', 'net_g'}
+
+
+@pytest.mark.parametrize('more', [{'grad_clip': 0.01}, {'adaptive_d': True, 'adaptive_d_ema_decay': 0.5}])
+def test_what_looks_after_a_gan(warm, options, tmp_path, more):
+    options['train'].update(more)
+    options['train']['stages'][2]['iters'] = 4
+    options['train']['total_iter'] = 8
+    assert check_shares(warm, tmp_path, options) == {'feature', 'net_d', 'net_g'}
+
+
+def test_a_quantised_student_has_the_same_ranges_in_both(warm, options, tmp_path):
+    """They are fitted to the batches of the first process, so that a run in one process differs."""
+    options['train']['quantize'] = {'bits': 4, 'from': 'alignment'}
+    first, second = trained(warm, tmp_path, options, HALVES)
+    assert equal(first, second)
+    ranges = [key for key in first[-1] if key.startswith('gradient of net_g.') and key.endswith('.ends')]
+    assert ranges and all(first[-1][key].abs().sum() > 0 for key in ranges)
 
 
 def test_batchnorm_normalises_by_each_processes_part(warm, options, tmp_path):
