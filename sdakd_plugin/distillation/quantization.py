@@ -35,11 +35,14 @@ class QuantizedStage:
         if not self.active:
             get_root_logger().info(f'The student is quantised to {self.bits} bits from here on; its ranges are learnt.')
         fake_quantization.calibrate(self.nets[0], run)
-        self._activate([processes.from_first(fake_quantization.ends(self.nets[0]))] * len(self.nets))
+        found = fake_quantization.ends(self.nets[0])
+        if processes.many():
+            found = processes.from_first(on_cpu(found))
+        self._activate([found] * len(self.nets))
 
     def state(self) -> list[dict[str, Tensor]]:
         """The ranges for a training state; empty before the stage."""
-        return [fake_quantization.ends(net) for net in self.nets] if self.active else []
+        return [on_cpu(fake_quantization.ends(net)) for net in self.nets] if self.active else []
 
     def load_state(self, state: list[Mapping[str, Tensor]]) -> None:
         """Restore what ``state`` returned."""
@@ -50,3 +53,8 @@ class QuantizedStage:
         for net, own in zip(self.nets, values, strict=True):
             fake_quantization.activate(net, own)
         self.active = True
+
+
+def on_cpu(values: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The same tensors on the CPU."""
+    return {name: value.cpu() for name, value in values.items()}
