@@ -1,13 +1,16 @@
-"""Makes the pictures of docs/tutorial.md: ``python docs/make_pictures.py FOLDER``.
+"""Makes the pictures of docs/tutorial.md: ``python docs/make_pictures.py FOLDER RUN``.
 
-FOLDER is where the tutorial was followed with scikit-image's photographs, up to the training. The page of ``sdakd watch`` is
-photographed with Chromium.
+FOLDER is where the tutorial's first blocks ran, up to ``sdakd upscale``. RUN is the folder of this run, whose page
+Chromium photographs while the last stage trains::
+
+    sdakd train -opt options/quickstart_x4.yml --force_yml val:save_img=true val:val_freq=100
 """
 
 from __future__ import annotations
 
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from threading import Thread
 
@@ -39,23 +42,25 @@ def before_and_after(folder: Path) -> Image.Image:
 
 
 def watched(run: Path, out: Path) -> None:
-    """A picture of the page of ``sdakd watch``."""
+    """A picture of the page of ``sdakd watch``, as a PNG."""
     with make_server(RunFolder(run), 0) as server:
         Thread(target=server.serve_forever, daemon=True).start()
         address = f'http://127.0.0.1:{server.server_address[1]}/'
         options = ['--headless=new', '--no-sandbox', '--disable-gpu', '--hide-scrollbars', '--timeout=4000']
-        command = ['chromium', *options, '--window-size=1000,1500', f'--screenshot={out}', address]
+        command = ['chromium', *options, '--window-size=1000,1335', f'--screenshot={out}', address]
         subprocess.run(command, check=True, capture_output=True, timeout=120)
         server.shutdown()
 
 
-def main(folder: Path) -> None:
+def main(folder: Path, run: Path) -> None:
     """Write both pictures."""
     HERE.mkdir(exist_ok=True)
     before_and_after(folder).save(HERE / 'enlarged.jpg', quality=92)
-    watched(folder / 'experiments/my', HERE / 'watch.png')
-    Image.open(HERE / 'watch.png').quantize(128).save(HERE / 'watch.png', optimize=True)
+    with tempfile.TemporaryDirectory() as temporary:
+        page = Path(temporary, 'page.png')
+        watched(run, page)
+        Image.open(page).convert('RGB').save(HERE / 'watch.jpg', quality=85)
 
 
 if __name__ == '__main__':
-    main(Path(sys.argv[1]))
+    main(*map(Path, sys.argv[1:]))

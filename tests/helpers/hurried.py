@@ -1,5 +1,5 @@
-"""``sdakd`` for a reader in a hurry: ``sdakd init`` takes the small teacher and the backbone of the environment, and its
-file then trains for a few iterations, with pictures."""
+"""``sdakd`` for a reader in a hurry: ``sdakd init`` takes the teacher and the backbone that the environment names, and
+its file trains for a few iterations, with pictures."""
 
 import os
 import re

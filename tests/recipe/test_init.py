@@ -2,10 +2,6 @@
 
 import argparse
 import errno
-import json
-import re
-import subprocess
-import sys
 from dataclasses import replace
 
 import cv2
