@@ -2,10 +2,6 @@
 
 import argparse
 import errno
-import json
-import re
-import subprocess
-import sys
 from dataclasses import replace
 
 import cv2
@@ -42,17 +38,6 @@ def folder(tmp_path_factory):
     (root / 'broken.png').write_bytes((root / 'two/01.png').read_bytes()[:5000])
     (root / 'notes.txt').write_text('not a photograph')
     return root
-
-
-@pytest.fixture(scope='session')
-def alexnet(tmp_path_factory):
-    """Random weights of AlexNet's features, for LPIPS."""
-    from torchvision.models import alexnet
-
-    torch.manual_seed(0)
-    path = tmp_path_factory.mktemp('weights') / 'alexnet.pth'
-    torch.save({key: value.half() for key, value in alexnet().features.state_dict().items()}, path)
-    return path
 
 
 @pytest.fixture
@@ -229,32 +214,9 @@ def test_a_list_of_photographs_is_read_as_basicsr_writes_it(folder, tmp_path):
     assert torch.equal(dataset[0]['lq'], everything[index]['lq'])
 
 
-def commands():
-    """The commands of docs/first_run.md."""
-    text = (ROOT / 'docs/first_run.md').read_text(encoding='utf-8')
-    return [line.split() for line in re.findall(r'^    sdakd (.+)$', text, re.MULTILINE)]
-
-
 def test_the_tutorial_names_every_option():
     parser = argparse.ArgumentParser()
     init_command.add_arguments(parser)
-    text = (ROOT / 'docs/first_run.md').read_text(encoding='utf-8')
+    text = (ROOT / 'docs/tutorial.md').read_text(encoding='utf-8')
     for option in ('--student', '--photos', '--teacher', '--hours', '--lpips', '--out'):
         assert f'| `{option}` |' in text and option in parser.format_help()
-
-
-@pytest.mark.long
-def test_the_tutorial_leads_to_an_exported_student(folder, tmp_path, small_teacher, alexnet):
-    """Its commands in their order, with a small teacher, a short time and no downloads."""
-    short = ['--teacher', str(small_teacher / 'net_g.pth'), '--lpips', str(alexnet), '--hours', '0.02']
-    (tmp_path / 'photos').symlink_to(folder)
-    cv2.imwrite(str(tmp_path / 'photo.jpg'), np.full((32, 32, 3), 128, np.uint8))
-    for number, command in enumerate(commands()):
-        more = ['--overwrite'] if command[0] == 'upscale' and number else short if command[0] == 'init' else []
-        done = subprocess.run(
-            [sys.executable, '-m', 'sdakd_plugin.cli', *command, *more], cwd=tmp_path, capture_output=True, text=True
-        )
-        assert done.returncode == 0, (command, done.stdout + done.stderr)
-    rows = json.loads((tmp_path / 'experiments/my/summary.json').read_text())['held_out']
-    assert {'bicubic', 'teacher', 'student'} <= {row['method'] for row in rows}
-    assert list(tmp_path.glob('*.onnx')) and (tmp_path / 'large.png').is_file()
