@@ -96,7 +96,8 @@ class TensorRange(nn.Module):
         for shrink in SHRINKS:
             integers, step = quantize(values, -ends[0] * shrink, ends[1] * shrink, self.levels)
             errors.append((integers * step - values).square().mean())
-        best = torch.tensor(SHRINKS, device=values.device).take(torch.stack(errors).argmin())  # an index would wait for it
+        # not an index, whose value the host would wait for
+        best = torch.tensor(SHRINKS, device=values.device).take(torch.stack(errors).argmin())
         self.ends.copy_(torch.maximum(self.ends, (ends * best).clamp(min=SMALLEST).log()))
 
     def _save_to_state_dict(self, *arguments: Any) -> None:

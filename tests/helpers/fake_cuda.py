@@ -19,7 +19,7 @@ import torch
 from basicsr.data.degradations import generate_gaussian_noise_pt, generate_poisson_noise_pt
 from basicsr.utils.diffjpeg import quality_to_factor
 from torch import Tensor, nn
-from torch._subclasses.fake_tensor import FakeTensorMode
+from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from sdakd_plugin.distillation.balance import Balance
@@ -43,11 +43,9 @@ READERS = {
         StageValidation.run,
     )
 }
-READ, COPY, COPY_INTO = (
-    operator.default
-    for operator in (torch.ops.aten._local_scalar_dense, torch.ops.aten._to_copy, torch.ops.aten.copy_)
-)
-UNIQUE = torch.ops.aten._unique2.default
+aten = torch.ops.aten
+READ, UNIQUE = aten._local_scalar_dense.default, aten._unique2.default
+COPY, COPY_INTO = aten._to_copy.default, aten.copy_.default
 
 
 class Waits(TorchDispatchMode):
@@ -146,6 +144,14 @@ def set_rng_state(state: Tensor, device: Any = 0) -> None:
     check('RNG state', state.dtype, torch.uint8)
 
 
+real_set_rng_state = torch.set_rng_state
+
+
+def set_cpu_rng_state(state: Tensor) -> None:
+    """In place of ``torch.set_rng_state``; a state that was saved in pretence has no values."""
+    (set_rng_state if isinstance(state, FakeTensor) else real_set_rng_state)(state)
+
+
 def get_rng_state(device: Any = 0) -> Tensor:
     return torch.zeros(16, dtype=torch.uint8)
 
@@ -177,6 +183,7 @@ def fake_cuda() -> Iterator[Waits]:
         mock.patch.object(FakeTensorMode, 'avoid_device_init', True),
         FakeTensorMode(allow_non_fake_inputs=True),  # constants that BasicSR makes as it is imported
         mock.patch.multiple(torch.cuda, **answers),
+        mock.patch.object(torch, 'set_rng_state', set_cpu_rng_state),
         mock.patch.object(nn.Module, '_apply', apply),
         mock.patch.object(Tensor, 'backward', backward),
         mock.patch.object(Tensor, 'numpy', numpy),

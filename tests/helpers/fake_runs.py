@@ -29,18 +29,22 @@ FILES: dict[str, dict[str, Any]] = {
     'GCFSR_1024': {'type': 'GCFSR', 'out_size': 1024},
     'GCFSR_blind_512': {'type': 'GCFSRBlind', 'out_size': 512},
 }
-BLOCKS = 5  # of an RRDBNet, where only time is at stake
+real_load = weights.load
+BLOCKS = 5  # of RRDBNet and SRGAN; more would only cost time
 
 
 def load(source: str, role: str, param_key: str | None = None) -> tuple[Path, dict[str, Tensor]]:
-    """In place of ``weights.load``."""
+    """In place of ``weights.load``: reads what a run in pretence has saved, and makes the weights of other files."""
+    if Path(source).is_file():
+        return real_load(source, role, param_key)
     network = weights.KNOWN[source].network if source in weights.KNOWN else FILES[Path(source).stem]
     return Path(source), build_network(shortened(network), role).state_dict()
 
 
 def shortened(network: Mapping[str, Any]) -> dict[str, Any]:
-    """An option block with ``BLOCKS`` blocks instead of an RRDBNet's 23."""
-    return {**network, 'num_block': BLOCKS} if network.get('num_block') == 23 else dict(network)
+    """An option block with at most ``BLOCKS`` blocks."""
+    most = {'num_block': min(network['num_block'], BLOCKS)} if 'num_block' in network else {}
+    return {**network, **most}
 
 
 def load_state_dict_from_url(url: str, *_: Any, **__: Any) -> dict[str, Tensor]:
@@ -74,12 +78,13 @@ def of_file(name: str) -> dict[str, Any]:
     opt['datasets']['train']['batch_size_per_gpu'] = 2
     if 'queue_size' in opt:
         opt['queue_size'] = 2  # full after the first iteration
+    blocks = opt['network_g'].get('num_block')
     for holder in (opt, opt.get('teacher', {})):
         if 'network_g' in holder:
             holder['network_g'] = shortened(holder['network_g'])
-    if opt['network_g'].get('num_block') == BLOCKS:
+    if blocks and 'feature_opt' in opt['train']:
         feature = opt['train']['feature_opt']
-        feature['layers'] = [f'body.{int(layer.split(".")[1]) * BLOCKS // 23}' for layer in feature['layers']]
+        feature['layers'] = [f'body.{int(layer.split(".")[1]) * BLOCKS // blocks}' for layer in feature['layers']]
     return opt
 
 
@@ -104,17 +109,18 @@ def batch(opt: Mapping[str, Any]) -> dict[str, Tensor]:
 
 
 def train(
-    opt: Mapping[str, Any], after: Callable[[PluginModel], object] = lambda model: None, whole: bool = True
-) -> PluginModel:
+    opt: Mapping[str, Any], after: Callable[[PluginModel], object] = lambda model: None, whole: bool = True, **more: Any
+) -> None:
     """Train the first and the last iteration of each stage, and one with R1 if it is lazy; the last one prints.
 
     Args:
         opt: options for one GPU.
         after: called with the model once it is built.
         whole: otherwise only the first iteration of the last stage.
+        more: options that BasicSR adds.
     """
     data = batch(opt)
-    model = build(opt)
+    model = build(opt, **more)
     after(model)
     lazy = opt['train'].get('net_d_reg_every', 1)
     for stage in model.schedule.stages if whole else model.schedule.stages[-1:]:
@@ -122,7 +128,6 @@ def train(
         for iteration in sorted(edges) if whole else [stage.first]:
             step(model, data, iteration)
         model.get_current_log()
-    return model
 
 
 def step(model: PluginModel, data: Mapping[str, Tensor], iteration: int) -> None:
