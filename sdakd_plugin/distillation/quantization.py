@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import torch
 from basicsr.utils import get_root_logger
 from torch import Tensor, nn
 
@@ -35,11 +36,15 @@ class QuantizedStage:
         if not self.active:
             get_root_logger().info(f'The student is quantised to {self.bits} bits from here on; its ranges are learnt.')
         fake_quantization.calibrate(self.nets[0], run)
-        self._activate([processes.from_first(fake_quantization.ends(self.nets[0]))] * len(self.nets))
+        found = fake_quantization.ends(self.nets[0])
+        shared = processes.tensor_of_first(torch.stack(list(found.values())))  # on the device: nothing waits for it
+        self._activate([dict(zip(found, shared, strict=True))] * len(self.nets))
 
     def state(self) -> list[dict[str, Tensor]]:
         """The ranges for a training state; empty before the stage."""
-        return [fake_quantization.ends(net) for net in self.nets] if self.active else []
+        if not self.active:
+            return []
+        return [{name: values.cpu() for name, values in fake_quantization.ends(net).items()} for net in self.nets]
 
     def load_state(self, state: list[Mapping[str, Tensor]]) -> None:
         """Restore what ``state`` returned."""

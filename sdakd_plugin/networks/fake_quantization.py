@@ -96,8 +96,8 @@ class TensorRange(nn.Module):
         for shrink in SHRINKS:
             integers, step = quantize(values, -ends[0] * shrink, ends[1] * shrink, self.levels)
             errors.append((integers * step - values).square().mean())
-        # not an index, whose value the host would wait for
-        best = torch.tensor(SHRINKS, device=values.device).take(torch.stack(errors).argmin())
+        # not a copy and an index, for which the host would wait
+        best = torch.linspace(1, 0.25, len(SHRINKS), device=values.device).take(torch.stack(errors).argmin())
         self.ends.copy_(torch.maximum(self.ends, (ends * best).clamp(min=SMALLEST).log()))
 
     def _save_to_state_dict(self, *arguments: Any) -> None:
@@ -195,9 +195,12 @@ def calibrate(net: nn.Module, run: Callable[[], object]) -> None:
 
 
 def ends(net: nn.Module) -> dict[str, Tensor]:
-    """The parameters of all ranges by layer: for input and result the logarithms of ``-low`` and ``high``, (2, 2)."""
+    """The parameters of all ranges by layer: for input and result the logarithms of ``-low`` and ``high``, (2, 2).
+
+    They are on the device of the network.
+    """
     return {
-        name: torch.stack([conv.quantization.input.ends, conv.quantization.result.ends]).detach().cpu()
+        name: torch.stack([conv.quantization.input.ends, conv.quantization.result.ends]).detach()
         for name, conv in layers(net).items()
     }
 

@@ -51,7 +51,7 @@ def entry(nets: Mapping[str, nn.Module], bits: int) -> dict[str, Any]:
         bits: of weights and inputs.
     """
     by_net = {
-        key: {name: values.exp() * SIGNS for name, values in fake_quantization.ends(net).items()}
+        key: {name: values.cpu().exp() * SIGNS for name, values in fake_quantization.ends(net).items()}
         for key, net in nets.items()
     }
     return {ENTRY: {'bits': bits, **by_net}}

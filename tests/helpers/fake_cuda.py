@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import inspect
 import sys
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
+from types import CodeType, FrameType
 from typing import Any
 from unittest import mock
 
@@ -25,7 +26,6 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from sdakd_plugin.distillation.balance import Balance
 from sdakd_plugin.models.plugin_model import PluginModel
 from sdakd_plugin.models.stage_validation import StageValidation
-from sdakd_plugin.networks.fake_quantization import ends
 from sdakd_plugin.utils import bicubic
 
 CUDA = torch.device('cuda', 0)
@@ -33,7 +33,7 @@ READERS = {
     inspect.unwrap(function).__code__  # without the decorator, which many share
     for function in (
         Balance.__init__,  # the chance loss, once
-        ends,  # the learnt ranges, as quantisation begins
+        bicubic._matrix,  # once for each size
         # BasicSR's degradation: the quality of each image, whether one gets grey noise, the number of its levels
         quality_to_factor,
         generate_gaussian_noise_pt,
@@ -43,6 +43,7 @@ READERS = {
         StageValidation.run,
     )
 }
+ITERATION = {PluginModel.feed_data.__code__, PluginModel.optimize_parameters.__code__}
 aten = torch.ops.aten
 READ, UNIQUE = aten._local_scalar_dense.default, aten._unique2.default
 COPY, COPY_INTO = aten._to_copy.default, aten.copy_.default
@@ -51,8 +52,9 @@ COPY, COPY_INTO = aten._to_copy.default, aten.copy_.default
 class Waits(TorchDispatchMode):
     """Fails where the host would wait for the GPU, and where a generator is of another device than its numbers.
 
-    Fake tensors notice neither a copy to the CPU nor the generator. A value that may be read is 1, and a flag is set on
-    the CPU and unset on the GPU: nothing is wrong.
+    It would for a value that it reads, for a copy to the CPU and, while the GPU computes an iteration, for a copy to
+    the GPU unless that is ``non_blocking``. Fake tensors notice neither copies nor the generator. A value that may be
+    read is 1, and a flag is set on the CPU and unset on the GPU: nothing is wrong.
     """
 
     def __init__(self) -> None:
@@ -68,17 +70,28 @@ class Waits(TorchDispatchMode):
         result = function(*args, **kwargs)
         if kwargs.get('generator') is not None:
             check('generator', kwargs['generator'].device, result.device)
-        source = args[1] if function is COPY_INTO else args[0] if function is COPY else None
-        if source is not None and source.device.type == 'cuda' and not self.may_wait():
-            check('copy that waits', result.device, CUDA)
+        if function is COPY:
+            self.check_copy(args[0], result, kwargs.get('non_blocking', False))
+        elif function is COPY_INTO:
+            self.check_copy(args[1], result, args[2] if len(args) > 2 else False)
         return result
+
+    def check_copy(self, source: Tensor, result: Tensor, non_blocking: bool) -> None:
+        back = source.device.type == 'cuda'
+        if (back or (not non_blocking and is_called(ITERATION))) and not self.may_wait():
+            check('copy that waits', result.device, source.device)
 
     def may_wait(self) -> bool:
         """Whether the host may wait for the GPU now: in a function of ``READERS``."""
-        frame = None if self.allowed else sys._getframe()
-        while frame is not None and frame.f_code not in READERS:
-            frame = frame.f_back
-        return self.allowed or frame is not None
+        return self.allowed or is_called(READERS)
+
+
+def is_called(codes: Collection[CodeType]) -> bool:
+    """Whether one of these functions is being called."""
+    frame: FrameType | None = sys._getframe()
+    while frame is not None and frame.f_code not in codes:
+        frame = frame.f_back
+    return frame is not None
 
 
 def check(what: str, found: torch.device | torch.dtype, expected: torch.device | torch.dtype) -> None:

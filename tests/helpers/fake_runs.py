@@ -25,7 +25,7 @@ from tests.project.test_compact_recipes import read
 # the networks of the files that option files name; those of known weights are known
 FILES: dict[str, dict[str, Any]] = {
     'netG_epoch_4_100': {'type': 'SRGANGenerator', 'num_in_ch': 3, 'num_out_ch': 3, 'upscale': 4},
-    'net_g_latest': {'type': 'SRGANGenerator', 'num_in_ch': 3, 'num_out_ch': 3, 'upscale': 4},
+    'net_g_latest': {'type': 'SRGANGenerator', 'num_in_ch': 3, 'num_out_ch': 3, 'upscale': 4, 'num_block': 16},
     'GCFSR_1024': {'type': 'GCFSR', 'out_size': 1024},
     'GCFSR_blind_512': {'type': 'GCFSRBlind', 'out_size': 512},
 }

@@ -103,13 +103,21 @@ class TestPlanted:
         monkeypatch.setattr(
             OptimizerSteps, 'backward', lambda self, loss: real(self, loss * torch.zeros(()).copy_(loss.detach()))
         )
-        with fake_cuda(), pytest.raises(RuntimeError, match=r'copy that waits: is cpu, expected cuda'):
+        with fake_cuda(), pytest.raises(RuntimeError, match=r'copy that waits: is cpu, expected cuda:0'):
             train(small(options))
 
     def test_a_value_that_is_copied_and_read(self, options, monkeypatch):
         real = OptimizerSteps.backward
         monkeypatch.setattr(OptimizerSteps, 'backward', lambda self, loss: real(self, loss * loss.cpu().item()))
-        with fake_cuda(), pytest.raises(RuntimeError, match=r'copy that waits: is cpu, expected cuda'):
+        with fake_cuda(), pytest.raises(RuntimeError, match=r'copy that waits: is cpu, expected cuda:0'):
+            train(small(options))
+
+    def test_a_copy_to_the_gpu_that_blocks(self, options, monkeypatch):
+        real = OptimizerSteps.backward
+        monkeypatch.setattr(
+            OptimizerSteps, 'backward', lambda self, loss: real(self, loss * torch.ones(()).to(loss.device))
+        )
+        with fake_cuda(), pytest.raises(RuntimeError, match=r'copy that waits: is cuda:0, expected cpu'):
             train(small(options))
 
     def test_a_loss_in_half_precision(self, options, monkeypatch):

@@ -103,18 +103,23 @@ def test_resumes_with_a_pool(options, photos, tmp_path):
         step(model, data, 6)
 
 
-def test_resumes_quantised(options, tmp_path):
-    options = in_folder(small(options), tmp_path)
+@pytest.fixture
+def quantized(options):
     options['network_g'] = dict(NANO)
     options['train']['quantize'] = {'bits': 8, 'from': 'adversarial'}
     options['train']['feature_opt']['layers'] = 2
-    data = batch(options)
+    return small(options)
+
+
+def test_resumes_quantised(quantized, tmp_path):
+    in_folder(quantized, tmp_path)
+    data = batch(quantized)
     with rehearsal():
-        model = build(options)
+        model = build(quantized)
         for iteration in (4, 5):
             step(model, data, iteration)
         model.save(0, 5)
-        step(resumed(options, 5), data, 6)
+        step(resumed(quantized, 5), data, 6)
 
 
 def test_validation(options, tmp_path, monkeypatch):
@@ -176,3 +181,9 @@ def test_a_cohort_of_two_ranks(cohort, first_of_two):
     cohort['num_gpu'] = 2
     with rehearsal():
         train(cohort, **first_of_two)
+
+
+def test_two_ranks_quantise(quantized, first_of_two):
+    quantized['num_gpu'] = 2
+    with rehearsal():
+        train(quantized, whole=False, **first_of_two)
