@@ -191,6 +191,7 @@ def fake_cuda() -> Iterator[Waits]:
         'manual_seed': lambda seed: None,
         'manual_seed_all': lambda seed: None,
         'is_bf16_supported': lambda *_: True,
+        'get_device_capability': lambda *_: (9, 0),
     }
     with (
         mock.patch.object(FakeTensorMode, 'avoid_device_init', True),
