@@ -62,7 +62,7 @@ def in_folder(opt, folder):
 def test_mixed_precision_of_everything(everything, dtype):
     everything['train'].update(amp={'teacher': dtype, 'student': dtype}, channels_last=True, on_collapse=None)
     with rehearsal():
-        train(everything)
+        train(everything, whole=False)
 
 
 def resumed(opt, iteration):
