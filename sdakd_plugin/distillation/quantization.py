@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import torch
 from basicsr.utils import get_root_logger
 from torch import Tensor, nn
 
@@ -36,13 +37,14 @@ class QuantizedStage:
             get_root_logger().info(f'The student is quantised to {self.bits} bits from here on; its ranges are learnt.')
         fake_quantization.calibrate(self.nets[0], run)
         found = fake_quantization.ends(self.nets[0])
-        if processes.many():
-            found = processes.from_first(on_cpu(found))
-        self._activate([found] * len(self.nets))
+        shared = processes.tensor_of_first(torch.stack(list(found.values())))  # on the device: nothing waits for it
+        self._activate([dict(zip(found, shared, strict=True))] * len(self.nets))
 
     def state(self) -> list[dict[str, Tensor]]:
         """The ranges for a training state; empty before the stage."""
-        return [on_cpu(fake_quantization.ends(net)) for net in self.nets] if self.active else []
+        if not self.active:
+            return []
+        return [{name: values.cpu() for name, values in fake_quantization.ends(net).items()} for net in self.nets]
 
     def load_state(self, state: list[Mapping[str, Tensor]]) -> None:
         """Restore what ``state`` returned."""
@@ -53,8 +55,3 @@ class QuantizedStage:
         for net, own in zip(self.nets, values, strict=True):
             fake_quantization.activate(net, own)
         self.active = True
-
-
-def on_cpu(values: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The same tensors on the CPU."""
-    return {name: value.cpu() for name, value in values.items()}

@@ -24,7 +24,7 @@ from sdakd_plugin.errors import UserError
 from sdakd_plugin.families.registry import family_of
 
 SMALLEST = 1e-6  # magnitude of an end; a range always contains 0
-SHRINKS, SMALLEST_SHRINK = 16, 0.25  # parts of the range of the values that ``TensorRange.fit`` tries
+SHRINKS = torch.linspace(1, 0.25, 16).tolist()  # of the range of the values, tried by ``TensorRange.fit``
 
 
 class _Round(torch.autograd.Function):
@@ -93,11 +93,11 @@ class TensorRange(nn.Module):
         """Widen to the range of the values, or to a part of it that gives a smaller mean squared error."""
         ends = torch.stack([-values.amin(), values.amax()]).clamp(min=SMALLEST)
         errors = []
-        for shrink in torch.linspace(1, SMALLEST_SHRINK, SHRINKS).tolist():
+        for shrink in SHRINKS:
             integers, step = quantize(values, -ends[0] * shrink, ends[1] * shrink, self.levels)
             errors.append((integers * step - values).square().mean())
-        shrinks = torch.linspace(1, SMALLEST_SHRINK, SHRINKS, device=values.device)  # made there: a copy would wait
-        best = shrinks.gather(0, torch.stack(errors).argmin(0, keepdim=True))
+        # not a copy and an index, for which the host would wait
+        best = torch.linspace(1, 0.25, len(SHRINKS), device=values.device).take(torch.stack(errors).argmin())
         self.ends.copy_(torch.maximum(self.ends, (ends * best).clamp(min=SMALLEST).log()))
 
     def _save_to_state_dict(self, *arguments: Any) -> None:
@@ -195,7 +195,10 @@ def calibrate(net: nn.Module, run: Callable[[], object]) -> None:
 
 
 def ends(net: nn.Module) -> dict[str, Tensor]:
-    """The parameters of all ranges by layer: for input and result the logarithms of ``-low`` and ``high``, (2, 2)."""
+    """The parameters of all ranges by layer: for input and result the logarithms of ``-low`` and ``high``, (2, 2).
+
+    They are on the device of the network.
+    """
     return {
         name: torch.stack([conv.quantization.input.ends, conv.quantization.result.ends]).detach()
         for name, conv in layers(net).items()

@@ -1,8 +1,8 @@
 """Communication between the processes of distributed training.
 
-All functions but ``mean`` communicate on the CPU, so that no GPU waits, and so that the timeouts of the GPU backend do
-not apply while one process validates or writes. Every function must be called by all processes. With a single process
-each of them returns at once.
+All functions but ``mean`` and ``tensor_of_first`` communicate on the CPU, so that no GPU waits, and so that the
+timeouts of the GPU backend do not apply while one process validates or writes. Every function must be called by all
+processes. With a single process each of them returns at once.
 """
 
 from __future__ import annotations
@@ -73,3 +73,12 @@ def mean(tensor: Tensor) -> Tensor:
     total = tensor.detach().clone()
     distributed.all_reduce(total)
     return total / distributed.get_world_size()
+
+
+def tensor_of_first(tensor: Tensor) -> Tensor:
+    """The tensor of the first process, on all processes, on the device of the tensor and without a gradient."""
+    if not many():
+        return tensor.detach()
+    shared = tensor.detach().clone()
+    distributed.broadcast(shared, src=0)
+    return shared

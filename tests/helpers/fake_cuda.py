@@ -1,60 +1,95 @@
 """A GPU in pretence: fake tensors have shapes, types and devices but no values, so ``cuda`` needs no GPU.
 
-A tensor on the wrong device fails with both devices named, and reading a value raises ``DataDependentOutputException``.
-The autograd engine requires a real device; instead, ``backward`` checks the loss and gives zero gradients to what the
-graph of the loss reaches.
+A tensor on the wrong device fails with both devices named, and reading a value raises ``DataDependentOutputException``
+except in the functions of ``READERS``. The autograd engine requires a real device; instead, ``backward`` checks the
+loss and gives zero gradients to what the graph of the loss reaches.
 """
 
 from __future__ import annotations
 
+import inspect
 import sys
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
+from types import CodeType, FrameType
 from typing import Any
 from unittest import mock
 
+import numpy as np
 import torch
+from basicsr.data.degradations import generate_gaussian_noise_pt, generate_poisson_noise_pt
+from basicsr.utils.diffjpeg import quality_to_factor
 from torch import Tensor, nn
-from torch._subclasses.fake_tensor import FakeTensorMode
+from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from sdakd_plugin.distillation.balance import Balance
-from sdakd_plugin.networks.fake_quantization import TensorRange, ends
+from sdakd_plugin.models.plugin_model import PluginModel
+from sdakd_plugin.models.stage_validation import StageValidation
+from sdakd_plugin.utils import bicubic
 
 CUDA = torch.device('cuda', 0)
-# the chance loss, and the learnt ranges as quantisation begins
-ONCE = {Balance.__init__.__code__, ends.__code__, TensorRange.fit.__code__}
-READ, COPY = torch.ops.aten._local_scalar_dense.default, torch.ops.aten._to_copy.default
+READERS = {
+    inspect.unwrap(function).__code__  # without the decorator, which many share
+    for function in (
+        Balance.__init__,  # the chance loss, once
+        bicubic._matrix,  # once for each size
+        # BasicSR's degradation: the quality of each image, whether one gets grey noise, the number of its levels
+        quality_to_factor,
+        generate_gaussian_noise_pt,
+        generate_poisson_noise_pt,
+        PluginModel.get_current_log,
+        PluginModel.save,
+        StageValidation.run,
+    )
+}
+ITERATION = {PluginModel.feed_data.__code__, PluginModel.optimize_parameters.__code__}
+aten = torch.ops.aten
+READ, UNIQUE = aten._local_scalar_dense.default, aten._unique2.default
+COPY, COPY_INTO = aten._to_copy.default, aten.copy_.default
 
 
 class Waits(TorchDispatchMode):
     """Fails where the host would wait for the GPU, and where a generator is of another device than its numbers.
 
-    Fake tensors notice neither a copy to the CPU nor the generator. A CPU tensor may be read; the answer is 1.
+    It would for a value that it reads, for a copy to the CPU and, while the GPU computes an iteration, for a copy to
+    the GPU unless that is ``non_blocking``. Fake tensors notice neither copies nor the generator. A value that may be
+    read is 1, and a flag is set on the CPU and unset on the GPU: nothing is wrong.
     """
 
     def __init__(self) -> None:
         super().__init__()
-        self.allowed = False  # whether the host may wait, as in saving
+        self.allowed = False  # whether the host may wait anywhere
 
     def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
-        if function is READ and (self.allowed or args[0].device.type == 'cpu' or allowed_here()):
-            return bool(1) if args[0].dtype is torch.bool else 1.0 if args[0].dtype.is_floating_point else 1
-        if function is COPY:
-            args[0].constant = None  # a known value would be copied to a real GPU
+        if function is READ and ((on_cpu := args[0].device.type == 'cpu') or self.may_wait()):
+            return on_cpu if args[0].dtype is torch.bool else 1.0 if args[0].dtype.is_floating_point else 1
+        if function is UNIQUE and self.may_wait():
+            return args[0].reshape(-1), *(torch.empty(0, dtype=torch.long, device=args[0].device) for _ in range(2))
         result = function(*args, **kwargs)
         if kwargs.get('generator') is not None:
             check('generator', kwargs['generator'].device, result.device)
-        if function is COPY and args[0].device.type == 'cuda' and not (self.allowed or allowed_here()):
-            check('copy that waits', result.device, CUDA)
+        if function is COPY:
+            self.check_copy(args[0], result, kwargs.get('non_blocking', False))
+        elif function is COPY_INTO:
+            self.check_copy(args[1], result, args[2] if len(args) > 2 else False)
         return result
 
+    def check_copy(self, source: Tensor, result: Tensor, non_blocking: bool) -> None:
+        back = source.device.type == 'cuda'
+        if (back or (not non_blocking and is_called(ITERATION))) and not self.may_wait():
+            check('copy that waits', result.device, source.device)
 
-def allowed_here() -> bool:
-    """Whether the host may wait in a function that is being called: once at the start."""
-    frame = sys._getframe()
-    while frame is not None and frame.f_code not in ONCE:
+    def may_wait(self) -> bool:
+        """Whether the host may wait for the GPU now: in a function of ``READERS``."""
+        return self.allowed or is_called(READERS)
+
+
+def is_called(codes: Collection[CodeType]) -> bool:
+    """Whether one of these functions is being called."""
+    frame: FrameType | None = sys._getframe()
+    while frame is not None and frame.f_code not in codes:
         frame = frame.f_back
     return frame is not None
 
@@ -122,8 +157,22 @@ def set_rng_state(state: Tensor, device: Any = 0) -> None:
     check('RNG state', state.dtype, torch.uint8)
 
 
+real_set_rng_state = torch.set_rng_state
+
+
+def set_cpu_rng_state(state: Tensor) -> None:
+    """In place of ``torch.set_rng_state``; a state that was saved in pretence has no values."""
+    (set_rng_state if isinstance(state, FakeTensor) else real_set_rng_state)(state)
+
+
 def get_rng_state(device: Any = 0) -> Tensor:
     return torch.zeros(16, dtype=torch.uint8)
+
+
+def numpy(tensor: Tensor) -> np.ndarray:
+    """In place of ``Tensor.numpy``: zeros."""
+    check('tensor for NumPy', tensor.device, torch.device('cpu'))
+    return np.zeros(tensor.shape, str(tensor.dtype).removeprefix('torch.'))
 
 
 @contextmanager
@@ -135,19 +184,26 @@ def fake_cuda() -> Iterator[Waits]:
         'current_device': lambda: 0,
         'device_count': lambda: 1,
         'synchronize': lambda *_: None,
+        'empty_cache': lambda: None,
         'get_rng_state': get_rng_state,
         'get_rng_state_all': lambda: [get_rng_state()],
         'set_rng_state': set_rng_state,
         'manual_seed': lambda seed: None,
         'manual_seed_all': lambda seed: None,
         'is_bf16_supported': lambda *_: True,
+        'get_device_capability': lambda *_: (9, 0),
     }
     with (
-        FakeTensorMode(),  # before CUDA seems available, since it would start it
+        mock.patch.object(FakeTensorMode, 'avoid_device_init', True),
+        FakeTensorMode(allow_non_fake_inputs=True),  # constants that BasicSR makes as it is imported
         mock.patch.multiple(torch.cuda, **answers),
+        mock.patch.object(torch, 'set_rng_state', set_cpu_rng_state),
         mock.patch.object(nn.Module, '_apply', apply),
         mock.patch.object(Tensor, 'backward', backward),
+        mock.patch.object(Tensor, 'numpy', numpy),
         mock.patch.object(torch.autograd, 'grad', grad),
+        mock.patch.object(bicubic, '_matrix', inspect.unwrap(bicubic._matrix)),  # not kept for another test
+        torch.serialization.skip_data(materialize_fake_tensors=True),
         Waits() as waits,
     ):
         yield waits

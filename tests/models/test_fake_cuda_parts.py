@@ -1,0 +1,189 @@
+"""Parts of a run on a GPU in pretence that no option file switches on, and those around training.
+
+``DistributedDataParallel`` itself is not run: its C++ code reads the memory of the parameters, which fake tensors lack.
+Of two ranks everything else is, over PyTorch's fake process group, in which every process has the values of this one.
+"""
+
+import pytest
+from basicsr.models import build_model
+from torch import distributed, nn
+from torch.nn.parallel import DistributedDataParallel
+from torch.testing._internal.distributed.fake_pg import FakeStore
+
+from sdakd_plugin.metrics import lpips_metric
+from sdakd_plugin.resume.training_state import read_state
+from sdakd_plugin.utils import processes
+from tests.helpers.degradation import degradation_options
+from tests.helpers.fake_cuda import CUDA, check
+from tests.helpers.fake_runs import batch, rehearsal, small, step, train
+from tests.helpers.networks import TEACHER, UNET
+from tests.helpers.training import build
+
+NANO = {'type': 'SRVGGNetCompact', 'num_in_ch': 3, 'num_out_ch': 3, 'num_feat': 8, 'num_conv': 2, 'upscale': 4}
+
+
+@pytest.fixture
+def everything(options):
+    """All losses, two teachers, ramps, a peer, and what watches over training; the discriminator soon wins."""
+    second = {'network_g': dict(TEACHER), 'pretrain_network_g': 'untrained'}
+    first = second | {'network_d': {**UNET, 'num_feat': 16}, 'pretrain_network_d': 'untrained'}
+    del options['teacher']
+    options.update(num_gpu=1, teachers={'first': first, 'second': second}, network_d_peer=dict(UNET))
+    train = options['train']
+    train.update(
+        grad_clip=0.1,
+        on_collapse='rollback',
+        collapse_after=1,
+        net_d_reg_every=2,
+        r1_reg_weight=10,
+        feature_d_opt={'type': 'FeatureAlignmentLoss', 'layers': ['conv3'], 'teacher': 'first'},
+        mutual_opt={'type': 'MutualDiscriminatorLoss', 'ramp': {'from': 0, 'to': 1}},
+        ldl_opt={'type': 'L1Loss'},
+        teacher_pixel_opt={'type': 'L1Loss', 'teacher': 'second', 'ramp': {'from': 1, 'to': 0}},
+        lpips_opt={'type': 'LPIPSLoss', 'target': 'gt', 'max_shift': 3},
+    )
+    train['pixel_opt'].update(target='mix', teacher='first', ramp={'from': 1, 'to': 0})
+    train['feature_opt']['teacher'] = 'first'
+    train['stages'][1]['optimizer'] = 'reset'
+    train['stages'][2]['losses'] += ['feature_d', 'mutual', 'ldl', 'teacher_pixel', 'lpips']
+    return options
+
+
+def in_folder(opt, folder):
+    """The options with the folders that BasicSR would add."""
+    folders = {'experiments_root': folder, 'models': folder / 'models', 'training_states': folder / 'training_states'}
+    for path in folders.values():
+        path.mkdir(exist_ok=True)
+    opt['path'] = {'visualization': str(folder), **{key: str(path) for key, path in folders.items()}}
+    return opt
+
+
+@pytest.mark.parametrize('dtype', ['bfloat16', 'float16'])
+def test_mixed_precision_of_everything(everything, dtype):
+    everything['train'].update(amp={'teacher': dtype, 'student': dtype}, channels_last=True, on_collapse=None)
+    with rehearsal():
+        train(everything, whole=False)
+
+
+def resumed(opt, iteration):
+    """The model of a run that goes on after an iteration, as BasicSR builds it."""
+    opt = {**opt, 'path': {**opt['path'], 'resume_state': f'{opt["path"]["training_states"]}/{iteration}.state'}}
+    for network in ('g', 'd'):
+        opt['path'][f'pretrain_network_{network}'] = f'{opt["path"]["models"]}/net_{network}_{iteration}.pth'
+    model = build(opt)
+    model.resume_training(read_state(opt['path']['resume_state']))
+    return model
+
+
+def test_resumes_and_goes_back_after_a_collapse(everything, tmp_path):
+    in_folder(everything, tmp_path)
+    everything['train']['amp'] = {'student': 'float16'}  # its scale is resumed too
+    data = batch(everything)
+    with rehearsal():
+        model = build(everything)
+        step(model, data, 5)
+        model.save(0, 5)
+        model = resumed(everything, 5)
+        step(model, data, 6)
+        model.get_current_log()
+        assert [list(taken) for taken in model.recovery.taken] == [[6, 6, 5]]
+        step(model, data, 6)
+
+
+def test_resumes_with_a_pool(options, photos, tmp_path):
+    options = in_folder(small(degradation_options(options, photos)), tmp_path)
+    options['queue_size'] = 2
+    data = batch(options)
+    with rehearsal():
+        model = build(options)
+        step(model, data, 5)
+        model.save(0, 5)
+        model = resumed(options, 5)
+        assert model.degradation.queue_lr.device == CUDA
+        step(model, data, 6)
+
+
+@pytest.fixture
+def quantized(options):
+    options['network_g'] = dict(NANO)
+    options['train']['quantize'] = {'bits': 8, 'from': 'adversarial'}
+    options['train']['feature_opt']['layers'] = 2
+    return small(options)
+
+
+def test_resumes_quantised(quantized, tmp_path):
+    in_folder(quantized, tmp_path)
+    data = batch(quantized)
+    with rehearsal():
+        model = build(quantized)
+        for iteration in (4, 5):
+            step(model, data, iteration)
+        model.save(0, 5)
+        step(resumed(quantized, 5), data, 6)
+
+
+def test_validation(options, tmp_path, monkeypatch):
+    """At the start, at the end of a stage, and when BasicSR asks; LPIPS computes on the GPU."""
+    monkeypatch.setattr(lpips_metric, '_network', lpips_metric._network.__wrapped__)
+    options = in_folder(small(options), tmp_path)
+    options['datasets']['val'] |= {'phase': 'val', 'scale': 4}
+    options['val'].update(val_freq=5, save_img=True)
+    options['val']['metrics']['lpips'] = {'type': 'calculate_lpips', 'crop_border': 4, 'better': 'lower'}
+    data = batch(options)
+    with rehearsal():
+        model = build_model(
+            options | {'is_train': True, 'dist': False, 'rank': 0, 'world_size': 1, 'root_path': str(tmp_path)}
+        )
+        for iteration in (1, 2, 3):
+            step(model, data, iteration)
+        (loader,) = model.stage_validation._loaders()
+        model.validation(loader, 4, None, save_img=True)
+
+
+class Distributed(DistributedDataParallel):
+    """In place of ``DistributedDataParallel``: checks devices, and runs the network."""
+
+    def __init__(self, module, device_ids, **_):
+        nn.Module.__init__(self)
+        assert device_ids == [0]
+        for name, parameter in module.named_parameters():
+            check(name, parameter.device, CUDA)
+        self.module = module
+
+    def forward(self, *inputs, **named):
+        return self.module(*inputs, **named)
+
+
+@pytest.fixture
+def first_of_two(monkeypatch):
+    monkeypatch.setattr('basicsr.models.base_model.DistributedDataParallel', Distributed)
+    monkeypatch.setattr(processes, '_cpu', lambda: None)  # gloo needs the other process
+    monkeypatch.setattr(processes, 'gathered', lambda value: [value, value])  # by pickle, which rejects fake tensors
+    distributed.init_process_group('fake', store=FakeStore(), rank=0, world_size=2)
+    yield {'dist': True, 'rank': 0, 'world_size': 2}
+    distributed.destroy_process_group()
+
+
+def test_two_ranks(everything, first_of_two, tmp_path):
+    in_folder(everything, tmp_path)
+    everything['num_gpu'] = 2
+    data = batch(everything)
+    with rehearsal():
+        model = build(everything, **first_of_two)
+        for iteration in (2, 4, 5):
+            step(model, data, iteration)
+        model.save(0, 5)
+        step(model, data, 6)
+        model.get_current_log()
+
+
+def test_a_cohort_of_two_ranks(cohort, first_of_two):
+    cohort['num_gpu'] = 2
+    with rehearsal():
+        train(cohort, **first_of_two)
+
+
+def test_two_ranks_quantise(quantized, first_of_two):
+    quantized['num_gpu'] = 2
+    with rehearsal():
+        train(quantized, whole=False, **first_of_two)
