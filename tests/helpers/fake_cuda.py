@@ -24,6 +24,7 @@ from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from sdakd_plugin.distillation.balance import Balance
+from sdakd_plugin.models.health import check_health
 from sdakd_plugin.models.plugin_model import PluginModel
 from sdakd_plugin.models.stage_validation import StageValidation
 from sdakd_plugin.utils import bicubic
@@ -38,6 +39,7 @@ READERS = {
         quality_to_factor,
         generate_gaussian_noise_pt,
         generate_poisson_noise_pt,
+        check_health,  # in iterations that print
         PluginModel.get_current_log,
         PluginModel.save,
         StageValidation.run,

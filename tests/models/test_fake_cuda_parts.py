@@ -34,6 +34,8 @@ def everything(options):
         grad_clip=0.1,
         on_collapse='rollback',
         collapse_after=1,
+        adaptive_d=True,
+        drift_after=1,
         net_d_reg_every=2,
         r1_reg_weight=10,
         feature_d_opt={'type': 'FeatureAlignmentLoss', 'layers': ['conv3'], 'teacher': 'first'},
@@ -42,6 +44,7 @@ def everything(options):
         teacher_pixel_opt={'type': 'L1Loss', 'teacher': 'second', 'ramp': {'from': 1, 'to': 0}},
         lpips_opt={'type': 'LPIPSLoss', 'target': 'gt', 'max_shift': 3},
     )
+    options['logger']['print_freq'] = 6
     train['pixel_opt'].update(target='mix', teacher='first', ramp={'from': 1, 'to': 0})
     train['feature_opt']['teacher'] = 'first'
     train['stages'][1]['optimizer'] = 'reset'
