@@ -48,9 +48,12 @@ VARIANTS = {
     'evidence/discriminator_eighth_x4': 'widths',
     'evidence/discriminator_half_x4': 'widths',
 }
+LONG = {'compact_x2', 'mutual_srgan_x2', 'sdakd_gcfsr_1024', 'evidence/cohort_x2'}  # so that the rest takes a minute
 
 
-@pytest.mark.parametrize('name', [*RUN, *VARIANTS])
+@pytest.mark.parametrize(
+    'name', [pytest.param(name, marks=[pytest.mark.long] * (name in LONG)) for name in (*RUN, *VARIANTS)]
+)
 def test_option_file(name):
     with rehearsal():
         train(of_file(name), whole=name in RUN)
