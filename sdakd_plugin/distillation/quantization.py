@@ -6,12 +6,12 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from basicsr.utils import get_root_logger
-from torch import Tensor, nn
+from torch import nn
 
 from sdakd_plugin.networks import fake_quantization
 from sdakd_plugin.utils import processes
 
-FITTED = 100  # iterations; one batch of small crops lacks the rare large values, and training hardly widens a range
+FITTED = 100  # iterations; one batch of small crops lacks the rare large values, and training hardly moves a range
 
 
 class QuantizedStage:
@@ -29,7 +29,7 @@ class QuantizedStage:
         self.bits, self.first, self.active = bits, first, False
 
     def begin(self, iteration: int, run: Callable[[], object]) -> None:
-        """In the first ``FITTED`` iterations of the stage, widen the ranges to a float pass of the student, ``run``."""
+        """In the first ``FITTED`` iterations of the stage, fit the ranges to a float pass of the student, ``run``."""
         if iteration < self.first or (self.active and iteration >= self.first + FITTED):
             return
         if not self.active:
@@ -37,14 +37,20 @@ class QuantizedStage:
         fake_quantization.calibrate(self.nets[0], run)
         self._activate([processes.from_first(fake_quantization.ends(self.nets[0]))] * len(self.nets))
 
-    def state(self) -> list[dict[str, Tensor]]:
-        """The ranges for a training state; empty before the stage."""
-        return [fake_quantization.ends(net) for net in self.nets] if self.active else []
+    def state(self) -> dict[str, Any]:
+        """The ranges for a training state, and what they were fitted to; empty before the stage."""
+        if not self.active:
+            return {}
+        return {
+            'ends': [fake_quantization.ends(net) for net in self.nets],
+            'seen': fake_quantization.seen(self.nets[0]),
+        }
 
-    def load_state(self, state: list[Mapping[str, Tensor]]) -> None:
+    def load_state(self, state: Mapping[str, Any]) -> None:
         """Restore what ``state`` returned."""
         if state:
-            self._activate(state)
+            self._activate(state['ends'])
+            fake_quantization.restore_seen(self.nets[0], state['seen'])
 
     def _activate(self, values: list[Any]) -> None:
         for net, own in zip(self.nets, values, strict=True):
