@@ -23,8 +23,8 @@ from torch.nn.modules.conv import _ConvNd
 from sdakd_plugin.errors import UserError
 from sdakd_plugin.families.registry import family_of
 
-MAGNITUDES = 2 ** torch.arange(-20, 10, 1 / 16)  # that an end of a range may be fitted to; a range always contains 0
-SMALLEST = MAGNITUDES[0].item()
+OCTAVES, PER_OCTAVE = (-20, 10), 16  # the magnitudes that an end of a range may be fitted to
+SMALLEST = 2.0 ** OCTAVES[0]  # a range always contains 0
 
 
 class _Round(torch.autograd.Function):
@@ -63,6 +63,11 @@ def quantize_weight(weight: Tensor, bits: int) -> tuple[Tensor, Tensor]:
     return _Round.apply(weight / step), step
 
 
+def magnitudes(device: torch.device | str = 'cpu') -> Tensor:
+    """What the ends of a range may be fitted to, ascending."""
+    return 2 ** torch.arange(*OCTAVES, 1 / PER_OCTAVE, device=device)
+
+
 class TensorRange(nn.Module):
     """The learnt range of a tensor.
 
@@ -71,7 +76,7 @@ class TensorRange(nn.Module):
 
     Attributes:
         ends: the logarithms of ``-low`` and ``high``.
-        seen: of all values that it was fitted to, the negative and the positive ones: by bin of ``MAGNITUDES`` their
+        seen: of all values that it was fitted to, the negative and the positive ones: by bin of ``magnitudes`` their
             number, the sum of their magnitudes and that of the squares, (2, 3, bins).
     """
 
@@ -81,7 +86,7 @@ class TensorRange(nn.Module):
         super().__init__()
         self.levels = 2**bits - 1
         self.ends = nn.Parameter(torch.full((2,), SMALLEST).log())
-        self.register_buffer('seen', torch.zeros(2, 3, len(MAGNITUDES)))
+        self.register_buffer('seen', torch.zeros(2, 3, len(magnitudes())))
 
     @property
     def low_high(self) -> Tensor:
@@ -96,7 +101,7 @@ class TensorRange(nn.Module):
     @torch.no_grad()
     def fit(self, values: Tensor) -> None:
         """Fit to these values and those of all calls before: the smallest squared error of rounding and clipping."""
-        ends = MAGNITUDES.to(values.device)
+        ends = magnitudes(values.device)
         for tail, part in zip(self.seen, (-values, values), strict=True):
             part = part.flatten().clamp(min=0)
             moments = torch.stack([torch.ones_like(part), part, part.square()])

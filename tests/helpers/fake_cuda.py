@@ -19,11 +19,11 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from sdakd_plugin.distillation.balance import Balance
-from sdakd_plugin.networks.fake_quantization import TensorRange, ends
+from sdakd_plugin.networks.fake_quantization import ends
 
 CUDA = torch.device('cuda', 0)
 # the chance loss, and the learnt ranges as quantisation begins
-ONCE = {Balance.__init__.__code__, ends.__code__, TensorRange.fit.__code__}
+ONCE = {Balance.__init__.__code__, ends.__code__}
 READ, COPY = torch.ops.aten._local_scalar_dense.default, torch.ops.aten._to_copy.default
 
 
