@@ -105,7 +105,8 @@ class TensorRange(nn.Module):
         for tail, part in zip(self.seen, (-values, values), strict=True):
             part = part.flatten().clamp(min=0)
             moments = torch.stack([torch.ones_like(part), part, part.square()])
-            tail.index_add_(1, torch.bucketize(part, ends[1:], right=True), moments)
+            batch = torch.zeros_like(tail).index_add_(1, torch.bucketize(part, ends[1:], right=True), moments)
+            tail += batch  # not value by value: float32 cannot count beyond 2 ** 24
         beyond = self.seen.flip(-1).cumsum(-1).flip(-1)  # of the values from an end on
         number, total, squares = beyond.unbind(1)
         clipped = squares - 2 * ends * total + ends.square() * number
