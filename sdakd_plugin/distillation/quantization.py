@@ -7,12 +7,12 @@ from typing import Any
 
 import torch
 from basicsr.utils import get_root_logger
-from torch import Tensor, nn
+from torch import nn
 
 from sdakd_plugin.networks import fake_quantization
 from sdakd_plugin.utils import processes
 
-FITTED = 100  # iterations; one batch of small crops lacks the rare large values, and training hardly widens a range
+FITTED = 100  # iterations; one batch of small crops lacks the rare large values, and training hardly moves a range
 
 
 class QuantizedStage:
@@ -30,7 +30,7 @@ class QuantizedStage:
         self.bits, self.first, self.active = bits, first, False
 
     def begin(self, iteration: int, run: Callable[[], object]) -> None:
-        """In the first ``FITTED`` iterations of the stage, widen the ranges to a float pass of the student, ``run``."""
+        """In the first ``FITTED`` iterations of the stage, fit the ranges to a float pass of the student, ``run``."""
         if iteration < self.first or (self.active and iteration >= self.first + FITTED):
             return
         if not self.active:
@@ -40,16 +40,20 @@ class QuantizedStage:
         shared = processes.tensor_of_first(torch.stack(list(found.values())))  # on the device: nothing waits for it
         self._activate([dict(zip(found, shared, strict=True))] * len(self.nets))
 
-    def state(self) -> list[dict[str, Tensor]]:
-        """The ranges for a training state; empty before the stage."""
+    def state(self) -> dict[str, Any]:
+        """The ranges for a training state, and what they were fitted to; empty before the stage."""
         if not self.active:
-            return []
-        return [{name: values.cpu() for name, values in fake_quantization.ends(net).items()} for net in self.nets]
+            return {}
+        return {
+            'ends': [{name: values.cpu() for name, values in fake_quantization.ends(net).items()} for net in self.nets],
+            'seen': fake_quantization.seen(self.nets[0]),
+        }
 
-    def load_state(self, state: list[Mapping[str, Tensor]]) -> None:
+    def load_state(self, state: Mapping[str, Any]) -> None:
         """Restore what ``state`` returned."""
         if state:
-            self._activate(state)
+            self._activate(state['ends'])
+            fake_quantization.restore_seen(self.nets[0], state['seen'])
 
     def _activate(self, values: list[Any]) -> None:
         for net, own in zip(self.nets, values, strict=True):

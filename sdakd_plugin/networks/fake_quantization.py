@@ -23,8 +23,8 @@ from torch.nn.modules.conv import _ConvNd
 from sdakd_plugin.errors import UserError
 from sdakd_plugin.families.registry import family_of
 
-SMALLEST = 1e-6  # magnitude of an end; a range always contains 0
-SHRINKS = torch.linspace(1, 0.25, 16).tolist()  # of the range of the values, tried by ``TensorRange.fit``
+OCTAVES, PER_OCTAVE = (-20, 10), 16  # the magnitudes that an end of a range may be fitted to
+SMALLEST = 2.0 ** OCTAVES[0]  # a range always contains 0
 
 
 class _Round(torch.autograd.Function):
@@ -63,6 +63,11 @@ def quantize_weight(weight: Tensor, bits: int) -> tuple[Tensor, Tensor]:
     return _Round.apply(weight / step), step
 
 
+def magnitudes(device: torch.device | str = 'cpu') -> Tensor:
+    """What the ends of a range may be fitted to, ascending."""
+    return 2 ** torch.arange(*OCTAVES, 1 / PER_OCTAVE, device=device)
+
+
 class TensorRange(nn.Module):
     """The learnt range of a tensor.
 
@@ -71,12 +76,17 @@ class TensorRange(nn.Module):
 
     Attributes:
         ends: the logarithms of ``-low`` and ``high``.
+        seen: of all values that it was fitted to, the negative and the positive ones: by bin of ``magnitudes`` their
+            number, the sum of their magnitudes and that of the squares, (2, 3, bins).
     """
+
+    seen: Tensor
 
     def __init__(self, bits: int) -> None:
         super().__init__()
         self.levels = 2**bits - 1
         self.ends = nn.Parameter(torch.full((2,), SMALLEST).log())
+        self.register_buffer('seen', torch.zeros(2, 3, len(magnitudes())))
 
     @property
     def low_high(self) -> Tensor:
@@ -90,15 +100,20 @@ class TensorRange(nn.Module):
 
     @torch.no_grad()
     def fit(self, values: Tensor) -> None:
-        """Widen to the range of the values, or to a part of it that gives a smaller mean squared error."""
-        ends = torch.stack([-values.amin(), values.amax()]).clamp(min=SMALLEST)
-        errors = []
-        for shrink in SHRINKS:
-            integers, step = quantize(values, -ends[0] * shrink, ends[1] * shrink, self.levels)
-            errors.append((integers * step - values).square().mean())
-        # not a copy and an index, for which the host would wait
-        best = torch.linspace(1, 0.25, len(SHRINKS), device=values.device).take(torch.stack(errors).argmin())
-        self.ends.copy_(torch.maximum(self.ends, (ends * best).clamp(min=SMALLEST).log()))
+        """Fit to these values and those of all calls before: the smallest squared error of rounding and clipping."""
+        ends = magnitudes(values.device)
+        for tail, part in zip(self.seen, (-values, values), strict=True):
+            part = part.flatten().clamp(min=0)
+            moments = torch.stack([torch.ones_like(part), part, part.square()])
+            batch = torch.zeros_like(tail).index_add_(1, torch.bucketize(part, ends[1:], right=True), moments)
+            tail += batch  # not value by value: float32 cannot count beyond 2 ** 24
+        beyond = self.seen.flip(-1).cumsum(-1).flip(-1)  # of the values from an end on
+        number, total, squares = beyond.unbind(1)
+        clipped = squares - 2 * ends * total + ends.square() * number
+        step = (ends[:, None] + ends) / self.levels
+        rounded = number[:, 1].sum() * step.square() / 12  # 0 is exact
+        best = (clipped[0][:, None] + clipped[1] + rounded).argmin()
+        self.ends.copy_(ends[torch.stack([best // len(ends), best % len(ends)])].log())
 
     def _save_to_state_dict(self, *arguments: Any) -> None:
         """Nothing: a checkpoint is that of the float network."""
@@ -174,7 +189,7 @@ def layers(net: nn.Module) -> dict[str, FakeQuantizedConv2d]:
 
 @torch.no_grad()
 def calibrate(net: nn.Module, run: Callable[[], object]) -> None:
-    """Widen the ranges to what a float pass, ``run``, gives to each convolution."""
+    """Fit the ranges to what a float pass, ``run``, and those before it give to each convolution."""
 
     def fit(conv: nn.Module, inputs: tuple[Tensor, ...], result: Tensor) -> None:
         own = cast(FakeQuantizedConv2d, conv).quantization
@@ -203,6 +218,22 @@ def ends(net: nn.Module) -> dict[str, Tensor]:
         name: torch.stack([conv.quantization.input.ends, conv.quantization.result.ends]).detach()
         for name, conv in layers(net).items()
     }
+
+
+def seen(net: nn.Module) -> dict[str, Tensor]:
+    """What all ranges have been fitted to, by layer: for input and result ``TensorRange.seen``, (2, 2, 3, bins)."""
+    return {
+        name: torch.stack([conv.quantization.input.seen, conv.quantization.result.seen]).cpu()
+        for name, conv in layers(net).items()
+    }
+
+
+@torch.no_grad()
+def restore_seen(net: nn.Module, values: Mapping[str, Tensor]) -> None:
+    """Set what ``seen`` returns."""
+    for name, conv in layers(net).items():
+        conv.quantization.input.seen.copy_(values[name][0])
+        conv.quantization.result.seen.copy_(values[name][1])
 
 
 @torch.no_grad()

@@ -73,16 +73,50 @@ def test_with_few_bits_the_ends_of_the_network_keep_eight():
     assert bits == [8, *[4] * 8, 8]
 
 
+@pytest.mark.parametrize('bits', [8, 4])
 @torch.no_grad()
-def test_calibrating_again_widens_the_ranges_to_the_float_values():
+def test_a_range_has_the_smallest_squared_error_of_all_batches(bits):
+    torch.manual_seed(0)
+    batches = [scale * torch.randn(2, 8, 30, 30) for scale in (0.1, 0.1, 1, 0.3)]
+    fitted = fake_quantization.TensorRange(bits)
+    for batch in batches:
+        fitted.fit(batch)
+    values = torch.cat(batches)
+
+    def error(low, high):
+        integers, step = fake_quantization.quantize(values, low, high, fitted.levels)
+        return (integers * step - values).square().mean()
+
+    low, high = fitted.low_high
+    best = error(low, high)
+    for factor in (0.7, 0.85, 1.2, 1.5):
+        assert best < error(low * factor, high) and best < error(low, high * factor), factor
+    whole = fake_quantization.TensorRange(bits)
+    whole.fit(values)
+    assert torch.equal(whole.ends, fitted.ends)  # in how many batches does not matter
+
+
+@torch.no_grad()
+def test_a_range_of_zeros_and_one_of_huge_values():
+    fitted = fake_quantization.TensorRange(8)
+    fitted.fit(torch.zeros(5))
+    assert 0 < fitted.low_high[1] < 2 * fake_quantization.SMALLEST
+    fitted.fit(torch.tensor([0.0, 1e-9, 1e6]))
+    assert fitted.low_high[1] == pytest.approx(fake_quantization.magnitudes()[-1].item())
+
+
+@torch.no_grad()
+def test_calibrating_again_uses_the_float_values():
     net = load_model(NANO, 'test').net
     dark, bright = torch.rand(1, 3, 12, 12) / 2, torch.rand(1, 3, 24, 24)
     again = quantized(net, 8, dark)
     before = fake_quantization.ends(again)
     fake_quantization.calibrate(again, lambda: again(bright))
-    alone = fake_quantization.ends(quantized(net, 8, bright))
+    twice = copy.deepcopy(net)
+    fake_quantization.insert(twice, 8, 'test')
+    fake_quantization.calibrate(twice, lambda: (twice(dark), twice(bright)))
     for name, now in fake_quantization.ends(again).items():
-        assert torch.equal(now, torch.maximum(before[name], alone[name])), name
+        assert torch.equal(now, fake_quantization.ends(twice)[name]), name
     assert not torch.equal(before['body.0'], now) and not torch.equal(again(bright), net(bright))
 
 
@@ -175,7 +209,7 @@ def test_the_stage_begins_where_it_is_named_and_changes_nothing_before(options):
         assert not torch.equal(student.super_resolve(lq, None), floating.eval()(lq))  # validation shows the quantised
 
 
-def test_the_first_batches_of_the_stage_widen_the_ranges(options, monkeypatch):
+def test_the_ranges_are_fitted_in_the_first_batches_of_the_stage(options, monkeypatch):
     monkeypatch.setattr(quantization, 'FITTED', 2)
     options['train']['quantize'] = {'bits': 8}
     model = build(options)
