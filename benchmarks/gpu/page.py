@@ -6,96 +6,58 @@ import json
 import platform
 import re
 from collections.abc import Mapping
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from benchmarks.command import put
 from sdakd_plugin.evaluation.table import markdown
 
-PACKAGES = ('sdakd-plugin', 'basicsr', 'torch', 'torchvision', 'numpy', 'triton')
+PACKAGES = ('basicsr', 'torch', 'torchvision', 'numpy', 'triton')
 
 
-def slug(card: str) -> str:
-    """The name of a card as a file's, such as ``nvidia-h100-80gb-hbm3``."""
-    return re.sub('[^a-z0-9]+', '-', card.lower()).strip('-')
-
-
-def card_of(device: torch.device) -> str:
+def name_of(device: torch.device) -> str:
     """The name of a card; of a CPU, its architecture."""
     return torch.cuda.get_device_name(device) if device.type == 'cuda' else f'CPU {platform.machine()}'
 
 
-def versions(device: torch.device) -> dict[str, str]:
-    """The versions of what computes."""
-    found = {'python': platform.python_version()}
-    for name in PACKAGES:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            continue
+def versions(device: torch.device) -> str:
+    """What computes, in a line."""
+    found = {'Python': platform.python_version(), **{name: version(name) for name in PACKAGES if find_spec(name)}}
     if device.type == 'cuda':
-        memory = torch.cuda.get_device_properties(device).total_memory
-        more = {'CUDA': torch.version.cuda, 'cuDNN': torch.backends.cudnn.version(), 'cards': torch.cuda.device_count()}
-        found |= {**{name: str(value) for name, value in more.items()}, 'memory': f'{memory / 2**30:.0f} GiB'}
-    return found
+        memory = torch.cuda.get_device_properties(device).total_memory / 2**30
+        found |= {'CUDA': str(torch.version.cuda), 'cuDNN': str(torch.backends.cudnn.version())}
+        found |= {'cards': str(torch.cuda.device_count()), 'memory': f'{memory:.0f} GiB'}
+    return ', '.join(f'{name} {value}' for name, value in found.items())
 
 
-def merged(file: Path, card: str, device: torch.device, results: Mapping[str, Any]) -> dict[str, Any]:
-    """The JSON file with new results, each with the versions that it was found with; written."""
-    parts = json.loads(file.read_text(encoding='utf-8'))['parts'] if file.exists() else {}
-    own = versions(device)
-    parts |= {name: {**result, 'versions': own} for name, result in results.items()}
-    numbers = {'card': card, 'parts': parts}
-    file.write_text(json.dumps(numbers, indent=2) + '\n', encoding='utf-8')
-    return numbers
+def surprises(parts: Mapping[str, Any]) -> list[str]:
+    """What should not be: what parts found, and parts that failed."""
+    found = [f'{name}: {line}' for name, part in parts.items() for line in part.get('surprises', [])]
+    return found + [f'{name}: not finished: {part["failed"]}' for name, part in parts.items() if part['failed']]
 
 
-def surprises(numbers: Mapping[str, Any]) -> list[str]:
-    """What should not be, of all parts: what was found, and what failed."""
-    parts = numbers['parts'].items()
-    found = [line for _, part in parts for line in part.get('surprises', [])]
-    return found + [f'{name}: not finished: {part["failed"]}' for name, part in parts if part['failed']]
-
-
-def write(folder: Path, card: str, device: torch.device, results: Mapping[str, Any], asks: Mapping[str, str]) -> Path:
-    """Write page and JSON, and return the page's path.
+def write(folder: Path, card: str, results: Mapping[str, Any], asks: Mapping[str, str]) -> Path:
+    """Write page and JSON into an existing folder, and return the page's path.
 
     Args:
-        folder: an existing folder.
-        card: the name of the card.
-        device: the device.
-        results: of each new part.
+        folder: where.
+        card: the name of the card, of which the files' follows.
+        results: of new parts, each with its ``versions``; they replace earlier ones.
         asks: what each part answers, of all parts in their order.
     """
-    page = folder / f'{slug(card)}.md'
-    numbers = merged(page.with_suffix('.json'), card, device, results)
-    if not page.exists():
-        page.write_text(f'# {card}\n\nMade by `python -m benchmarks.gpu`; [what each part answers](README.md).\n')
-    put(page, 'summary', summary(numbers, asks))
-    for name in asks:
-        if name in results:
-            put(page, name, f'## {name}\n\n{asks[name]}\n\n{section(results[name])}')
+    file = folder / f'{re.sub("[^a-z0-9]+", "-", card.lower()).strip("-")}.json'
+    known = {**(json.loads(file.read_text())['parts'] if file.exists() else {}), **results}
+    parts = {name: known[name] for name in asks if name in known}
+    file.write_text(json.dumps({'card': card, 'parts': parts}, indent=2) + '\n', encoding='utf-8')
+    rows = [{'part': name, 'seconds': part['seconds'], 'with': part['versions']} for name, part in parts.items()]
+    content = [f'# {card}', 'By `python -m benchmarks.gpu` ([README.md](README.md)).', '## What is surprising']
+    content += ['\n'.join(f'- {line}' for line in surprises(parts) or ['nothing']), markdown(rows)]
+    for name, part in parts.items():
+        content += [f'## {name}', asks[name], *(markdown(table) for table in part.get('tables', []) if table)]
+        content += [f'Not finished: {part["failed"]}.'] if part['failed'] else part['notes']
+    page = file.with_suffix('.md')
+    page.write_text('\n\n'.join(content) + '\n', encoding='utf-8')
     return page
-
-
-def summary(numbers: Mapping[str, Any], asks: Mapping[str, str]) -> str:
-    """What is surprising, a table of the parts, and the versions."""
-    parts = numbers['parts']
-    lines = [f'- {line}' for line in surprises(numbers)] or ['Nothing.']
-    rows = [
-        {'part': name, 'result': parts[name]['failed'] or 'finished', 'seconds': parts[name]['seconds']}
-        for name in asks
-        if name in parts
-    ]
-    kinds = {', '.join(f'{key} {value}' for key, value in part['versions'].items()) for part in parts.values()}
-    return '\n\n'.join(['## What is surprising', '\n'.join(lines), '## Parts', markdown(rows), *sorted(kinds)])
-
-
-def section(result: Mapping[str, Any]) -> str:
-    """Tables and notes of a part, or why there are none."""
-    if result['failed']:
-        return f'Not finished: {result["failed"]}.'
-    return '\n\n'.join([*(markdown(table) for table in result['tables'] if table), *result['notes'], *result['surprises']])

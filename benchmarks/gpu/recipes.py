@@ -4,16 +4,11 @@ from __future__ import annotations
 
 import json
 import os
-import random
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import yaml
-from basicsr.data import build_dataset
-from basicsr.utils import imwrite, set_random_seed
+from basicsr.utils import imwrite
 from skimage import data
-from torch.utils.data import default_collate
 
 from benchmarks.gpu.trial import Trial
 from benchmarks.step.options import ROOT, Options
@@ -27,8 +22,9 @@ from sdakd_plugin.networks.frozen import UNTRAINED, weights_are_local
 from sdakd_plugin.weights.known import KNOWN
 
 EMBEDDED = ('chelsea', 'coffee', 'rocket')  # the fourth, astronaut, is for validation
-DISK = {'type': 'disk'}
 ASTRONAUT = {'name': 'astronaut', 'type': 'SampleImageDataset', 'images': ['astronaut'], 'center_crop': 256}
+PSNR = {'psnr': {'type': 'calculate_psnr', 'crop_border': 4, 'test_y_channel': True}}
+X4PLUS = KNOWN['RealESRGAN_x4plus'].network
 
 
 def photographs(folder: Path | None, work: Path) -> Path:
@@ -42,20 +38,14 @@ def photographs(folder: Path | None, work: Path) -> Path:
     return work / 'photos'
 
 
-def plain(opt: Options) -> Options:
-    """Options without the ordered dictionaries of BasicSR's loader, a copy."""
-    copied: Options = json.loads(json.dumps(opt))
-    return copied
-
-
 def on_photos(block: Options, photos: str) -> Options:
-    """A block of ``datasets`` that reads the photographs instead; pairs are made from them."""
+    """A training set's block that reads the photographs instead; pairs are made from them."""
     if block['type'] == 'SampleImageDataset':
         return block
-    kept = {key: value for key, value in block.items() if key not in ('meta_info', 'dataroot_lq', 'dataroot_gt')}
+    kept = {key: value for key, value in block.items() if key not in ('meta_info', 'dataroot_lq', 'io_backend')}
     root = 'dataroot_lq' if block['type'] == 'LQPhotoDataset' else 'dataroot_gt'
-    kind = {'PairedImageDataset': 'PhotoDataset'}.get(block['type'], block['type'])
-    return {**kept, 'type': kind, root: photos, 'io_backend': DISK}
+    kind = 'PhotoDataset' if block['type'] == 'PairedImageDataset' else block['type']
+    return {**kept, 'type': kind, root: photos, 'num_worker_per_gpu': min(block['num_worker_per_gpu'], os.cpu_count())}
 
 
 def teachers(opt: Options) -> list[Options]:
@@ -65,10 +55,10 @@ def teachers(opt: Options) -> list[Options]:
 
 def absent_weights(opt: Options) -> str | None:
     """The first weights of students and teachers that an option file names and this machine lacks, in words."""
-    for block in (opt.get('path') or {}, *teachers(opt), *(opt.get('cohort') or [])):
+    for block in (opt['path'], *teachers(opt), *(opt.get('cohort') or [])):
         for key, source in block.items():
             if key.startswith('pretrain_network') and source not in (None, 'teacher') and not weights_are_local(source):
-                return f'{key}: {source} is not on this machine'
+                return f'{source} is not on this machine'
     return None
 
 
@@ -83,61 +73,52 @@ def absent_losses(opt: Options) -> dict[str, str]:
     return found
 
 
-def fitted(path: Path, trial: Trial) -> tuple[Options, list[str]]:
+def fitted(path: Path, trial: Trial) -> tuple[Options, str]:
     """An option file's training on this machine, without caches and validation, and what is different, in words."""
-    opt = plain(read_yaml(str(path)))
+    opt = json.loads(json.dumps(read_yaml(str(path))))  # without the ordered dictionaries of BasicSR's loader
     missing = absent_losses(opt)
     opt = arms.remove(opt, list(missing))
-    block = opt['datasets']['train'] = on_photos(opt['datasets']['train'], trial.photos)
-    block['num_worker_per_gpu'] = min(block['num_worker_per_gpu'], os.cpu_count() or 1)
-    opt['datasets'], opt['num_gpu'] = {'train': block}, int(trial.device == 'cuda')
+    block = on_photos(opt['datasets']['train'], trial.photos)
+    opt |= {'datasets': {'train': block}, 'num_gpu': int(trial.device == 'cuda')}
     for key in ('val', 'ablate'):
         opt.pop(key, None)
     for teacher in teachers(opt):
         teacher.pop('cache', None)
     if trial.small:
-        shrink(opt, block)
-    return opt, [f'without {name} ({arch} is not on this machine)' for name, arch in missing.items()]
+        block['batch_size_per_gpu'] = 1
+        if not any(key in json.dumps(opt) for key in ('input_size', 'out_size')):  # of networks for one size
+            for sized in (block, opt):
+                sized.update({key: 64 for key in ('gt_size',) if key in sized})
+    return opt, '; '.join(f'without {name}: {arch} is not on this machine' for name, arch in missing.items())
 
 
-def shrink(opt: Options, block: Options) -> None:
-    """Give the training, in place, a size for a CPU: one image, and a small one where the networks allow it."""
-    block['batch_size_per_gpu'] = 1
-    if not any(key in json.dumps(opt) for key in ('input_size', 'out_size')):
-        for sized in (block, opt):
-            sized.update({key: 64 for key in ('gt_size',) if key in sized})
+def compact(
+    trial: Trial, name: str, batch: int, gt_size: int, stages: tuple[int, ...], every: int, validate: bool = False
+) -> tuple[str, Path]:
+    """Write ``options/compact_x4.yml`` for the small student and this machine; the file and the run's folder.
 
-
-def compact(trial: Trial, name: str, batch: int, gt_size: int, stages: tuple[int, int, int], **logger: Any) -> Options:
-    """``options/compact_x4.yml`` for the small student and this machine: on its photographs, with stages of so many
-    iterations; an untrained teacher where x4plus is absent. ``logger``: changes there."""
+    Args:
+        trial: says which machine.
+        name: of the run.
+        batch, gt_size: of the training.
+        stages: iterations of each stage.
+        every: iterations between lines of the log, and between checkpoints and validations.
+        validate: whether there are validations.
+    """
     opt, _ = fitted(ROOT / 'options/compact_x4.yml', trial)
-    opt['name'], opt['network_g']['num_conv'] = name, 8
-    opt['datasets']['val'] = ASTRONAUT
+    opt |= {'name': name, 'queue_size': 4 * batch}
+    opt['network_g']['num_conv'], block = 8, opt['datasets']['train']
+    if validate:
+        opt['val'], opt['datasets']['val'] = {'val_freq': every, 'save_img': False, 'metrics': PSNR}, ASTRONAUT
+    block.update(gt_size=gt_size, batch_size_per_gpu=batch, dataset_enlarge_ratio=1000)  # an epoch begins slowly
     if trial.small:
-        opt['datasets']['train']['degradation'] = 'bicubic'  # the other takes a second for each photograph
-    ratio = 1000  # every epoch starts the loader's workers anew
-    opt['datasets']['train'].update(gt_size=gt_size, batch_size_per_gpu=batch, dataset_enlarge_ratio=ratio)
-    opt['val'] = {'val_freq': 10**9, 'save_img': False, 'metrics': {'psnr': dict(type='calculate_psnr', crop_border=4)}}
+        block['degradation'] = 'bicubic'  # the other takes a second for each photograph
     if absent_weights(opt):
-        opt['teacher'].update(network_g=KNOWN['RealESRGAN_x4plus'].network, pretrain_network_g=UNTRAINED)
+        opt['teacher'].update(network_g=X4PLUS, pretrain_network_g=UNTRAINED)
     for stage, iterations in zip(opt['train']['stages'], stages, strict=True):
         stage['iters'] = iterations
-    opt['train'].update(total_iter=sum(stages), scheduler=dict(type='MultiStepLR', milestones=[10**9]))
-    opt['logger'].update(use_tb_logger=False, **logger)
-    return opt
-
-
-def written(opt: Options, folder: Path) -> str:
-    """Write an option file; its path."""
-    path = folder / f'{opt["name"]}.yml'
-    path.write_text(yaml.safe_dump(opt, sort_keys=False), encoding='utf-8')
-    return str(path.absolute())
-
-
-def batches(block: Options, batch: int) -> Iterator[dict[str, Any]]:
-    """Batches of a training set, always the same."""
-    dataset: Any = build_dataset({**block, 'phase': 'train', 'scale': 4})
-    set_random_seed(0)
-    while True:
-        yield default_collate([dataset[random.randrange(len(dataset))] for _ in range(batch)])
+    opt['train']['total_iter'] = sum(stages)
+    opt['logger'].update(use_tb_logger=False, keep_last=None, print_freq=every, save_checkpoint_freq=every)
+    file = Path(trial.work, f'{name}.yml')
+    file.write_text(yaml.safe_dump(opt, sort_keys=False), encoding='utf-8')
+    return str(file), Path(trial.work, 'experiments', name)
