@@ -14,8 +14,7 @@ from benchmarks.gpu.trial import Trial
 from benchmarks.step.options import ROOT, Options
 from sdakd_plugin.ablation import arms
 from sdakd_plugin.checks.option_file import read_yaml
-from sdakd_plugin.errors import UserError
-from sdakd_plugin.inference.images import image_files
+from sdakd_plugin.data.photographs import Photographs
 from sdakd_plugin.losses.backbone import cached_file
 from sdakd_plugin.losses.lpips_loss import BACKBONES
 from sdakd_plugin.networks.frozen import UNTRAINED, weights_are_local
@@ -30,8 +29,7 @@ X4PLUS = KNOWN['RealESRGAN_x4plus'].network
 def photographs(folder: Path | None, work: Path) -> Path:
     """The folder of photographs; without one, those that scikit-image includes are written to ``work``."""
     if folder is not None:
-        if not (folder.is_dir() and image_files(str(folder))):
-            raise UserError(f'--photos: {folder} is not a folder of images')
+        Photographs(str(folder), {}, '--photos')  # raises an error if there are none
         return folder
     for name in EMBEDDED:
         imwrite(getattr(data, name)()[..., ::-1], str(work / f'photos/{name}.png'))
