@@ -19,7 +19,7 @@ from sdakd_plugin.checks.run import check
 from sdakd_plugin.data.published import completed
 from sdakd_plugin.evaluation.table import Row
 
-NOWHERE = 'nowhere'
+NOWHERE, NO_TIME = 'nowhere', 'left out: no time'
 SIGN = 'synchronizing CUDA operation'  # in torch's message
 ROUNDS = 3  # iterations of each stage, on two images, after the first
 SHARE = 0.3  # of the time, which is left to what follows
@@ -66,13 +66,15 @@ def files(trial: Trial) -> Found:
             rows.append({'file': name, **one_file(path, trial)})
     bad = [row for row in rows if row['result'].startswith('failed') or row.get('waits', NOWHERE) != NOWHERE]
     about = 'ms: of the last iteration of each stage, with its degradation, on two images.'
-    return Found([rows], [about], [f'{row["file"]}: {row["result"]}, waits {row.get("waits", "")}' for row in bad])
+    found = [f'{row["file"]}: {row["result"]}, waits {row.get("waits", "")}' for row in bad]
+    late = sum(row['result'] == NO_TIME for row in rows)
+    return Found([rows], [about], found + [f'{late} files were left out, as there was no time'] * (late > 0))
 
 
 def one_file(path: Path, trial: Trial) -> Row:
     """Train each stage for a few iterations, or say why not."""
     if trial.left < SHARE * trial.seconds:
-        return {'result': 'left out: no time'}
+        return {'result': NO_TIME}
     if reason := absent_weights(read_yaml(str(path))):
         return {'result': f'left out: {reason}'}
     try:

@@ -95,7 +95,8 @@ def sdakd(trial: Trial, *command: str) -> str:
 def training(trial: Trial) -> Found:
     """Train until shortly before the end, or go on with the training of an earlier trial."""
     if trial.left < 2 * SAVING:
-        return Found(notes=['Not begun, as there was no time; `--only training` begins.'], numbers={'saved': 0})
+        late = 'not begun, as there was no time; `--only training` begins'
+        return Found(notes=[late], surprises=[late], numbers={'saved': 0})
     batch, size, stages, every = (2, 64, (40, 10, 10), 20) if trial.small else (12, 256, (8000, 1000, 3000), 500)
     file, folder = compact(trial, f'training{"_small" * trial.small}', batch, size, stages, every, validate=True)
     log = Path(trial.work, 'training.out')

@@ -129,7 +129,7 @@ def row(name: str, one: Numbers) -> Row:
     """A line of the table."""
     ours, stock = one['runs'][OURS], one['runs'][STOCK]
     ratios = {f'/ {other}': two_digits(ratio) for other, ratio in ours['ratios'].items()}
-    memory = {'memory': megabytes(ours['peak_memory_bytes']), STOCK: megabytes(stock['peak_memory_bytes'])}
+    memory = {'memory': megabytes(ours['peak_memory_bytes']), 'memory of stock': megabytes(stock['peak_memory_bytes'])}
     return {'': name, 'time': shown(ours['seconds']), **ratios, **memory}
 
 

@@ -124,7 +124,9 @@ def test_an_option_file_that_fails_is_a_line(trial, monkeypatch):
         'failed: ZeroDivisionError: division by zero'
     )
     late = Trial(**{**vars(trial), 'until': time.time()})
-    assert files.one_file(ROOT / 'options/quantize_nano_x4.yml', late) == {'result': 'left out: no time'}
+    found = files.files(late)
+    assert len(found.tables[0]) > 20 and {row['result'] for row in found.tables[0]} == {files.NO_TIME}
+    assert found.surprises == [f'{len(found.tables[0])} files were left out, as there was no time']
 
 
 def test_an_option_file_trains(trial):
@@ -251,7 +253,7 @@ def test_what_a_machine_lacks_is_said(trial, monkeypatch):
     assert 'needs two cards, and there are none' in runs.processes(trial).notes[0]
     assert 'only CUDA' in files.sync(trial).notes[0]
     late = Trial(**{**vars(trial), 'until': time.time() + 20})
-    assert 'Not begun' in runs.training(late).notes[0]
+    assert 'not begun' in runs.training(late).surprises[0]
     assert 'compiling may take 150' in compiled.compiled(late).notes[0]
     monkeypatch.setattr(shutil, 'which', lambda name: None)
     assert 'needs a C++ compiler' in compiled.compiled(trial).notes[0]
