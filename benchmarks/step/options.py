@@ -48,6 +48,7 @@ class Setting:
     blocks: int | None = None
     cohort: int = 2
     channels_last: bool = False
+    amp: str | None = None
 
     @property
     def size(self) -> str:
@@ -57,7 +58,7 @@ class Setting:
     @property
     def words(self) -> str:
         """The setting in a line."""
-        tested = 'channels_last: true' if self.channels_last else 'float32'
+        tested = f'{self.amp or "float32"}{", channels_last: true" if self.channels_last else ""}'
         who = f'a cohort of {self.cohort}' if self.model == 'mutual' else f'students of width {self.width:g}'
         return f'{self.size}, {who}{f", {self.blocks} blocks" if self.blocks else ""}, {tested}'
 
@@ -83,6 +84,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--width', type=float, default=0.5, metavar='X', help=width)
     parser.add_argument('--blocks', type=int, metavar='N', help="generators' blocks, not for gcfsr (the option file's)")
     parser.add_argument('--channels-last', action='store_true', help='option under test: train.channels_last')
+    amp = 'option under test: train.amp of teacher and student'
+    parser.add_argument('--amp', choices=('bfloat16', 'float16'), help=amp)
 
 
 def from_arguments(arguments: argparse.Namespace) -> Setting:
@@ -140,6 +143,8 @@ def read(file: str, setting: Setting) -> Options:
     opt = arms.remove({key: source[key] for key in KEYS if key in source}, ['perceptual', 'vgg'])
     train, stages = opt['train'], opt['train'].get('stages', [])
     train.update(channels_last=setting.channels_last, total_iter=FOREVER * max(1, len(stages)))
+    if setting.amp:
+        train['amp'] = dict.fromkeys(('teacher', 'student'), setting.amp)
     train.pop('r1_reg_weight', None)
     for stage in stages:
         stage['iters'] = FOREVER
@@ -153,7 +158,8 @@ def read(file: str, setting: Setting) -> Options:
 def without_teacher(opt: Options) -> Options:
     """The same without what needs the teacher or the peers, and without the options under test."""
     own = arms.without_teacher(opt)
-    del own['train']['channels_last']
+    for key in ('channels_last', 'amp'):
+        own['train'].pop(key, None)
     return own
 
 
