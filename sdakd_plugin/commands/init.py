@@ -13,10 +13,12 @@ from pathlib import Path
 import torch
 import yaml
 
+from sdakd_plugin.checks.timing import time_teacher
 from sdakd_plugin.errors import UserError
 from sdakd_plugin.recipe import choices, migration, option_file, plan, survey
-from sdakd_plugin.recipe.measurement import Measurement, measure, time_teacher
+from sdakd_plugin.recipe.measurement import Measurement, measure
 from sdakd_plugin.stock.silence import quiet
+from sdakd_plugin.utils.machine import this_machine
 from sdakd_plugin.weights.files import check_writable, new_file
 
 SIDES = {True: 256, False: 128}  # the largest crop with a GPU and without
@@ -97,7 +99,7 @@ def write(paths: list[Path], contents: list[str]) -> None:
 
 def from_photographs(arguments: argparse.Namespace) -> tuple[str, str, str]:
     """The contents of the option file and of the two lists."""
-    found, machine = survey.look_at(arguments.photos), choices.this_machine()
+    found, machine = survey.look_at(arguments.photos), this_machine()
     gpu = machine.gpu is not None
     with quiet():
         teacher = choices.load_teacher(arguments.teacher or choices.TEACHER)

@@ -19,8 +19,9 @@ from sdakd_plugin.commands import init as init_command
 from sdakd_plugin.data.photo_dataset import PhotoDataset
 from sdakd_plugin.errors import UserError
 from sdakd_plugin.recipe import option_file, plan, survey
-from sdakd_plugin.recipe.choices import STUDENTS, Choices, Machine, TeacherNetwork, choose
+from sdakd_plugin.recipe.choices import STUDENTS, Choices, TeacherNetwork, choose
 from sdakd_plugin.recipe.measurement import Measurement
+from sdakd_plugin.utils.machine import Machine
 from tests.helpers.paths import ROOT
 
 CPU = Machine(None, False, 4)
