@@ -1,24 +1,12 @@
 """Safe reading and writing of weights, from files or by known names."""
 
-from sdakd_plugin.families.identity import Identity
-from sdakd_plugin.families.registry import identify
-from sdakd_plugin.weights.fetch import cache_dir, load, resolve
-from sdakd_plugin.weights.files import atomic_save, load_state_dict
-from sdakd_plugin.weights.fit import load_into
-from sdakd_plugin.weights.known import KNOWN, KnownWeights
-from sdakd_plugin.weights.ncnn import convert, read_ncnn
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
-__all__ = [
-    'KNOWN',
-    'Identity',
-    'KnownWeights',
-    'atomic_save',
-    'cache_dir',
-    'convert',
-    'identify',
-    'load',
-    'load_into',
-    'load_state_dict',
-    'read_ncnn',
-    'resolve',
-]
+if TYPE_CHECKING:
+    from sdakd_plugin.weights.public import *  # noqa: F403
+
+
+def __getattr__(name: str) -> Any:
+    """The names of ``public``, which is imported at their first use: `sdakd weights list` need not wait for torch."""
+    return getattr(import_module('sdakd_plugin.weights.public'), name)

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from contextlib import suppress
 
 import pytest
 
@@ -37,3 +38,20 @@ def test_weights_alone_lists_them(capsys):
     assert cli.main(['weights']) == cli.main(['weights', 'list']) == 0
     said = capsys.readouterr().out
     assert said[: len(said) // 2] == said[len(said) // 2 :] and 'sdakd_nano_x4' in said
+
+
+@pytest.mark.parametrize('arguments', ['--version', '--help', 'weights', 'weights list', 'weights --help'])
+def test_what_needs_no_network_does_not_wait_for_torch(capsys, arguments):
+    code = (
+        'import sys; from sdakd_plugin import cli\n'
+        'try: cli.main(sys.argv[1:])\n'
+        "finally: assert 'torch' not in sys.modules"
+    )
+    alone = subprocess.run(
+        [sys.executable, '-c', code, *arguments.split()], cwd=ROOT, capture_output=True, text=True, timeout=60
+    )
+    with suppress(SystemExit):
+        cli.main(arguments.split())
+    printed = capsys.readouterr()
+    assert alone.returncode == 0, alone.stderr
+    assert (alone.stdout, alone.stderr) == (printed.out, printed.err) and printed.out + printed.err
