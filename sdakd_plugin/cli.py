@@ -19,7 +19,7 @@ COMMANDS = {  # name: description. Only the module of the command that runs is i
     'weights': 'list, fetch and inspect weights',
     'upscale': 'enlarge images with a model',
     'export': 'write a model as ONNX, OpenVINO, safetensors or ncnn',
-    'report': 'compare the costs of students with those of their teacher',
+    'report': 'measure what students cost, and their teacher',
     'compare': 'compare the image quality of models',
     'watch': 'show a run that is going on in a browser',
     'schema': 'print the JSON Schema of option files, for editors',

@@ -1,4 +1,4 @@
-"""``sdakd report``: the costs of students compared with their teacher."""
+"""``sdakd report``: the costs of students, beside their teacher if there is one."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import argparse
 import json
 import os
 from pathlib import Path
+from textwrap import wrap
 
 import torch
 from torch import nn
@@ -16,12 +17,19 @@ from sdakd_plugin.errors import UserError
 from sdakd_plugin.evaluation import budget, cost_report, report_networks
 from sdakd_plugin.evaluation.table import markdown, text
 
+WIDTH = 100  # characters of a line
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command line."""
-    parser.add_argument('-opt', metavar='FILE', help='an option file: its teacher, and its students as saved last')
-    parser.add_argument('--teacher', metavar='FILE_OR_NAME', help='or a checkpoint, or a name of `sdakd weights list`')
-    parser.add_argument('--student', metavar='FILE_OR_NAME', action='append', help='and another; may be repeated')
+    parser.add_argument('-opt', metavar='FILE', help='an option file: its students as saved last, and its teacher')
+    parser.add_argument(
+        '--student',
+        metavar='FILE_OR_NAME',
+        action='append',
+        help='or a checkpoint, or a name of `sdakd weights list`; may be repeated',
+    )
+    parser.add_argument('--teacher', metavar='FILE_OR_NAME', help='another, with which the students are compared')
     parser.add_argument(
         '--size', type=int, nargs='+', default=[64, 128], metavar='N', help='sides of the square LQ images (64 128)'
     )
@@ -54,22 +62,26 @@ def run(arguments: argparse.Namespace) -> int:
     rows, notes = cost_report.rows(entries), cost_report.notes(entries, device)
     if arguments.budget:
         notes += f'\n\n{budget.text(arguments.budget, usages)}'
-    print(f'{text(rows)}\n\n{notes}')
+    print('\n'.join([*cost_report.described(entries), '', text(rows), '', *wrapped(notes)]))
     if arguments.json:
         content = cost_report.as_json(entries, device)
         if arguments.budget:
             content['budget'] = budget.as_json(arguments.budget, usages)
         _write('--json', arguments.json, json.dumps(content, indent=2))
     if arguments.markdown:
-        _write('--markdown', arguments.markdown, f'{markdown(rows)}\n\n{notes}')
+        heads = '\n'.join(f'- {name}: {entry.network}, {entry.weights}' for name, entry in entries.items())
+        _write('--markdown', arguments.markdown, f'{heads}\n\n{markdown(rows)}\n\n{notes}')
     return 0
 
 
+def wrapped(notes: str) -> list[str]:
+    """The lines of the notes, of at most ``WIDTH`` characters."""
+    return [short for line in notes.split('\n') for short in wrap(line, WIDTH) or ['']]
+
+
 def _check(arguments: argparse.Namespace) -> None:
-    if bool(arguments.opt) == bool(arguments.teacher or arguments.student) or bool(arguments.teacher) != bool(
-        arguments.student
-    ):
-        raise UserError('give either -opt FILE, or --teacher FILE_OR_NAME and --student FILE_OR_NAME')
+    if bool(arguments.opt) == bool(arguments.student) or (arguments.teacher and not arguments.student):
+        raise UserError('give either -opt FILE, or --student FILE_OR_NAME, with or without --teacher FILE_OR_NAME')
     for option, least in (('size', 8), ('repeat', 1)):
         value = getattr(arguments, option)
         if min(value if isinstance(value, list) else [value]) < least:
