@@ -21,7 +21,7 @@ from sdakd_plugin.models.sdakd_model import gan_remark
 from sdakd_plugin.options import parse
 from sdakd_plugin.stock.silence import quiet
 from sdakd_plugin.teacher_cache.cache import TeacherCache, asks_for_cache, lacking, with_cache
-from sdakd_plugin.utils.machine import this_machine
+from sdakd_plugin.utils.machine import crowded, this_machine
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -47,6 +47,7 @@ def run(arguments: argparse.Namespace) -> int:
         )
         return 0
     is_train = 'train' in bare or 'train' in (bare.get('datasets') or {})
+    crowd = crowded()
     opt = _options(arguments, is_train)
     cache = _unfilled(opt)
     gpus = _pick_device(opt['num_gpu'])
@@ -64,9 +65,8 @@ def run(arguments: argparse.Namespace) -> int:
         if gpus or opt['num_gpu'] == 0:  # on this machine the run would start
             with quiet():
                 found = forecast(opt, tried, images, bool(gpus), this_machine())
-            print(found)
-            if remark := warning(found):
-                print(remark)
+            for line in filter(None, (str(found), warning(found), None if gpus else crowd)):
+                print(line)
     print(f'{arguments.opt} is fine ({time.perf_counter() - begun:.1f} s)')
     return 0
 

@@ -18,7 +18,7 @@ from sdakd_plugin.errors import UserError
 from sdakd_plugin.recipe import choices, migration, option_file, plan, survey
 from sdakd_plugin.recipe.measurement import Measurement, measure
 from sdakd_plugin.stock.silence import quiet
-from sdakd_plugin.utils.machine import this_machine
+from sdakd_plugin.utils.machine import crowded, this_machine
 from sdakd_plugin.weights.files import check_writable, new_file
 
 SIDES = {True: 256, False: 128}  # the largest crop with a GPU and without
@@ -99,8 +99,10 @@ def write(paths: list[Path], contents: list[str]) -> None:
 
 def from_photographs(arguments: argparse.Namespace) -> tuple[str, str, str]:
     """The contents of the option file and of the two lists."""
-    found, machine = survey.look_at(arguments.photos), this_machine()
+    machine = this_machine()
     gpu = machine.gpu is not None
+    crowd = None if gpu else crowded()
+    found = survey.look_at(arguments.photos)
     with quiet():
         teacher = choices.load_teacher(arguments.teacher or choices.TEACHER)
         lpips = choices.find_lpips(arguments.lpips)
@@ -122,6 +124,8 @@ def from_photographs(arguments: argparse.Namespace) -> tuple[str, str, str]:
     if made.reason:
         print(f'the teacher runs in every iteration: storing its images {made.reason}')
     print(made)
+    if crowd is not None:
+        print(crowd)
     remarks = [f'Written by sdakd init. {made}.', *left_out(found, crop)]
     counts = len(train), len(val)
     text = option_file.option_file(made.choices, arguments.photos, arguments.out, counts, remarks)
