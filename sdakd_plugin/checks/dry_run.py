@@ -68,7 +68,7 @@ def dry_run(model: Any, batch: Mapping[str, Any]) -> Iterator[DryIteration]:
                 log = model.get_current_log()
         except UserError:
             raise
-        except torch.OutOfMemoryError:
+        except torch.cuda.OutOfMemoryError:
             raise UserError(
                 f"datasets.train.batch_size_per_gpu: stage '{stage.name}' with a batch of {images} does not fit into "
                 'the memory that is free on the GPU; use fewer images, or smaller crops'

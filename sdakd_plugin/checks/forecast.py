@@ -65,8 +65,8 @@ def warning(found: Forecast) -> str | None:
     if torch.cuda.is_available():
         reason, remedy = 'num_gpu: 0 leaves the GPU of this machine unused', 'write num_gpu: auto'
     else:
-        reason = 'num_gpu: there is no GPU that PyTorch can use'
-        remedy = "train on a machine with one (with PyTorch's CUDA build), or train less (docs/budgets.md)"
+        reason = 'num_gpu: PyTorch finds no GPU with CUDA'
+        remedy = "train on a machine with one, with PyTorch's CUDA build, or train less (docs/budgets.md)"
     return f'warning: {reason}, and the CPU takes about {duration(found.seconds)}; {remedy}'
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from sdakd_plugin.commands.upscale import add_backend, load_to_run, pick_device, print_taken
+from sdakd_plugin.commands.upscale import add_backend, add_device, load_to_run, pick_device, print_taken
 from sdakd_plugin.errors import UserError
 from sdakd_plugin.evaluation import cost, folder_comparison, page
 from sdakd_plugin.evaluation.pairs import find_pairs
@@ -60,7 +60,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--images', type=int, default=6, metavar='N', help='images that the page shows (%(default)s)')
     parser.add_argument('--tile', type=int, default=0, metavar='N', help='as in `sdakd upscale` (0: no tiles)')
     add_backend(parser, 'as in `sdakd upscale`')
-    parser.add_argument('--device', default='auto', choices=('auto', 'cpu', 'cuda'), help='(%(default)s)')
+    add_device(parser)
     parser.add_argument('--overwrite', action='store_true', help='replace the files of an earlier comparison')
 
 

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from sdakd_plugin.backends.variants import build_named, fidelities
-from sdakd_plugin.commands.upscale import add_backend, pick_device, print_taken
+from sdakd_plugin.commands.upscale import add_backend, add_device, pick_device, print_taken
 from sdakd_plugin.errors import UserError
 from sdakd_plugin.evaluation import budget, cost_report, report_networks
 from sdakd_plugin.evaluation.table import markdown, text
@@ -40,7 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action='store_true',
         help='time the students in int8, too, with the PSNR to their float images; takes about half a minute for each',
     )
-    parser.add_argument('--device', default='auto', choices=('auto', 'cpu', 'cuda'), help='(%(default)s)')
+    add_device(parser)
     parser.add_argument(
         '--budget',
         choices=tuple(budget.BUDGETS),

@@ -17,6 +17,8 @@ from sdakd_plugin.inference.model import Model, load_model
 from sdakd_plugin.inference.upscale_files import AlreadyThere, plan, upscale_files
 from sdakd_plugin.inference.upscaler import Upscaler
 
+GPUS = {'cuda': 'with CUDA', 'mps': "of Apple's (Metal)"}
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command line."""
@@ -37,7 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument('--overwrite', action='store_true', help='replace images that exist')
     add_backend(parser, 'what runs the model; auto: the fastest that is installed and as exact')
-    parser.add_argument('--device', default='auto', choices=('auto', 'cpu', 'cuda'), help='(%(default)s)')
+    add_device(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -93,16 +95,22 @@ def print_taken(lines: Iterable[str]) -> None:
         print(line, file=sys.stderr)
 
 
+def add_device(parser: argparse.ArgumentParser) -> None:
+    """The option ``--device``."""
+    parser.add_argument('--device', default='auto', choices=('auto', 'cpu', *GPUS), help='(%(default)s)')
+
+
 def pick_device(name: str, backend: str = 'auto') -> torch.device:
-    """``'auto'`` is the GPU if there is one, and the backend runs on it.
+    """``'auto'`` is the CUDA GPU if there is one, and the backend runs on it.
 
     Raises:
-        UserError: there is none, or the backend does not.
+        UserError: the GPU that is named does not exist, or the backend does not run on it.
     """
-    has_gpu = torch.cuda.is_available()
-    if name == 'cuda' and not has_gpu:
-        raise UserError('--device: torch finds no GPU; use cpu or auto')
-    on_cpu = backend in ('openvino', 'onnx')
-    if name == 'cuda' and on_cpu:
-        raise UserError(f'--backend: {backend} runs on the CPU; use --device cpu, or --backend torch')
-    return torch.device('cuda' if has_gpu and name != 'cpu' and not on_cpu else 'cpu')
+    has_cuda, on_cpu = torch.cuda.is_available(), backend in ('openvino', 'onnx')
+    if name in GPUS:
+        if not (has_cuda if name == 'cuda' else torch.backends.mps.is_available()):
+            raise UserError(f'--device: torch finds no GPU {GPUS[name]}; use cpu or auto')
+        if on_cpu:
+            raise UserError(f'--backend: {backend} runs on the CPU; use --device cpu, or --backend torch')
+        return torch.device(name)
+    return torch.device('cuda' if has_cuda and name == 'auto' and not on_cpu else 'cpu')

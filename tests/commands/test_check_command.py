@@ -136,8 +136,7 @@ def test_the_time_of_the_whole_run_is_said(stock, options):
     if torch.cuda.is_available():
         pytest.skip('there is a GPU')
     assert re.fullmatch(
-        r'warning: num_gpu: there is no GPU that PyTorch can use, and the CPU takes about [\d,]+ days; train on .*',
-        line,
+        r'warning: num_gpu: PyTorch finds no GPU with CUDA, and the CPU takes about [\d,]+ days; train on .*', line
     )
     options['num_gpu'] = 4  # it does not start on this machine
     assert said()[0].startswith('stage 3')
@@ -162,7 +161,7 @@ def test_the_time_follows_from_the_batch_and_its_loading(monkeypatch, workers, c
     'gpu, there, days, expected',
     [
         (False, False, 0.4, None),
-        (False, False, 26, 'warning: num_gpu: there is no GPU that PyTorch can use, and the CPU takes about 26 days; '),
+        (False, False, 26, 'warning: num_gpu: PyTorch finds no GPU with CUDA, and the CPU takes about 26 days; '),
         (
             False,
             True,
