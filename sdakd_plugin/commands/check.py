@@ -24,18 +24,6 @@ from sdakd_plugin.teacher_cache.cache import TeacherCache, asks_for_cache, lacki
 from sdakd_plugin.utils.machine import crowded, this_machine
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The command line."""
-    file = parser.add_mutually_exclusive_group(required=True)
-    file.add_argument(
-        'opt', nargs='?', default=argparse.SUPPRESS, metavar='FILE', help='an option file for training or testing'
-    )
-    file.add_argument('-opt', dest='opt', metavar='FILE', help='the same, as BasicSR has it')
-    parser.add_argument(
-        '--force_yml', nargs='+', default=[], metavar='KEY:KEY=VALUE', help="change options, as BasicSR's train.py does"
-    )
-
-
 def run(arguments: argparse.Namespace) -> int:
     """Check the file, its data and weights, and train each stage for one iteration."""
     begun = time.perf_counter()

@@ -17,32 +17,13 @@ from sdakd_plugin.checks.timing import time_teacher
 from sdakd_plugin.errors import UserError
 from sdakd_plugin.recipe import choices, migration, option_file, plan, survey
 from sdakd_plugin.recipe.measurement import Measurement, measure
+from sdakd_plugin.recipe.names import TEACHER
 from sdakd_plugin.stock.silence import quiet
 from sdakd_plugin.utils.machine import crowded, this_machine
 from sdakd_plugin.weights.files import check_writable, new_file
 
 SIDES = {True: 256, False: 128}  # the largest crop with a GPU and without
 SHOWN = 3  # names of photographs that are left out
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The command line."""
-    parser.add_argument('photos', nargs='?', metavar='PHOTOS', help='a folder, searched recursively; nothing is moved')
-    parser.add_argument('--out', type=Path, default=Path('my.yml'), metavar='FILE', help='(%(default)s)')
-    parser.add_argument('--student', choices=choices.STUDENTS, help='default: small')
-    parser.add_argument(
-        '--photos', dest='kind', choices=choices.PHOTOS, help='what it will enlarge: damaged (default) or clean images'
-    )
-    parser.add_argument('--teacher', metavar='NAME|FILE', help=f'default: {choices.TEACHER}')
-    parser.add_argument('--hours', type=float, metavar='N', help='train as long as that on this machine')
-    parser.add_argument('--lpips', metavar='FILE', help="torchvision's AlexNet; by default it is downloaded")
-    parser.add_argument(
-        '--from',
-        dest='old',
-        metavar='FILE',
-        help='move an option file of BasicSR or Real-ESRGAN over; PHOTOS is not needed',
-    )
-    parser.add_argument('--overwrite', action='store_true', help='replace files that exist')
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -104,7 +85,7 @@ def from_photographs(arguments: argparse.Namespace) -> tuple[str, str, str]:
     crowd = None if gpu else crowded()
     found = survey.look_at(arguments.photos)
     with quiet():
-        teacher = choices.load_teacher(arguments.teacher or choices.TEACHER)
+        teacher = choices.load_teacher(arguments.teacher or TEACHER)
         lpips = choices.find_lpips(arguments.lpips)
     crop = found.crop(SIDES[gpu])
     crop -= crop % teacher.scale

@@ -9,37 +9,14 @@ from collections.abc import Iterable
 import torch
 from tqdm import tqdm
 
-from sdakd_plugin.backends.choose import CHOICES, with_backend
+from sdakd_plugin.backends.choose import with_backend
 from sdakd_plugin.backends.model_file import is_model_file, load_model_file
+from sdakd_plugin.commands.arguments.shared import GPUS
 from sdakd_plugin.errors import UserError
 from sdakd_plugin.inference.images import others
 from sdakd_plugin.inference.model import Model, load_model
 from sdakd_plugin.inference.upscale_files import AlreadyThere, plan, upscale_files
 from sdakd_plugin.inference.upscaler import Upscaler
-
-GPUS = {'cuda': 'with CUDA', 'mps': "of Apple's (Metal)"}
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The command line."""
-    parser.add_argument('input', metavar='IN', nargs='+', help='images, or folders of images')
-    parser.add_argument('output', metavar='OUT', help='the enlarged image, or a folder for them')
-    parser.add_argument(
-        '--model',
-        default='sdakd_small_x4_real',
-        metavar='FILE_OR_NAME',
-        help='a checkpoint, a name of `sdakd weights list`, or an .onnx or .xml file (%(default)s)',
-    )
-    parser.add_argument(
-        '--tile',
-        type=int,
-        default=0,
-        metavar='N',
-        help='side of the tiles in pixels of the input, which limit the memory (0: no tiles)',
-    )
-    parser.add_argument('--overwrite', action='store_true', help='replace images that exist')
-    add_backend(parser, 'what runs the model; auto: the fastest that is installed and as exact')
-    add_device(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -68,11 +45,6 @@ def run(arguments: argparse.Namespace) -> int:
     return int(failed > 0)
 
 
-def add_backend(parser: argparse.ArgumentParser, meaning: str) -> None:
-    """The option ``--backend``."""
-    parser.add_argument('--backend', default='auto', choices=CHOICES, help=f'{meaning} (%(default)s)')
-
-
 def load_to_run(source: str, backend: str, device: torch.device) -> tuple[Model, str]:
     """Load a model for a backend.
 
@@ -93,11 +65,6 @@ def print_taken(lines: Iterable[str]) -> None:
     """Say on standard error what ``'auto'`` took, once the rest of the command line is known to be good."""
     for line in filter(None, lines):
         print(line, file=sys.stderr)
-
-
-def add_device(parser: argparse.ArgumentParser) -> None:
-    """The option ``--device``."""
-    parser.add_argument('--device', default='auto', choices=('auto', 'cpu', *GPUS), help='(%(default)s)')
 
 
 def pick_device(name: str, backend: str = 'auto') -> torch.device:

@@ -12,13 +12,10 @@ import torch
 from sdakd_plugin.errors import UserError
 from sdakd_plugin.losses.backbone import cached_file, fetch
 from sdakd_plugin.networks.frozen import load_frozen
+from sdakd_plugin.recipe.names import COMPACT
 from sdakd_plugin.utils.machine import Machine
 from sdakd_plugin.weights.known import KNOWN
 
-COMPACT = {'nano': (32, 8), 'small': (64, 8), 'medium': (64, 16)}  # features and convolutions of SRVGGNetCompact
-STUDENTS = (*COMPACT, 'half')
-PHOTOS = ('real', 'clean')
-TEACHER = 'RealESRGAN_x4plus'
 PROBE = 16  # pixels: the side of the image that shows the teacher's scale
 
 

@@ -16,11 +16,13 @@ import yaml
 
 from sdakd_plugin import cli
 from sdakd_plugin.commands import init as init_command
+from sdakd_plugin.commands.arguments.init import add_arguments
 from sdakd_plugin.data.photo_dataset import PhotoDataset
 from sdakd_plugin.errors import UserError
 from sdakd_plugin.recipe import option_file, plan, survey
-from sdakd_plugin.recipe.choices import STUDENTS, Choices, TeacherNetwork, choose
+from sdakd_plugin.recipe.choices import Choices, TeacherNetwork, choose
 from sdakd_plugin.recipe.measurement import Measurement
+from sdakd_plugin.recipe.names import STUDENTS
 from sdakd_plugin.utils.machine import Machine
 from tests.helpers.paths import ROOT
 
@@ -240,7 +242,7 @@ def commands():
 
 def test_the_tutorial_names_every_option():
     parser = argparse.ArgumentParser()
-    init_command.add_arguments(parser)
+    add_arguments(parser)
     text = (ROOT / 'docs/first_run.md').read_text(encoding='utf-8')
     for option in ('--student', '--photos', '--teacher', '--hours', '--lpips', '--out'):
         assert f'| `{option}` |' in text and option in parser.format_help()
