@@ -11,6 +11,7 @@ from basicsr.utils.registry import LOSS_REGISTRY
 
 from sdakd_plugin.checks.dry_run import DryIteration, dry_run
 from sdakd_plugin.checks.forecast import Forecast, forecast, warning
+from sdakd_plugin.commands.check import _first_batch as first_batch_of
 from sdakd_plugin.distillation.stages import Stage
 from sdakd_plugin.errors import UserError
 from sdakd_plugin.options import StageOptions
@@ -140,6 +141,24 @@ def test_the_time_of_the_whole_run_is_said(stock, options):
     )
     options['num_gpu'] = 4  # it does not start on this machine
     assert said()[0].startswith('stage 3')
+
+
+@pytest.mark.parametrize('device, images', [('cpu', 2), ('cuda', 6)])
+def test_a_gpu_gets_a_whole_batch(options, device, images):
+    options['datasets']['train'].update(batch_size_per_gpu=6, phase='train', scale=4)
+    found, seconds = first_batch_of({**options, 'is_train': True}, None, torch.device(device))
+    assert found['lq'].shape == (images, 3, 16, 16) and found['gt'].shape == (images, 3, 64, 64) and seconds == 0
+
+
+def test_a_batch_that_does_not_fit_into_the_gpu_costs_one_line(options, monkeypatch):
+    def full(*_arguments):
+        raise torch.cuda.OutOfMemoryError('CUDA out of memory.\nTried to allocate 2 GiB')
+
+    monkeypatch.setattr('sdakd_plugin.checks.dry_run.time_iteration', full)
+    with pytest.raises(
+        UserError, match=r"batch_size_per_gpu: stage 'supervised' with a batch of 2 does not fit .*crops$"
+    ):
+        list(dry_run(build(options), batch()))
 
 
 STAGE = Stage(1, 1, 100, StageOptions(name='only', iters=100, losses=['pixel']))
