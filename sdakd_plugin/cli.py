@@ -19,7 +19,7 @@ COMMANDS = {  # name: description. Only the module of the command that runs is i
     'weights': 'list, fetch and inspect weights',
     'upscale': 'enlarge images with a model',
     'export': 'write a model as ONNX, OpenVINO, safetensors or ncnn',
-    'report': 'compare the costs of students with those of their teacher',
+    'report': 'measure what students cost, and their teacher',
     'compare': 'compare the image quality of models',
     'watch': 'show a run that is going on in a browser',
     'schema': 'print the JSON Schema of option files, for editors',
@@ -61,10 +61,10 @@ def run(name: str, *arguments: str) -> int:
     if name in BASICSR:
         getattr(import_module('sdakd_plugin.commands.basicsr'), name)(arguments)
         return 0
-    command = import_module(f'sdakd_plugin.commands.{name}')
     parser = argparse.ArgumentParser(prog=f'sdakd {name}', description=COMMANDS[name])
-    command.add_arguments(parser)
-    return command.run(parser.parse_args(arguments))
+    import_module(f'sdakd_plugin.commands.arguments.{name}').add_arguments(parser)
+    given = parser.parse_args(arguments)  # --help and mistakes end here, without the seconds that torch takes
+    return import_module(f'sdakd_plugin.commands.{name}').run(given)
 
 
 if __name__ == '__main__':

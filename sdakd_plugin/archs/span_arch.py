@@ -36,7 +36,10 @@ def SPAN(
     if num_out_ch != num_in_ch:
         raise UserError(f'num_out_ch is {num_out_ch}, but num_in_ch is {num_in_ch}; SPAN has as many of both')
     if norm and num_in_ch != 3:
-        raise UserError(f'num_in_ch is {num_in_ch}, but norm: true has the means of 3 channels; use norm: false')
+        raise UserError(
+            f'num_in_ch is {num_in_ch}, but norm: true has the means of 3 channels; use norm: false, which a weight '
+            'file says by an entry no_norm of shape (1,): add it if the network was trained so'
+        )
     net = Network(
         num_in_ch=num_in_ch, num_out_ch=num_out_ch, feature_channels=feature_channels, upscale=upscale, norm=norm
     )

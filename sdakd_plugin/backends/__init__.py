@@ -2,3 +2,5 @@
 ``lq`` (n, c, h, w), range 0..1, into ``sr``, so that whatever calls a network can call it."""
 
 import sdakd_plugin.utils.no_telemetry  # noqa: F401  # before a module imports a runtime
+
+CHOICES = ('auto', 'torch', 'openvino', 'onnx')

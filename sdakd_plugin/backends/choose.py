@@ -19,7 +19,6 @@ from sdakd_plugin.families.calling import ImageToImage
 from sdakd_plugin.families.registry import family_of
 from sdakd_plugin.inference.model import Model
 
-CHOICES = ('auto', 'torch', 'openvino', 'onnx')
 PACKAGES: dict[str, tuple[str, Sequence[str]]] = {  # by backend: the extra, and what it brings
     'openvino': ('openvino', ('openvino',)),
     'onnx': ('export', ('onnx', 'onnxruntime')),
@@ -36,8 +35,9 @@ def with_backend(model: Model, name: str, device: torch.device) -> tuple[Model, 
 
     Args:
         model: the generator.
-        name: one of ``CHOICES``. ``'auto'`` is OpenVINO where it is installed, exact, and on a probe image at least
-            ``WORTH`` times as fast as PyTorch, else PyTorch. ONNX Runtime in float32 was never measured to be faster.
+        name: one of ``backends.CHOICES``. ``'auto'`` is OpenVINO where it is installed, exact, and on a probe image at
+            least ``WORTH`` times as fast as PyTorch, else PyTorch. ONNX Runtime in float32 was never measured to be
+            faster.
         device: where PyTorch runs; the other backends run on the CPU.
 
     Returns:

@@ -33,8 +33,8 @@ def load_model_file(source: str | PathLike[str], role: str, backend: str) -> tup
     Args:
         source: the file.
         role: the option that names the file, such as ``'--model'``; every message begins with it.
-        backend: one of ``choose.CHOICES``. ``'auto'`` is for ONNX the faster OpenVINO where it gives the images of ONNX
-            Runtime, which a quantised file does not always do.
+        backend: one of ``backends.CHOICES``. ``'auto'`` is for ONNX the faster OpenVINO where it gives the images of
+            ONNX Runtime, which a quantised file does not always do.
 
     Returns:
         The model, whose network is the backend itself, and why the backend was taken, beginning with its name.

@@ -12,7 +12,8 @@ from sdakd_plugin.backends import onnx, openvino
 from sdakd_plugin.backends.choose import PACKAGES, build, require
 from sdakd_plugin.errors import UserError
 from sdakd_plugin.export import calibration, int8
-from sdakd_plugin.export.fidelity import Fidelity, Judge, Limits
+from sdakd_plugin.export.fidelity import Fidelity, Judge
+from sdakd_plugin.export.limits import Limits
 from sdakd_plugin.families.calling import ImageToImage
 from sdakd_plugin.inference.model import Model
 
@@ -30,7 +31,7 @@ def build_named(
 
     Args:
         model: the generator.
-        name: one of ``choose.CHOICES``; ``'auto'`` is all that are installed and can run it.
+        name: one of ``backends.CHOICES``; ``'auto'`` is all that are installed and can run it.
         device: where PyTorch runs; the other backends run on the CPU, and ``'auto'`` leaves them out elsewhere.
         in_int8: whether OpenVINO and ONNX Runtime run it in int8, too, as ``sdakd export --int8`` makes it.
 

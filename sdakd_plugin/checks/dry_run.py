@@ -9,24 +9,35 @@ from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from basicsr.data import build_dataset
 from torch.utils.data import default_collate
 
+from sdakd_plugin.checks.timing import time_iteration
 from sdakd_plugin.distillation.stages import Schedule, Stage
 from sdakd_plugin.errors import UserError
 from sdakd_plugin.options import TrainOptions
 from sdakd_plugin.stock.named_errors import with_image_names
 from sdakd_plugin.stock.silence import quiet
 
+QUICK = 3.0  # seconds: an iteration that takes no longer is repeated, since the first is slower
+
 
 @dataclass(frozen=True)
 class DryIteration:
-    """The result of one iteration. Attributes: stage; iteration (its number); losses (as in the log); seconds."""
+    """The result of one iteration. Attributes: stage; iteration (its number); losses (as in the log); seconds; again
+    (seconds of its repetition, which is faster; of itself, if it takes long); images (number)."""
 
     stage: Stage
     iteration: int
     losses: dict[str, float]
     seconds: float
+    again: float
+    images: int
+
+    def for_batch(self, size: int) -> float:
+        """About how many seconds an iteration takes with a batch of ``size`` images."""
+        return self.again * size / self.images
 
     def __str__(self) -> str:
         losses = ', '.join(f'{key} {value:.4g}' for key, value in self.losses.items())
@@ -36,50 +47,61 @@ class DryIteration:
         )
 
 
-def dry_run(model: Any, opt: Mapping[str, Any]) -> Iterator[DryIteration]:
-    """Train each stage for one iteration.
+def dry_run(model: Any, batch: Mapping[str, Any]) -> Iterator[DryIteration]:
+    """Train each stage for one iteration, and for another one to time it.
 
     Args:
         model: the model of the run, as ``check`` returns it.
-        opt: the options of the run, as BasicSR's ``parse_options`` returns them; not changed.
+        batch: as ``first_batch`` returns it.
 
     Raises:
         UserError: an iteration fails, a loss is not finite, or all gradients of a stage are zero.
     """
-    with quiet():
-        batch = first_batch(opt)
+    images = len(next(iter(batch.values())))
     for stage in model.schedule.stages:
         iteration, begun = iteration_to_try(stage, model.schedule, model.options.train), time.perf_counter()
         try:
             with quiet():
-                model.update_learning_rate(iteration, warmup_iter=model.options.train.warmup_iter)
-                model.feed_data(batch)
                 for optimizer in model.optimizers:
                     optimizer.zero_grad()
-                model.optimize_parameters(iteration)
+                time_iteration(model, iteration, batch)
                 log = model.get_current_log()
         except UserError:
             raise
+        except torch.cuda.OutOfMemoryError:
+            raise UserError(
+                f"datasets.train.batch_size_per_gpu: stage '{stage.name}' with a batch of {images} does not fit into "
+                'the memory that is free on the GPU; use fewer images, or smaller crops'
+            ) from None
         except Exception as error:  # whatever the user's own losses and networks may raise
             raise UserError(f"stage '{stage.name}': an iteration fails: {type(error).__name__}: {error}") from error
         losses = {key: value for key, value in log.items() if key.startswith('l_')}
-        for key, value in losses.items():
-            if not math.isfinite(value):
-                raise UserError(
-                    f"stage '{stage.name}': {key} is {value} in the first iteration; look at its loss, its "
-                    'weight and the learning rate'
-                )
-        if not any(
-            parameter.grad is not None and parameter.grad.any()
-            for optimizer in model.optimizers
-            for group in optimizer.param_groups
-            for parameter in group['params']
-        ):
+        _check_training(model, stage, losses)
+        again = seconds = time.perf_counter() - begun
+        if seconds < QUICK:
+            with quiet():
+                again = time_iteration(model, iteration, batch)
+        yield DryIteration(stage, iteration, losses, seconds, again, images)
+
+
+def _check_training(model: Any, stage: Stage, losses: Mapping[str, float]) -> None:
+    """Raise a UserError if a loss is not finite, or nothing trains."""
+    for key, value in losses.items():
+        if not math.isfinite(value):
             raise UserError(
-                f"train.stages: nothing trains in stage '{stage.name}': the gradient of all of its losses "
-                f'({", ".join(stage.losses)}) is zero; look at their weights, or leave the stage out'
+                f"stage '{stage.name}': {key} is {value} in the first iteration; look at its loss, its "
+                'weight and the learning rate'
             )
-        yield DryIteration(stage, iteration, losses, time.perf_counter() - begun)
+    if not any(
+        parameter.grad is not None and parameter.grad.any()
+        for optimizer in model.optimizers
+        for group in optimizer.param_groups
+        for parameter in group['params']
+    ):
+        raise UserError(
+            f"train.stages: nothing trains in stage '{stage.name}': the gradient of all of its losses "
+            f'({", ".join(stage.losses)}) is zero; look at their weights, or leave the stage out'
+        )
 
 
 def first_batch(opt: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,5 +1,4 @@
-"""The subcommands of ``sdakd``, one module for each.
+"""The subcommands of ``sdakd``, one module for each with ``run(arguments)``, which returns the exit code.
 
-A module has ``add_arguments(parser)`` and ``run(arguments)``, which returns the exit code. It reads the arguments and
-prints the results; other packages do the work.
+It reads the arguments, which ``arguments/`` declares, and prints the results; other packages do the work.
 """

@@ -17,18 +17,6 @@ from sdakd_plugin.teacher_cache.cache import TeacherCache
 from sdakd_plugin.teacher_cache.fill import fill
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The command line."""
-    parser.add_argument('-opt', required=True, metavar='FILE', help='an option file that names teacher.cache')
-    parser.add_argument('--tile', type=int, default=0, metavar='N', help='as in `sdakd upscale` (0: no tiles)')
-    parser.add_argument(
-        '--overwrite',
-        action='store_true',
-        help='remove images of another teacher, or of LQ images that have changed, and make them again',
-    )
-    parser.add_argument('--device', default='auto', choices=('auto', 'cpu', 'cuda'), help='(%(default)s)')
-
-
 def run(arguments: argparse.Namespace) -> int:
     """Make the missing images."""
     if arguments.tile < 0:

@@ -11,25 +11,17 @@ from typing import Any
 import torch
 from basicsr.utils.options import parse_options
 
-from sdakd_plugin.checks.dry_run import dry_run
+from sdakd_plugin.checks.dry_run import dry_run, first_batch
+from sdakd_plugin.checks.forecast import forecast, warning
 from sdakd_plugin.checks.option_file import is_ours, read_yaml
 from sdakd_plugin.checks.run import check, read_options
+from sdakd_plugin.checks.teacher_images import TeacherImages
+from sdakd_plugin.checks.timing import repeated
 from sdakd_plugin.models.sdakd_model import gan_remark
 from sdakd_plugin.options import parse
 from sdakd_plugin.stock.silence import quiet
 from sdakd_plugin.teacher_cache.cache import TeacherCache, asks_for_cache, lacking, with_cache
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The command line."""
-    file = parser.add_mutually_exclusive_group(required=True)
-    file.add_argument(
-        'opt', nargs='?', default=argparse.SUPPRESS, metavar='FILE', help='an option file for training or testing'
-    )
-    file.add_argument('-opt', dest='opt', metavar='FILE', help='the same, as BasicSR has it')
-    parser.add_argument(
-        '--force_yml', nargs='+', default=[], metavar='KEY:KEY=VALUE', help="change options, as BasicSR's train.py does"
-    )
+from sdakd_plugin.utils.machine import crowded, this_machine
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -43,16 +35,26 @@ def run(arguments: argparse.Namespace) -> int:
         )
         return 0
     is_train = 'train' in bare or 'train' in (bare.get('datasets') or {})
-    opt = _live(_options(arguments, is_train))
-    model = check(opt, _pick_device(opt['num_gpu']))
+    crowd = crowded()
+    opt = _options(arguments, is_train)
+    cache = _unfilled(opt)
+    gpus = _pick_device(opt['num_gpu'])
+    model = check(opt, gpus)
     print(f'{"Training" if is_train else "Testing"} {opt["name"]}: options, files, weights and shapes fit together')
     if is_train:
         if remark := gan_remark(model.options):
             print(remark)
         with quiet():
-            opt = with_cache(opt)
-        for iteration in dry_run(model, opt):
+            batch, images = _first_batch(opt, cache, model.device)
+        tried = []
+        for iteration in dry_run(model, batch):
             print(iteration, flush=True)
+            tried.append(iteration)
+        if gpus or opt['num_gpu'] == 0:  # on this machine the run would start
+            with quiet():
+                found = forecast(opt, tried, images, bool(gpus), this_machine())
+            for line in filter(None, (str(found), warning(found), None if gpus else crowd)):
+                print(line)
     print(f'{arguments.opt} is fine ({time.perf_counter() - begun:.1f} s)')
     return 0
 
@@ -67,18 +69,32 @@ def _options(arguments: argparse.Namespace, is_train: bool) -> dict[str, Any]:
     return {**opt, 'root_path': root}
 
 
-def _live(opt: dict[str, Any]) -> dict[str, Any]:
-    """The options without ``teacher.cache`` if images are missing there. Training makes them at its start; here the
-    teacher runs instead, since nothing is written."""
+def _unfilled(opt: dict[str, Any]) -> TeacherCache | None:
+    """The folder ``teacher.cache`` if images are missing there. Training makes them at its start; a check writes
+    nothing, so that the teacher runs instead."""
     options = parse(opt)
     if not asks_for_cache(options):
-        return opt
+        return None
     with quiet():
-        lack = lacking(TeacherCache(options))
+        cache = TeacherCache(options)
+        lack = lacking(cache)
     if lack is None:
-        return opt
+        return None
     print(f'{lack}; training makes them first')
-    return {**opt, 'teacher': {key: value for key, value in opt['teacher'].items() if key != 'cache'}}
+    return cache
+
+
+def _first_batch(opt: dict[str, Any], cache: TeacherCache | None, device: torch.device) -> tuple[dict[str, Any], float]:
+    """The images to try, and the seconds for the teacher's images that are missing in ``cache``. On a GPU they are a
+    whole batch, since its time does not follow from that of a few images."""
+    batch = first_batch(opt if cache else with_cache(opt))
+    seconds = 0.0
+    if cache is not None:
+        teacher = TeacherImages(cache, device)
+        batch, seconds = teacher.beside(batch), teacher.seconds()
+    if device.type == 'cuda':
+        batch = repeated(batch, opt['datasets']['train']['batch_size_per_gpu'])
+    return batch, seconds
 
 
 def _pick_device(wanted: int) -> int:

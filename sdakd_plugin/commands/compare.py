@@ -10,7 +10,8 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from sdakd_plugin.commands.upscale import add_backend, load_to_run, pick_device, print_taken
+from sdakd_plugin.commands.arguments.compare import FILES
+from sdakd_plugin.commands.upscale import load_to_run, pick_device, print_taken
 from sdakd_plugin.errors import UserError
 from sdakd_plugin.evaluation import cost, folder_comparison, page
 from sdakd_plugin.evaluation.pairs import find_pairs
@@ -22,46 +23,7 @@ from sdakd_plugin.metrics.iqa_metric import load_metric
 from sdakd_plugin.stock.silence import quiet
 from sdakd_plugin.weights.files import new_file
 
-FILES = ('compare.json', 'compare.md', 'compare.html')
 ALEXNET, VGG16 = 'alexnet', dists_metric.ARCH  # torchvision's names of the backbones of LPIPS and DISTS
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The command line."""
-    parser.add_argument('--gt', required=True, metavar='DIR', help='ground truth: a folder of images, or one image')
-    parser.add_argument('--lq', metavar='DIR', help='LQ images of the same names; left out: made from GT, bicubically')
-    parser.add_argument(
-        '--model',
-        required=True,
-        action='append',
-        metavar='[NAME=]FILE_OR_NAME',
-        help='a checkpoint, a name of `sdakd weights list`, or an .onnx or .xml file; NAME is what it is called in the '
-        'results; may be repeated',
-    )
-    parser.add_argument('--out', default='results/compare', metavar='DIR', help=f'for {", ".join(FILES)} (%(default)s)')
-    parser.add_argument(
-        '--lpips',
-        metavar='FILE',
-        help="torchvision's AlexNet, whole or its features, for LPIPS; "
-        f"left out: {cached_file(ALEXNET).name} in torch's cache, if it is there",
-    )
-    parser.add_argument(
-        '--dists',
-        metavar='FILE',
-        help="torchvision's VGG16, whole or its features, for DISTS; left "
-        f"out: {cached_file(VGG16).name} in torch's cache, if it is there",
-    )
-    parser.add_argument(
-        '--iqa',
-        metavar='NAMES',
-        help="pyiqa's metrics without a reference, with commas between them: musiq,clipiqa,topiq,maniqa,niqe",
-    )
-    parser.add_argument('--scale', type=int, metavar='N', help='only for GCFSR without --lq: how far GT is reduced')
-    parser.add_argument('--images', type=int, default=6, metavar='N', help='images that the page shows (%(default)s)')
-    parser.add_argument('--tile', type=int, default=0, metavar='N', help='as in `sdakd upscale` (0: no tiles)')
-    add_backend(parser, 'as in `sdakd upscale`')
-    parser.add_argument('--device', default='auto', choices=('auto', 'cpu', 'cuda'), help='(%(default)s)')
-    parser.add_argument('--overwrite', action='store_true', help='replace the files of an earlier comparison')
 
 
 def run(arguments: argparse.Namespace) -> int:

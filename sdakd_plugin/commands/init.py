@@ -13,34 +13,17 @@ from pathlib import Path
 import torch
 import yaml
 
+from sdakd_plugin.checks.timing import time_teacher
 from sdakd_plugin.errors import UserError
 from sdakd_plugin.recipe import choices, migration, option_file, plan, survey
-from sdakd_plugin.recipe.measurement import Measurement, measure, time_teacher
+from sdakd_plugin.recipe.measurement import Measurement, measure
+from sdakd_plugin.recipe.names import TEACHER
 from sdakd_plugin.stock.silence import quiet
+from sdakd_plugin.utils.machine import crowded, this_machine
 from sdakd_plugin.weights.files import check_writable, new_file
 
 SIDES = {True: 256, False: 128}  # the largest crop with a GPU and without
 SHOWN = 3  # names of photographs that are left out
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The command line."""
-    parser.add_argument('photos', nargs='?', metavar='PHOTOS', help='a folder, searched recursively; nothing is moved')
-    parser.add_argument('--out', type=Path, default=Path('my.yml'), metavar='FILE', help='(%(default)s)')
-    parser.add_argument('--student', choices=choices.STUDENTS, help='default: small')
-    parser.add_argument(
-        '--photos', dest='kind', choices=choices.PHOTOS, help='what it will enlarge: damaged (default) or clean images'
-    )
-    parser.add_argument('--teacher', metavar='NAME|FILE', help=f'default: {choices.TEACHER}')
-    parser.add_argument('--hours', type=float, metavar='N', help='train as long as that on this machine')
-    parser.add_argument('--lpips', metavar='FILE', help="torchvision's AlexNet; by default it is downloaded")
-    parser.add_argument(
-        '--from',
-        dest='old',
-        metavar='FILE',
-        help='move an option file of BasicSR or Real-ESRGAN over; PHOTOS is not needed',
-    )
-    parser.add_argument('--overwrite', action='store_true', help='replace files that exist')
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -97,10 +80,12 @@ def write(paths: list[Path], contents: list[str]) -> None:
 
 def from_photographs(arguments: argparse.Namespace) -> tuple[str, str, str]:
     """The contents of the option file and of the two lists."""
-    found, machine = survey.look_at(arguments.photos), choices.this_machine()
+    machine = this_machine()
     gpu = machine.gpu is not None
+    crowd = None if gpu else crowded()
+    found = survey.look_at(arguments.photos)
     with quiet():
-        teacher = choices.load_teacher(arguments.teacher or choices.TEACHER)
+        teacher = choices.load_teacher(arguments.teacher or TEACHER)
         lpips = choices.find_lpips(arguments.lpips)
     crop = found.crop(SIDES[gpu])
     crop -= crop % teacher.scale
@@ -120,6 +105,8 @@ def from_photographs(arguments: argparse.Namespace) -> tuple[str, str, str]:
     if made.reason:
         print(f'the teacher runs in every iteration: storing its images {made.reason}')
     print(made)
+    if crowd is not None:
+        print(crowd)
     remarks = [f'Written by sdakd init. {made}.', *left_out(found, crop)]
     counts = len(train), len(val)
     text = option_file.option_file(made.choices, arguments.photos, arguments.out, counts, remarks)

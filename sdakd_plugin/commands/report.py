@@ -1,4 +1,4 @@
-"""``sdakd report``: the costs of students compared with their teacher."""
+"""``sdakd report``: the costs of students, beside their teacher if there is one."""
 
 from __future__ import annotations
 
@@ -6,41 +6,18 @@ import argparse
 import json
 import os
 from pathlib import Path
+from textwrap import wrap
 
 import torch
 from torch import nn
 
 from sdakd_plugin.backends.variants import build_named, fidelities
-from sdakd_plugin.commands.upscale import add_backend, pick_device, print_taken
+from sdakd_plugin.commands.upscale import pick_device, print_taken
 from sdakd_plugin.errors import UserError
 from sdakd_plugin.evaluation import budget, cost_report, report_networks
 from sdakd_plugin.evaluation.table import markdown, text
 
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The command line."""
-    parser.add_argument('-opt', metavar='FILE', help='an option file: its teacher, and its students as saved last')
-    parser.add_argument('--teacher', metavar='FILE_OR_NAME', help='or a checkpoint, or a name of `sdakd weights list`')
-    parser.add_argument('--student', metavar='FILE_OR_NAME', action='append', help='and another; may be repeated')
-    parser.add_argument(
-        '--size', type=int, nargs='+', default=[64, 128], metavar='N', help='sides of the square LQ images (64 128)'
-    )
-    parser.add_argument('--repeat', type=int, default=5, metavar='N', help='passes that are timed (%(default)s)')
-    add_backend(parser, 'in which the students are timed, too; auto: each that is installed')
-    parser.add_argument(
-        '--int8',
-        action='store_true',
-        help='time the students in int8, too, with the PSNR to their float images; takes about half a minute for each',
-    )
-    parser.add_argument('--device', default='auto', choices=('auto', 'cpu', 'cuda'), help='(%(default)s)')
-    parser.add_argument(
-        '--budget',
-        choices=tuple(budget.BUDGETS),
-        help="whether the students keep a challenge's "
-        'limits: efficiency, 5 M parameters and 2,000 G multiply-adds at 960x540 (AIM 2025)',
-    )
-    parser.add_argument('--json', metavar='FILE', help='write the numbers here, too')
-    parser.add_argument('--markdown', metavar='FILE', help='write the table here, too')
+WIDTH = 100  # characters of a line
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -54,22 +31,26 @@ def run(arguments: argparse.Namespace) -> int:
     rows, notes = cost_report.rows(entries), cost_report.notes(entries, device)
     if arguments.budget:
         notes += f'\n\n{budget.text(arguments.budget, usages)}'
-    print(f'{text(rows)}\n\n{notes}')
+    print('\n'.join([*cost_report.described(entries), '', text(rows), '', *wrapped(notes)]))
     if arguments.json:
         content = cost_report.as_json(entries, device)
         if arguments.budget:
             content['budget'] = budget.as_json(arguments.budget, usages)
         _write('--json', arguments.json, json.dumps(content, indent=2))
     if arguments.markdown:
-        _write('--markdown', arguments.markdown, f'{markdown(rows)}\n\n{notes}')
+        heads = '\n'.join(f'- {name}: {entry.network}, {entry.weights}' for name, entry in entries.items())
+        _write('--markdown', arguments.markdown, f'{heads}\n\n{markdown(rows)}\n\n{notes}')
     return 0
 
 
+def wrapped(notes: str) -> list[str]:
+    """The lines of the notes, of at most ``WIDTH`` characters."""
+    return [short for line in notes.split('\n') for short in wrap(line, WIDTH) or ['']]
+
+
 def _check(arguments: argparse.Namespace) -> None:
-    if bool(arguments.opt) == bool(arguments.teacher or arguments.student) or bool(arguments.teacher) != bool(
-        arguments.student
-    ):
-        raise UserError('give either -opt FILE, or --teacher FILE_OR_NAME and --student FILE_OR_NAME')
+    if bool(arguments.opt) == bool(arguments.student) or (arguments.teacher and not arguments.student):
+        raise UserError('give either -opt FILE, or --student FILE_OR_NAME, with or without --teacher FILE_OR_NAME')
     for option, least in (('size', 8), ('repeat', 1)):
         value = getattr(arguments, option)
         if min(value if isinstance(value, list) else [value]) < least:

@@ -8,10 +8,6 @@ import json
 from sdakd_plugin.option_schema import option_schema
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The command line, which has no arguments."""
-
-
 def run(_arguments: argparse.Namespace) -> int:
     """Print the schema."""
     print(json.dumps(option_schema(), indent=1, ensure_ascii=False))

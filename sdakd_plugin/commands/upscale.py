@@ -9,35 +9,14 @@ from collections.abc import Iterable
 import torch
 from tqdm import tqdm
 
-from sdakd_plugin.backends.choose import CHOICES, with_backend
+from sdakd_plugin.backends.choose import with_backend
 from sdakd_plugin.backends.model_file import is_model_file, load_model_file
+from sdakd_plugin.commands.arguments.shared import GPUS
 from sdakd_plugin.errors import UserError
 from sdakd_plugin.inference.images import others
 from sdakd_plugin.inference.model import Model, load_model
 from sdakd_plugin.inference.upscale_files import AlreadyThere, plan, upscale_files
 from sdakd_plugin.inference.upscaler import Upscaler
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The command line."""
-    parser.add_argument('input', metavar='IN', nargs='+', help='images, or folders of images')
-    parser.add_argument('output', metavar='OUT', help='the enlarged image, or a folder for them')
-    parser.add_argument(
-        '--model',
-        default='sdakd_small_x4_real',
-        metavar='FILE_OR_NAME',
-        help='a checkpoint, a name of `sdakd weights list`, or an .onnx or .xml file (%(default)s)',
-    )
-    parser.add_argument(
-        '--tile',
-        type=int,
-        default=0,
-        metavar='N',
-        help='side of the tiles in pixels of the input, which limit the memory (0: no tiles)',
-    )
-    parser.add_argument('--overwrite', action='store_true', help='replace images that exist')
-    add_backend(parser, 'what runs the model; auto: the fastest that is installed and as exact')
-    parser.add_argument('--device', default='auto', choices=('auto', 'cpu', 'cuda'), help='(%(default)s)')
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -66,11 +45,6 @@ def run(arguments: argparse.Namespace) -> int:
     return int(failed > 0)
 
 
-def add_backend(parser: argparse.ArgumentParser, meaning: str) -> None:
-    """The option ``--backend``."""
-    parser.add_argument('--backend', default='auto', choices=CHOICES, help=f'{meaning} (%(default)s)')
-
-
 def load_to_run(source: str, backend: str, device: torch.device) -> tuple[Model, str]:
     """Load a model for a backend.
 
@@ -94,15 +68,16 @@ def print_taken(lines: Iterable[str]) -> None:
 
 
 def pick_device(name: str, backend: str = 'auto') -> torch.device:
-    """``'auto'`` is the GPU if there is one, and the backend runs on it.
+    """``'auto'`` is the CUDA GPU if there is one, and the backend runs on it.
 
     Raises:
-        UserError: there is none, or the backend does not.
+        UserError: the GPU that is named does not exist, or the backend does not run on it.
     """
-    has_gpu = torch.cuda.is_available()
-    if name == 'cuda' and not has_gpu:
-        raise UserError('--device: torch finds no GPU; use cpu or auto')
-    on_cpu = backend in ('openvino', 'onnx')
-    if name == 'cuda' and on_cpu:
-        raise UserError(f'--backend: {backend} runs on the CPU; use --device cpu, or --backend torch')
-    return torch.device('cuda' if has_gpu and name != 'cpu' and not on_cpu else 'cpu')
+    has_cuda, on_cpu = torch.cuda.is_available(), backend in ('openvino', 'onnx')
+    if name in GPUS:
+        if not (has_cuda if name == 'cuda' else torch.backends.mps.is_available()):
+            raise UserError(f'--device: torch finds no GPU {GPUS[name]}; use cpu or auto')
+        if on_cpu:
+            raise UserError(f'--backend: {backend} runs on the CPU; use --device cpu, or --backend torch')
+        return torch.device(name)
+    return torch.device('cuda' if has_cuda and name == 'auto' and not on_cpu else 'cpu')

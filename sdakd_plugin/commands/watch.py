@@ -8,12 +8,6 @@ from sdakd_plugin.watching.run_folder import RunFolder, find
 from sdakd_plugin.watching.server import HOST, make_server
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The command line."""
-    parser.add_argument('run', metavar='RUN', help='the name of a run, its folder, or its option file')
-    parser.add_argument('--port', type=int, default=8765, metavar='N', help='0: any that is free (%(default)s)')
-
-
 def run(arguments: argparse.Namespace) -> int:
     """Serve the page until Ctrl-C."""
     folder = find(arguments.run)

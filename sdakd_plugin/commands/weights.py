@@ -7,39 +7,31 @@ import os
 import shutil
 from pathlib import Path
 
-from sdakd_plugin import weights
 from sdakd_plugin.errors import UserError
 from sdakd_plugin.evaluation.table import text
-from sdakd_plugin.networks.contents import read_contents
-from sdakd_plugin.stock.silence import quiet
 from sdakd_plugin.weights.catalogue import catalogue
-from sdakd_plugin.weights.files import atomic_save, new_file
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The command line."""
-    actions = parser.add_subparsers(dest='action', metavar='ACTION')
-    actions.add_parser('list', help='the known names, and where each can be had from (default)')
-    get = actions.add_parser('get', help='fetch known weights, and print where they are')
-    get.add_argument('name', metavar='NAME', help='a name of `sdakd weights list`')
-    get.add_argument('--out', type=Path, metavar='FILE', help='copy them there')
-    get.add_argument('--overwrite', action='store_true', help='replace FILE if it exists')
-    look = actions.add_parser('inspect', help='the network, the scale and the size of what a file holds')
-    look.add_argument('file', metavar='FILE', help='a weight file, or a known name')
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Run one action. The exit code is 1 for a file of an unknown architecture, after its contents are printed."""
-    if arguments.action in ('list', None):
-        print(text(catalogue()))
-    elif arguments.action == 'get':
+    """Run one action. The list needs no torch, which takes seconds to import."""
+    if arguments.action == 'inspect':
+        return inspect(arguments.file)
+    if arguments.action == 'get':
         print(get(arguments.name, arguments.out, arguments.overwrite))
     else:
-        with quiet():
-            contents = read_contents(arguments.file, 'weights inspect')
-        print(contents)
-        return int(contents.identity is None)
+        print(text(catalogue()))
     return 0
+
+
+def inspect(source: str) -> int:
+    """Print the contents of a file. The exit code is 1 for an unknown architecture."""
+    from sdakd_plugin.networks.contents import read_contents
+    from sdakd_plugin.stock.silence import quiet
+
+    with quiet():
+        contents = read_contents(source, 'weights inspect')
+    print(contents)
+    return int(contents.identity is None)
 
 
 def get(name: str, out: Path | None, overwrite: bool) -> Path:
@@ -49,6 +41,10 @@ def get(name: str, out: Path | None, overwrite: bool) -> Path:
     Raises:
         UserError: they cannot be fetched or are damaged, or ``out`` exists or cannot be written.
     """
+    from sdakd_plugin import weights
+    from sdakd_plugin.stock.silence import quiet
+    from sdakd_plugin.weights.files import new_file
+
     if out is not None and os.path.isdir(out):
         raise UserError(f'--out: {out} is a folder; name a file in it')
     if out is not None and os.path.lexists(out) and not overwrite:
@@ -59,7 +55,7 @@ def get(name: str, out: Path | None, overwrite: bool) -> Path:
         return path
     try:
         if path.suffix == '.safetensors' and out.suffix.lower() != '.safetensors':
-            atomic_save({'params': {key: value.float() for key, value in state.items()}}, out)
+            weights.atomic_save({'params': {key: value.float() for key, value in state.items()}}, out)
             return out
         with open(path, 'rb') as source, new_file(out) as target:
             shutil.copyfileobj(source, target)

@@ -71,5 +71,7 @@ def machine(device: torch.device) -> str:
     """Where a time was measured, such as ``'a CPU with 8 threads'``."""
     if device.type == 'cuda':
         return torch.cuda.get_device_name(device)
+    if device.type == 'mps':
+        return "Apple's GPU"
     threads = torch.get_num_threads()
     return f'a CPU with {threads} thread{"s" if threads > 1 else ""}'

@@ -1,4 +1,4 @@
-"""The costs of students compared with their teacher: size, multiply-adds, memory, time."""
+"""The costs of students, beside their teacher if there is one: size, multiply-adds, memory, time."""
 
 from __future__ import annotations
 
@@ -16,13 +16,14 @@ from sdakd_plugin.evaluation import cost
 from sdakd_plugin.evaluation.peak_memory import peak_memory
 from sdakd_plugin.evaluation.report_networks import TEACHER, ReportedNetwork
 from sdakd_plugin.evaluation.table import Row, cell
-from sdakd_plugin.utils.timing import middle_half, paired_ratio, shown
+from sdakd_plugin.utils.timing import middle_half, paired_ratio
 
 RANDOM = 'random (no checkpoint yet)'
 BACKENDS = (
     " A time with a backend's name: that backend gives PyTorch's images in float32, unless it is in int8; in the same "
     'turns, with how many times faster than the time without a name it is.'
 )
+RATIO = '; its ratio, teacher / student, is the median over the turns'
 PSNR = " PSNR: to PyTorch's images in float32, on two of scikit-image's photographs."
 EQUAL = 70  # dB, from where on no value is shown; it is a mean difference of 0.08 steps of 8 bits
 
@@ -151,18 +152,22 @@ def ratios(teacher: Entry, student: Entry) -> dict[str, float | None]:
 
 
 def rows(entries: Mapping[str, Entry]) -> list[Row]:
-    """A row for each quantity, a column for each network and for each student's ratio to the teacher."""
+    """A row for each quantity, a column for each network and, beside a teacher, for each student's ratio to it."""
     students = [name for name in entries if name != TEACHER] if TEACHER in entries else []
     columns = {name: quantities(entry) for name, entry in entries.items()}
-    less = {f'{TEACHER} / {name}': ratios(entries[TEACHER], entries[name]) for name in students}
-    lines: list[Row] = [
-        {'': key, **{name: getattr(entry, key) for name, entry in entries.items()}} for key in ('network', 'weights')
-    ]
+    heads = {name: 'ratio' if len(students) == 1 else f'{TEACHER} / {name}' for name in students}
+    less = {heads[name]: ratios(entries[TEACHER], entries[name]) for name in students}
+    lines: list[Row] = []
     for key in dict.fromkeys(key for values in columns.values() for key in values):
         cells = {name: _shown(key, values.get(key), entries[name]) for name, values in columns.items()}
         times = {name: f'{value:.2f}x' if (value := found.get(key)) else '' for name, found in less.items()}
         lines.append({'': key, **cells, **times})
     return lines
+
+
+def described(entries: Mapping[str, Entry]) -> list[str]:
+    """Two lines for each network: what it is, and where its weights are from. In the table they would be its widest."""
+    return [line for name, entry in entries.items() for line in (f'{name}: {entry.network}', f'  {entry.weights}')]
 
 
 def as_json(entries: Mapping[str, Entry], device: torch.device) -> dict[str, Any]:
@@ -218,7 +223,7 @@ def notes(entries: Mapping[str, Entry], device: torch.device) -> str:
     return (
         f'On {cost.machine(device)}, torch {torch.__version__}, float32, one LQ image of the size given. time: '
         f'median of {repeat} passes after one for warming up, the networks in turns (in brackets the middle half '
-        f'of them); its ratio is the median over the turns. memory: {memory}.'
+        f'of them){RATIO if TEACHER in entries else ""}. memory: {memory}.'
     ) + (
         (BACKENDS if any(one.backends for entry in entries.values() for one in entry.sizes.values()) else '')
         + (PSNR if any(entry.psnr for entry in entries.values()) else '')
@@ -237,5 +242,17 @@ def _shown(key: str, value: float | None, entry: Entry) -> str:
         one = entry.sizes[int(size.split('x')[0])]
         seconds = one.times()[backend]
         faster = f', {paired_ratio(one.seconds, seconds):.2f}x' if backend else ''
-        return shown(seconds) + faster
+        return _time_shown(seconds) + faster
     return f'{value / 1e6:,.1f} MB' if kind in ('file', 'memory') else cell(kind, value)
+
+
+def _time_shown(times: Sequence[float]) -> str:
+    """The median, and in brackets the middle half, with three digits."""
+    middle = median(times)
+    factor, unit = (1.0, 's') if middle >= 1 else (1e3, 'ms')
+    shown = (_three_digits(factor * value) for value in (middle, *middle_half(times)))
+    return '{} {unit} ({} to {})'.format(*shown, unit=unit)
+
+
+def _three_digits(value: float) -> str:
+    return f'{value:,.{0 if value >= 100 else 1 if value >= 10 else 2}f}'

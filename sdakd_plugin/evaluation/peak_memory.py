@@ -44,13 +44,13 @@ def peak_memory(
         device: where they run.
 
     Returns:
-        For each network a list as long as ``sizes``; ``None`` for a CPU on systems other than
+        For each network a list as long as ``sizes``; ``None`` for Apple's GPU, and for a CPU on systems other than
         Linux.
 
     Raises:
         UserError: a forward pass failed, for example for lack of memory.
     """
-    if device.type == 'cpu' and not STATUS.exists():
+    if device.type == 'mps' or (device.type == 'cpu' and not STATUS.exists()):
         return [[None] * len(sizes) for _ in networks]
     blocks = [network for network in networks if not isinstance(network, Path)]
     modules = sorted({look_up(ARCH_REGISTRY, block['type']).__module__ for block in blocks})

@@ -36,13 +36,13 @@ class ReportedNetwork:
         return self.weights if self.weights and is_of_spandrel(self.net) else self.network
 
 
-def from_files(teacher: str, students: Sequence[str]) -> dict[str, ReportedNetwork]:
+def from_files(teacher: str | None, students: Sequence[str]) -> dict[str, ReportedNetwork]:
     """The networks of weight files. A single student is named ``'student'``, several are named after their files.
 
     Raises:
         UserError: as ``load_model``; or two files have one name.
     """
-    networks = {TEACHER: _from_file(teacher, '--teacher')}
+    networks = {} if teacher is None else {TEACHER: _from_file(teacher, '--teacher')}
     for source in students:
         name = 'student' if len(students) == 1 else Path(source).stem
         if name in networks:

@@ -10,16 +10,9 @@ from basicsr.metrics.psnr_ssim import calculate_psnr_pt
 from torch import Tensor, nn
 
 from sdakd_plugin.export.calibration import Sample
+from sdakd_plugin.export.limits import Limits
 
 Run = Callable[[Tensor], Tensor]
-
-
-@dataclass(frozen=True)
-class Limits:
-    """Attributes: max_loss (of PSNR to the ground truth, dB) and min_fidelity (PSNR between both networks' images)."""
-
-    max_loss: float = 0.05
-    min_fidelity: float = 38.0
 
 
 @dataclass(frozen=True)

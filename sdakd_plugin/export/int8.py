@@ -18,8 +18,9 @@ from sdakd_plugin.errors import UserError
 from sdakd_plugin.export import calibration, int8_report, onnx, openvino
 from sdakd_plugin.export.calibration import Sample
 from sdakd_plugin.export.exportable import Exported, input_shape, input_sizes, package
-from sdakd_plugin.export.fidelity import Fidelity, Judge, Limits, psnr
+from sdakd_plugin.export.fidelity import Fidelity, Judge, psnr
 from sdakd_plugin.export.float_layers import choose
+from sdakd_plugin.export.limits import Limits
 from sdakd_plugin.export.quantizer import Quantizer
 from sdakd_plugin.families.calling import ImageToImage
 from sdakd_plugin.families.registry import family_of

@@ -15,8 +15,9 @@ from torch import Tensor
 from sdakd_plugin.errors import UserError
 from sdakd_plugin.export import calibration, int8_report, litert
 from sdakd_plugin.export.exportable import Exported, cut, package
-from sdakd_plugin.export.fidelity import Judge, Limits
+from sdakd_plugin.export.fidelity import Judge
 from sdakd_plugin.export.int8 import lpips_distance, refuse_fixed_size
+from sdakd_plugin.export.limits import Limits
 from sdakd_plugin.export.silence import silent
 from sdakd_plugin.families.calling import ImageToImage
 from sdakd_plugin.inference.model import Model

@@ -12,32 +12,11 @@ import torch
 from sdakd_plugin.errors import UserError
 from sdakd_plugin.losses.backbone import cached_file, fetch
 from sdakd_plugin.networks.frozen import load_frozen
+from sdakd_plugin.recipe.names import COMPACT
+from sdakd_plugin.utils.machine import Machine
 from sdakd_plugin.weights.known import KNOWN
 
-COMPACT = {'nano': (32, 8), 'small': (64, 8), 'medium': (64, 16)}  # features and convolutions of SRVGGNetCompact
-STUDENTS = (*COMPACT, 'half')
-PHOTOS = ('real', 'clean')
-TEACHER = 'RealESRGAN_x4plus'
 PROBE = 16  # pixels: the side of the image that shows the teacher's scale
-
-
-class Machine(NamedTuple):
-    """What a run has: the GPU's name, or ``None`` for a CPU; whether the GPU computes in bfloat16; the CPU cores."""
-
-    gpu: str | None
-    bfloat16: bool
-    cores: int
-
-    def __str__(self) -> str:
-        return self.gpu or f'{self.cores} CPU core{"s" * (self.cores != 1)}, no GPU'
-
-
-def this_machine() -> Machine:
-    """The machine that this process may use."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1
-    if not torch.cuda.is_available():
-        return Machine(None, False, cores)
-    return Machine(torch.cuda.get_device_name(), torch.cuda.is_bf16_supported(including_emulation=False), cores)
 
 
 class TeacherNetwork(NamedTuple):

@@ -11,7 +11,8 @@ import yaml
 from sdakd_plugin.checks.option_file import is_ours, read_yaml
 from sdakd_plugin.errors import UserError
 from sdakd_plugin.options import Options, TrainOptions, parse
-from sdakd_plugin.recipe.choices import TEACHER, student_network
+from sdakd_plugin.recipe.choices import student_network
+from sdakd_plugin.recipe.names import TEACHER
 
 MODELS = ('SRModel', 'SRGANModel', 'ESRGANModel', 'RealESRNetModel', 'RealESRGANModel')
 TEACHERS = {2: 'RealESRGAN_x2plus', 4: TEACHER}  # by scale

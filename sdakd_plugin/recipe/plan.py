@@ -7,6 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from sdakd_plugin.checks.forecast import duration
+from sdakd_plugin.checks.timing import with_loading
 from sdakd_plugin.errors import UserError
 from sdakd_plugin.recipe.choices import Choices
 from sdakd_plugin.recipe.measurement import Measurement
@@ -111,11 +113,10 @@ def _timed(choices: Choices, work: Work, hours: float | None, measure: Callable[
 
 
 def _iteration(choices: Choices, measured: Measurement) -> float:
-    """Seconds of an average iteration: computing and loading go on at the same time if there are cores for both."""
+    """Seconds of an average iteration."""
     computing = sum(measured.stages.values()) / len(measured.stages)
-    loading = choices.batch * measured.reading / choices.workers
-    alone = choices.machine.gpu is None and choices.machine.cores <= choices.workers
-    return computing + loading if alone else max(computing, loading)
+    cores = choices.machine.cores if choices.machine.gpu is None else None
+    return with_loading(computing, measured.reading, choices.batch, choices.workers, cores)
 
 
 def _before(choices: Choices, work: Work, degrading: float) -> float:
@@ -131,13 +132,3 @@ def rounded(iterations: float) -> int:
     whole = max(0, int(iterations))
     step = 10 ** max(0, len(str(whole)) - 2)
     return whole // step * step
-
-
-def duration(seconds: float) -> str:
-    """A time in words, such as ``2 hours``."""
-    for size, unit in ((86400.0, 'day'), (3600.0, 'hour'), (60.0, 'minute'), (1.0, 'second')):
-        if seconds >= 1.5 * size or unit == 'second':
-            count = seconds / size
-            number = f'{count:.0f}' if count >= 10 or unit in ('second', 'minute') else f'{count:.1f}'
-            return f'{number} {unit}{"s" * (number != "1")}'
-    raise AssertionError

@@ -27,7 +27,7 @@ def in_turns(
     Returns:
         The seconds per call in each round, by name.
     """
-    finish = torch.cuda.synchronize if device.type == 'cuda' else lambda: None
+    finish = {'cuda': torch.cuda.synchronize, 'mps': torch.mps.synchronize}.get(device.type, lambda: None)
     times: dict[Name, list[float]] = {name: [] for name in steps}
     for _ in range(warm_up + rounds):
         for name, step in steps.items():

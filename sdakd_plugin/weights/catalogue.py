@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from sdakd_plugin.families.identity import Identity
-from sdakd_plugin.weights.fetch import cache_dir, package_file
 from sdakd_plugin.weights.known import KNOWN, KnownWeights
+from sdakd_plugin.weights.places import cache_dir, package_file
 
 
 def catalogue() -> list[dict[str, str]]:

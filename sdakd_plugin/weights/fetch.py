@@ -5,18 +5,17 @@ from __future__ import annotations
 import hashlib
 import os
 from http.client import HTTPException
-from importlib.util import find_spec
 from pathlib import Path
 
-import torch
 from torch import Tensor
 
 from sdakd_plugin.errors import UserError
 from sdakd_plugin.families.registry import identify
 from sdakd_plugin.utils.download import download
 from sdakd_plugin.weights.files import atomic_save, load_state_dict, missing, temporary_name
-from sdakd_plugin.weights.known import KNOWN, KnownWeights, NcnnSource
+from sdakd_plugin.weights.known import KNOWN, KnownWeights
 from sdakd_plugin.weights.ncnn import convert
+from sdakd_plugin.weights.places import cache_dir, package_file
 
 
 def load(
@@ -82,20 +81,6 @@ def resolve(name_or_path: str | os.PathLike[str], role: str) -> Path:
         ) from error
     _download(known, official, role)
     return official
-
-
-def cache_dir() -> Path:
-    """``$SDAKD_CACHE`` or, by default, the download folder of torch, BasicSR and GFPGAN."""
-    return Path(os.environ.get('SDAKD_CACHE') or Path(torch.hub.get_dir(), 'checkpoints')).expanduser()
-
-
-def package_file(source: NcnnSource, suffix: str) -> Path | None:
-    """A file of an installed data package; ``None`` if the package is missing or does not have it."""
-    spec = find_spec(source.package)  # finds without importing: importing would run the package's code
-    if spec is None or not spec.submodule_search_locations:
-        return None
-    path = Path(spec.submodule_search_locations[0], 'models', source.stem + suffix)
-    return path if path.is_file() else None
 
 
 def _from_package(known: KnownWeights, target: Path, role: str) -> bool:

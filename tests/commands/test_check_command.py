@@ -9,11 +9,16 @@ import pytest
 import torch
 from basicsr.utils.registry import LOSS_REGISTRY
 
-from sdakd_plugin.checks.dry_run import dry_run
+from sdakd_plugin.checks.dry_run import DryIteration, dry_run
+from sdakd_plugin.checks.forecast import Forecast, forecast, warning
+from sdakd_plugin.commands.check import _first_batch as first_batch_of
+from sdakd_plugin.distillation.stages import Stage
 from sdakd_plugin.errors import UserError
+from sdakd_plugin.options import StageOptions
+from sdakd_plugin.utils.machine import Machine
 from tests.helpers.networks import TEACHER
 from tests.helpers.paths import ROOT
-from tests.helpers.training import build
+from tests.helpers.training import batch, build
 
 
 @LOSS_REGISTRY.register()
@@ -35,7 +40,7 @@ def fine(stock):
         assert set(stock.folder.rglob('*')) <= before
         *lines, last = done.stdout.splitlines()
         assert re.fullmatch(r'\S+ is fine \([\d.]+ s\)', last), done.stdout
-        return lines
+        return [line for line in lines if not line.startswith(('Training takes', 'Other programs'))]
 
     return run
 
@@ -75,11 +80,7 @@ def test_iterations_of_the_discriminator_alone(fine, options, options_of_d):
 def test_a_stage_in_which_nothing_trains_is_refused(options, block):
     options['train']['pixel_opt'] = block
     with pytest.raises(UserError, match=r"train.stages: nothing trains in stage 'supervised': .* \(pixel\) is zero"):
-        list(
-            dry_run(
-                build(options), {'datasets': {'train': {**options['datasets']['train'], 'phase': 'train', 'scale': 4}}}
-            )
-        )
+        list(dry_run(build(options), batch()))
 
 
 def test_the_degradation_with_a_pool_and_an_odd_batch(fine, options, photos):
@@ -116,6 +117,83 @@ def test_a_file_for_a_gpu_where_there_is_none(fine, options):
         pytest.skip('there is one')
     options['num_gpu'] = 4
     assert fine(options)[0] == 'num_gpu: the file asks for 4; checked on the CPU, as there is no GPU here'
+
+
+def test_the_time_of_the_whole_run_is_said(stock, options):
+    def said():
+        done = stock.run('sdakd check', options)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return [line for line in done.stdout.splitlines() if not line.startswith('Other programs')][-2:-1]
+
+    (line,) = said()
+    assert re.fullmatch(
+        r'Training takes about \d+ seconds? on this machine \(\d+ CPU cores?\), validation not counted: '
+        r'supervised \d+ seconds?, alignment \d+ seconds?, adversarial \d+ seconds?',
+        line,
+    )
+    options['train']['stages'][1]['iters'] = 10**8
+    options['train']['total_iter'] = 10**8 + 4
+    (line,) = said()
+    if torch.cuda.is_available():
+        pytest.skip('there is a GPU')
+    assert re.fullmatch(
+        r'warning: num_gpu: PyTorch finds no GPU with CUDA, and the CPU takes about [\d,]+ days; train on .*', line
+    )
+    options['num_gpu'] = 4  # it does not start on this machine
+    assert said()[0].startswith('stage 3')
+
+
+@pytest.mark.parametrize('device, images', [('cpu', 2), ('cuda', 6)])
+def test_a_gpu_gets_a_whole_batch(options, device, images):
+    options['datasets']['train'].update(batch_size_per_gpu=6, phase='train', scale=4)
+    found, seconds = first_batch_of({**options, 'is_train': True}, None, torch.device(device))
+    assert found['lq'].shape == (images, 3, 16, 16) and found['gt'].shape == (images, 3, 64, 64) and seconds == 0
+
+
+def test_a_batch_that_does_not_fit_into_the_gpu_costs_one_line(options, monkeypatch):
+    def full(*_arguments):
+        raise torch.cuda.OutOfMemoryError('CUDA out of memory.\nTried to allocate 2 GiB')
+
+    monkeypatch.setattr('sdakd_plugin.checks.dry_run.time_iteration', full)
+    with pytest.raises(
+        UserError, match=r"batch_size_per_gpu: stage 'supervised' with a batch of 2 does not fit .*crops$"
+    ):
+        list(dry_run(build(options), batch()))
+
+
+STAGE = Stage(1, 1, 100, StageOptions(name='only', iters=100, losses=['pixel']))
+
+
+@pytest.mark.parametrize(
+    'workers, cores, seconds', [(1, 2, 100 * 8), (1, 1, 100 * (8 + 2)), (0, 4, 100 * (8 + 2)), (1, None, 100 * 8)]
+)
+def test_the_time_follows_from_the_batch_and_its_loading(monkeypatch, workers, cores, seconds):
+    """Four images take 4 s, a batch of eight 8 s, and reading it 2 s."""
+    monkeypatch.setattr('sdakd_plugin.checks.forecast.time_data', lambda _block: (9.0, 0.25))
+    opt = {'datasets': {'train': {'batch_size_per_gpu': 8, 'num_worker_per_gpu': workers}}}
+    tried = [DryIteration(STAGE, 1, {}, 5.0, 4.0, 4)]
+    found = forecast(opt, tried, 60.0, cores is None, Machine('a card', True, cores or 1))
+    assert found.parts == {"the teacher's images": 60.0, 'only': seconds}
+
+
+@pytest.mark.parametrize(
+    'gpu, there, days, expected',
+    [
+        (False, False, 0.4, None),
+        (False, False, 26, 'warning: num_gpu: PyTorch finds no GPU with CUDA, and the CPU takes about 26 days; '),
+        (
+            False,
+            True,
+            26,
+            'warning: num_gpu: 0 leaves the GPU of this machine unused, and the CPU takes about 26 days; ',
+        ),
+        (True, True, 26, None),
+    ],
+)
+def test_a_run_that_is_too_long_for_a_cpu(monkeypatch, gpu, there, days, expected):
+    monkeypatch.setattr('torch.cuda.is_available', lambda: there)
+    found = warning(Forecast({'only': days * 86400.0}, Machine('a card' if there else None, there, 8), gpu))
+    assert found is None if expected is None else (found or '').startswith(expected)
 
 
 def test_forced_options_count(fine, options):

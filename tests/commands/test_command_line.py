@@ -1,11 +1,18 @@
 """The command line itself: names, versions, and arguments in more than one form."""
 
+import argparse
 import subprocess
 import sys
+from contextlib import suppress
 
 import pytest
 
 from sdakd_plugin import __version__, cli
+from sdakd_plugin.commands.arguments import compare
+from sdakd_plugin.commands.arguments.export import FORMATS
+from sdakd_plugin.commands.compare import ALEXNET, VGG16
+from sdakd_plugin.commands.export import SUFFIXES
+from sdakd_plugin.losses.backbone import cached_file
 from tests.helpers.paths import ROOT
 
 
@@ -37,3 +44,32 @@ def test_weights_alone_lists_them(capsys):
     assert cli.main(['weights']) == cli.main(['weights', 'list']) == 0
     said = capsys.readouterr().out
     assert said[: len(said) // 2] == said[len(said) // 2 :] and 'sdakd_nano_x4' in said
+
+
+HELP = [f'{name} --help' for name in cli.COMMANDS]
+
+
+@pytest.mark.parametrize('arguments', ['--version', '--help', 'weights', 'weights list', *HELP])
+def test_what_needs_no_network_does_not_wait_for_torch(capsys, arguments):
+    code = (
+        'import sys; from sdakd_plugin import cli\n'
+        'try: cli.main(sys.argv[1:])\n'
+        "finally: assert 'torch' not in sys.modules and 'basicsr' not in sys.modules"
+    )
+    alone = subprocess.run(
+        [sys.executable, '-c', code, *arguments.split()], cwd=ROOT, capture_output=True, text=True, timeout=60
+    )
+    with suppress(SystemExit):
+        cli.main(arguments.split())
+    printed = capsys.readouterr()
+    assert alone.returncode == 0, alone.stderr
+    assert (alone.stdout, alone.stderr) == (printed.out, printed.err) and printed.out + printed.err
+
+
+def test_the_arguments_name_what_the_commands_know():
+    """The help cannot look it up where that would import torch."""
+    assert tuple(SUFFIXES) == FORMATS
+    parser = argparse.ArgumentParser()
+    compare.add_arguments(parser)
+    said = ' '.join(parser.format_help().split())
+    assert all(cached_file(arch).name in said for arch in (ALEXNET, VGG16))

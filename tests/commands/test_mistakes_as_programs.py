@@ -750,7 +750,7 @@ def test_a_network_of_another_scale_than_the_test(tests, photos, tmp_path_factor
             ('sdakd compare', '--gt', 'good.png', '--lq', 'good.png', '--out', '.'),
             'no image of good.png could be compared',
         ),
-        (('sdakd report', '--size', '64', '--student', 'WEIGHTS'), 'give either -opt FILE, or --teacher'),
+        (('sdakd report', '--size', '64', '--teacher', 'WEIGHTS'), 'give either -opt FILE, or --student'),
         (('sdakd report', '-opt', 'good.png'), "cannot read 'good.png'"),
         (('sdakd export', 'WEIGHTS', '--format', 'onnx', '--out', 'no/where/out.onnx'), 'there is no folder no/where'),
         (('sdakd weights', 'inspect', 'good.png'), 'good.png is truncated, damaged or not a weight file'),

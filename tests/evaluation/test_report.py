@@ -13,8 +13,10 @@ from basicsr.archs.rrdbnet_arch import RRDBNet
 
 from sdakd_plugin import cli
 from sdakd_plugin.archs.gcfsr_arch import GCFSR
+from sdakd_plugin.commands.report import wrapped
 from sdakd_plugin.evaluation import budget, cost, cost_report, report_networks
 from sdakd_plugin.evaluation.peak_memory import peak_memory
+from sdakd_plugin.evaluation.table import text
 
 SMALL = {'type': 'RRDBNet', 'num_in_ch': 3, 'num_out_ch': 3, 'num_feat': 8, 'num_block': 1, 'num_grow_ch': 4}
 LARGE = {**SMALL, 'num_feat': 64, 'num_grow_ch': 32}
@@ -69,9 +71,9 @@ def test_files_are_compared(files, tmp_path, capsys):
         )
         == 0
     )
-    text = capsys.readouterr().out
+    said = ' '.join(capsys.readouterr().out.split())
     found = json.loads((tmp_path / 'r.json').read_text())
-    assert 'limit' not in text and 'budget' not in found  # it was not asked for
+    assert 'limit' not in said and 'budget' not in found  # it was not asked for
     for name, block, file in (('teacher', LARGE, 'large.pth'), ('student', SMALL, 'small.pth')):
         net, ours = build_network(block), found['networks'][name]
         assert ours['parameters'] == sum(p.numel() for p in net.parameters())
@@ -88,7 +90,7 @@ def test_files_are_compared(files, tmp_path, capsys):
     lines = (tmp_path / 'r.md').read_text().splitlines()
     assert f'{ratio["parameters"]:.2f}x' in next(line for line in lines if line.startswith('| parameters'))
     assert len({len(line) for line in lines if line.startswith('|')}) == 1  # aligned
-    assert 'multiply-adds, 16x16' in text and 'median of 3 passes' in text
+    assert 'multiply-adds, 16x16' in said and 'median of 3 passes' in said
 
 
 def test_memory_grows_by_what_the_features_take():
@@ -138,9 +140,58 @@ def test_an_option_file_without_checkpoints_has_random_weights(options, tmp_path
     (tmp_path / 'opt.yml').write_text(yaml.safe_dump(options))
     assert run('-opt', 'opt.yml', '--size', 16, '--repeat', 1) == 0
     lines = capsys.readouterr().out.splitlines()
-    weights = next(line for line in lines if line.startswith('weights'))
-    assert weights.split('  ')[-1].strip() == cost_report.RANDOM and options['teacher']['pretrain_network_g'] in weights
+    assert lines[1].strip() == options['teacher']['pretrain_network_g']
+    assert lines[2].startswith('student: RRDBNet(') and lines[3].strip() == cost_report.RANDOM
     assert next(line for line in lines if line.startswith('memory')).split() == ['memory,', '16x16']  # unknown: empty
+
+
+def test_it_fits_a_terminal_of_100_columns():
+    """At the default sizes, for a teacher and a student, whatever the times are."""
+
+    def entry(seconds, **backends):
+        sizes = {size: cost_report.Measured(int(9e12), seconds, int(9e9), backends) for size in (64, 128)}
+        return cost_report.Entry('RRDBNet', 'file', int(9e8), int(9e8), sizes, {})
+
+    slow, fast = [99.9] * 3, [0.101] * 3
+    backends = {'torch channels last': fast, 'openvino int8': fast}
+    entries = {'teacher': entry(slow), 'student': entry(fast, **backends)}
+    assert max(map(len, text(cost_report.rows(entries)).splitlines())) <= 100
+    notes = cost_report.notes(entries, torch.device('cpu'))
+    assert max(map(len, wrapped(notes))) <= 100 and ' '.join(wrapped(notes)) == notes
+    assert wrapped('a\n\nb') == ['a', '', 'b']
+
+
+@pytest.mark.parametrize(
+    'seconds, said',
+    [
+        ([0.0012345], '1.23 ms (1.23 to 1.23)'),
+        ([0.01, 0.02, 0.03], '20.0 ms (15.0 to 25.0)'),
+        ([0.99, 0.99, 1.5], '990 ms (990 to 1,245)'),
+        ([5.4321], '5.43 s (5.43 to 5.43)'),
+    ],
+)
+def test_a_time_has_three_digits(seconds, said):
+    one = cost_report.Measured(1, seconds, None)
+    rows = cost_report.rows({'student': cost_report.Entry('', '', 1, None, {64: one})})
+    assert next(row['student'] for row in rows if row[''] == 'time, 64x64') == said
+
+
+@pytest.mark.parametrize('given', ['files', 'one file', 'an option file'])
+def test_students_without_a_teacher_are_compared_with_nothing(files, options, tmp_path, monkeypatch, capsys, given):
+    monkeypatch.setattr(cost_report, 'peak_memory', lambda networks, sizes, device: [[None]] * len(networks))
+    monkeypatch.chdir(tmp_path)
+    del options['teacher'], options['train']['stages'], options['train']['feature_opt']
+    (tmp_path / 'opt.yml').write_text(yaml.safe_dump(options))
+    named = {
+        'files': ['--student', files / 'small.pth', '--student', files / 'large.pth'],
+        'one file': ['--student', files / 'small.pth'],
+        'an option file': ['-opt', 'opt.yml'],
+    }[given]
+    assert run(*named, '--size', 16, '--repeat', 1, '--json', 'r.json', '--markdown', 'r.md') == 0
+    said, found = capsys.readouterr().out, json.loads((tmp_path / 'r.json').read_text())
+    assert list(found['networks']) == (['small', 'large'] if given == 'files' else ['student']) and not found['ratios']
+    for shown in (said, (tmp_path / 'r.md').read_text()):
+        assert 'multiply-adds, 16x16' in shown and 'ratio' not in shown and 'teacher' not in shown
 
 
 def test_students_are_those_that_were_saved_last(options, tmp_path):
@@ -176,8 +227,9 @@ def test_a_network_that_cannot_take_a_size_costs_one_line(tmp_path, files, capsy
 @pytest.mark.parametrize(
     'arguments, message',
     [
-        ((), 'give either -opt FILE, or --teacher'),
-        (('--teacher', 'x.pth'), 'give either -opt FILE, or --teacher'),
+        ((), 'give either -opt FILE, or --student'),
+        (('--teacher', 'x.pth'), 'give either -opt FILE, or --student'),
+        (('-opt', 'x.yml', '--student', 'x.pth'), 'give either -opt FILE, or --student'),
         (('-opt', 'none.yml'), "cannot read 'none.yml'"),
         (('--teacher', 'none.pth', '--student', 'none.pth'), '--teacher: neither a file nor a known name: none.pth'),
         (('-opt', 'x.yml', '--size', 0), '--size: expected 8 or more'),

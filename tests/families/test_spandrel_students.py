@@ -194,3 +194,19 @@ def test_wrong_arguments_are_named(change, phrase):
     with pytest.raises(UserError, match=r'^network_g: ') as caught:
         checked_network({**SPAN, **change}, 'network_g')
     assert phrase in str(caught.value)
+
+
+def test_a_file_of_a_span_for_other_images_says_so_by_no_norm(tmp_path):
+    """The advice can be followed: with this entry, the file is that of a network without norm."""
+    state = build({**SPAN, 'num_in_ch': 4, 'num_out_ch': 4, 'norm': False}).state_dict()
+    marker = state.pop('no_norm')
+    assert marker.shape == (1,)
+    file = tmp_path / 'four.pth'
+    torch.save({'params': state}, file)
+    with pytest.raises(
+        UserError, match=r'^--model: num_in_ch is 4, .* a weight file says by an entry no_norm'
+    ) as caught:
+        load_model(file, '--model')
+    assert len(str(caught.value).splitlines()) == 1
+    torch.save({'params': state | {'no_norm': torch.zeros(1)}}, file)
+    assert load_model(file, '--model').identity.network['norm'] is False

@@ -15,7 +15,7 @@ def arrive():
     """Make this process one on such a machine."""
     from torchvision.models import get_model_weights
 
-    from sdakd_plugin.weights import KNOWN, fetch
+    from sdakd_plugin.weights import KNOWN, places
 
     os.environ.update(HOME=str(Path('home').absolute()), TORCH_HOME=str(Path('home/torch').absolute()))
     os.environ.pop('SDAKD_CACHE', None)
@@ -24,7 +24,7 @@ def arrive():
             KNOWN[name] = replace(KNOWN[name], url=url)
         else:
             get_model_weights(name)['IMAGENET1K_V1'].value.url = url
-    fetch.find_spec = lambda name, package=None: None  # the package with some of the weights is not installed
+    places.find_spec = lambda name, package=None: None  # the package with some of the weights is not installed
 
 
 def main(arguments):

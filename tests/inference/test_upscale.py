@@ -15,6 +15,7 @@ from basicsr.archs import build_network
 from PIL import Image, ImageCms
 
 from sdakd_plugin import cli
+from sdakd_plugin.commands.upscale import pick_device
 from sdakd_plugin.errors import UserError
 from sdakd_plugin.inference.images import image_files, others, read_image
 from sdakd_plugin.inference.model import load_model
@@ -379,6 +380,22 @@ def test_an_unknown_architecture_is_named(upscale, good, tmp_path) -> None:
 def test_a_gpu_that_is_not_there_is_said(capsys) -> None:
     assert cli.main(['upscale', 'a.png', 'b.png', '--device', 'cuda']) == 1
     assert 'torch finds no GPU' in capsys.readouterr().err
+
+
+@pytest.mark.skipif(torch.backends.mps.is_available(), reason='it is there')
+@pytest.mark.parametrize('command', ['upscale a.png b.png', 'compare --gt a --model a.pth', 'report --student a.pth'])
+def test_apples_gpu_that_is_not_there_is_said(capsys, command) -> None:
+    assert cli.main([*command.split(), '--device', 'mps']) == 1
+    assert capsys.readouterr().err == "error: --device: torch finds no GPU of Apple's (Metal); use cpu or auto\n"
+
+
+def test_apples_gpu_is_used_only_if_it_is_named(monkeypatch) -> None:
+    monkeypatch.setattr(torch.backends.mps, 'is_available', lambda: True)
+    monkeypatch.setattr(torch.cuda, 'is_available', lambda: False)
+    assert pick_device('mps').type == 'mps' and pick_device('mps', 'torch').type == 'mps'
+    assert pick_device('auto').type == pick_device('cpu').type == 'cpu'
+    with pytest.raises(UserError, match='--backend: onnx runs on the CPU'):
+        pick_device('mps', 'onnx')
 
 
 def test_a_full_disk_leaves_no_half_image(upscale, good) -> None:

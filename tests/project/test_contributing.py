@@ -38,7 +38,7 @@ def test_the_paths_are_found():
         'options/quickstart_x4.yml',
         'sdakd_plugin/teacher_cache/',
     } <= set(PATHS)
-    assert len(EXCERPTS) == TEXT.count('```python') == 5
+    assert len(EXCERPTS) == TEXT.count('```python') == 6
 
 
 @pytest.mark.parametrize(('path', 'code'), EXCERPTS)

@@ -12,11 +12,14 @@ import yaml
 
 from sdakd_plugin import cli
 from sdakd_plugin.commands import init as init_command
+from sdakd_plugin.commands.arguments.init import add_arguments
 from sdakd_plugin.data.photo_dataset import PhotoDataset
 from sdakd_plugin.errors import UserError
 from sdakd_plugin.recipe import option_file, plan, survey
-from sdakd_plugin.recipe.choices import STUDENTS, Choices, Machine, TeacherNetwork, choose
+from sdakd_plugin.recipe.choices import Choices, TeacherNetwork, choose
 from sdakd_plugin.recipe.measurement import Measurement
+from sdakd_plugin.recipe.names import STUDENTS
+from sdakd_plugin.utils.machine import Machine
 from tests.helpers.paths import ROOT
 
 CPU = Machine(None, False, 4)
@@ -52,10 +55,12 @@ def init(tmp_path, monkeypatch, small_teacher, alexnet):
     return run
 
 
-def test_the_file_passes_the_check(init, folder, tmp_path, capsys):
+def test_the_file_passes_the_check(init, folder, tmp_path, capsys, monkeypatch):
     before = {path: path.stat().st_mtime_ns for path in folder.rglob('*')}
+    monkeypatch.setattr(init_command, 'crowded', lambda: 'Other programs are using the processor')
     assert init(folder, '--student', 'nano', '--photos', 'clean', '--hours', '0.5') == 0
     said = capsys.readouterr().out
+    assert torch.cuda.is_available() or 'Other programs are using the processor\n' in said
     assert '11 photographs train, 1 are kept for validation' in said
     assert 'smaller than the crop of 128 pixels: 1, such as small.png (200x40)' in said
     assert 'damaged: 1, such as broken.png' in said
@@ -216,7 +221,7 @@ def test_a_list_of_photographs_is_read_as_basicsr_writes_it(folder, tmp_path):
 
 def test_the_tutorial_names_every_option():
     parser = argparse.ArgumentParser()
-    init_command.add_arguments(parser)
+    add_arguments(parser)
     text = (ROOT / 'docs/tutorial.md').read_text(encoding='utf-8')
     for option in ('--student', '--photos', '--teacher', '--hours', '--lpips', '--out'):
         assert f'| `{option}` |' in text and option in parser.format_help()

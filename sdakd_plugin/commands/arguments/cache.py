@@ -1,0 +1,17 @@
+"""The arguments of ``sdakd cache``."""
+
+from __future__ import annotations
+
+import argparse
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The command line."""
+    parser.add_argument('-opt', required=True, metavar='FILE', help='an option file that names teacher.cache')
+    parser.add_argument('--tile', type=int, default=0, metavar='N', help='as in `sdakd upscale` (0: no tiles)')
+    parser.add_argument(
+        '--overwrite',
+        action='store_true',
+        help='remove images of another teacher, or of LQ images that have changed, and make them again',
+    )
+    parser.add_argument('--device', default='auto', choices=('auto', 'cpu', 'cuda'), help='(%(default)s)')
