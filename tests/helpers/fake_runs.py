@@ -20,8 +20,8 @@ from sdakd_plugin.models.plugin_model import PluginModel
 from sdakd_plugin.networks.build import build_network
 from tests.helpers.degradation import seed
 from tests.helpers.fake_cuda import Waits, fake_cuda
+from tests.helpers.option_files import read
 from tests.helpers.training import build
-from tests.project.test_compact_recipes import read
 
 # the networks of the files that option files name; those of known weights are known
 FILES: dict[str, dict[str, Any]] = {

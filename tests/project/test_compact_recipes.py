@@ -3,21 +3,8 @@
 import re
 
 import pytest
-import yaml
-from basicsr.utils.options import ordered_yaml
 
-from tests.helpers.paths import ROOT
-
-
-def read(name):
-    opt = yaml.load((ROOT / f'options/{name}.yml').read_text(), ordered_yaml()[0])
-    return yaml.safe_load(yaml.safe_dump(to_plain(opt)))
-
-
-def to_plain(value):
-    if isinstance(value, dict):
-        return {key: to_plain(inner) for key, inner in value.items()}
-    return [to_plain(inner) for inner in value] if isinstance(value, list) else value
+from tests.helpers.option_files import read
 
 
 def made_small(opt, photos):
