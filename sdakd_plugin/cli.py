@@ -18,7 +18,7 @@ COMMANDS = {  # name: description. Only the module of the command that runs is i
     'cache': "store the teacher's images, so that training does not run the teacher",
     'weights': 'list, fetch and inspect weights',
     'upscale': 'enlarge images with a model',
-    'export': 'write a model as ONNX, OpenVINO, safetensors or ncnn',
+    'export': 'write a model as ONNX, OpenVINO, LiteRT, Core ML, ncnn or safetensors',
     'report': 'measure what students cost, and their teacher',
     'compare': 'compare the image quality of models',
     'watch': 'show a run that is going on in a browser',
