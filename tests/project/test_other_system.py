@@ -13,7 +13,7 @@ def on_another_system(folder, *arguments):
 
 
 @pytest.mark.long
-def test_training_checking_and_enlarging_need_nothing_of_linux(options, tmp_path, monkeypatch):
+def test_the_commands_need_nothing_of_linux(options, tmp_path, monkeypatch):
     monkeypatch.setenv('PYTHONPATH', ':'.join(path for path in sys.path if path))
     options['datasets']['train']['num_worker_per_gpu'] = 1
     (tmp_path / 'opt.yml').write_text(yaml.safe_dump(options, sort_keys=False))
@@ -23,6 +23,17 @@ def test_training_checking_and_enlarging_need_nothing_of_linux(options, tmp_path
     assert '1 of 1' in on_another_system(
         tmp_path, 'upscale', picture, 'x.png', '--model', 'sdakd_nano_x4', '--tile', 64
     )
+    assert 'student' in on_another_system(tmp_path, 'test', '-opt', 'opt.yml')
+    student = next((tmp_path / 'experiments').rglob('net_g_latest.pth'))
+    assert (
+        'bicubic'
+        in on_another_system(
+            tmp_path, 'compare', '--gt', picture, '--model', f'mine={student}', '--out', 'compared'
+        ).lower()
+    )
+    assert 'parameters' in on_another_system(tmp_path, 'report', '--student', student, '--size', 16, '--repeat', 1)
+    on_another_system(tmp_path, 'export', student, '--format', 'onnx', '--out', 'mine.onnx')
+    assert (tmp_path / 'mine.onnx').is_file()
     ablation = ['--seeds', 1, '--arms', 'stock', '--out', 'ablation']
     options['ablate'] = {}
     (tmp_path / 'opt.yml').write_text(yaml.safe_dump(options, sort_keys=False))
