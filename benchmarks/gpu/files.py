@@ -13,7 +13,7 @@ from benchmarks.gpu.trial import Found, Trial
 from benchmarks.step import options
 from benchmarks.step.options import ROOT, Setting
 from benchmarks.step.timed import Step, Training
-from sdakd_plugin.checks.dry_run import dry_run
+from sdakd_plugin.checks.dry_run import dry_run, first_batch
 from sdakd_plugin.checks.option_file import read_yaml
 from sdakd_plugin.checks.run import check
 from sdakd_plugin.data.published import completed
@@ -83,14 +83,15 @@ def one_file(path: Path, trial: Trial) -> Row:
         block.update({'phase': 'train', **{key: opt[key] for key in ('scale',) if key in opt}})  # as parse_options does
         opt = {**completed(opt), 'is_train': True, 'dist': False, 'rank': 0, 'world_size': 1}
         model = check(opt, opt['num_gpu'])
-        tried, waits = list(dry_run(model, opt)), []
+        batch, waits = first_batch(opt), []
+        tried = list(dry_run(model, batch))
         if trial.device == 'cuda':  # not the first time, since a stage may begin with waiting
             step = model.optimize_parameters
             model.optimize_parameters = lambda iteration: waits.append(wait(partial(step, iteration)))
             for _ in range(ROUNDS):
-                tried = list(dry_run(model, opt))
+                tried = list(dry_run(model, batch))
     except (Exception, SystemExit) as error:
         return {'result': f'failed: {type(error).__name__}: {error}'}
-    times = ' / '.join(f'{1e3 * each.seconds:.0f}' for each in tried)
+    times = ' / '.join(f'{1e3 * each.again:.0f}' for each in tried)
     where = {'waits': next((place for place in waits if place != NOWHERE), NOWHERE)} if waits else {}
     return {'result': 'trains', 'ms': times, **where, '': changes}
