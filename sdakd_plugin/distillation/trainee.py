@@ -188,16 +188,17 @@ class Trainee:
         if self.r1 is not None:
             for own, due in zip(losses, self.r1.backward(discriminators, real, iteration), strict=True):
                 own.update(due)
-        paused = None if self.adaptive_d is None else self.adaptive_d.paused
+        adaptive = self.adaptive_d if 'gan' in stage.losses else None  # elsewhere nothing would end a pause
+        paused = None if adaptive is None else adaptive.paused
         for number, (log, optimizer) in enumerate(zip(logs, self.d_optimizers, strict=True)):
             self.steps.step(optimizer, losses[number], iteration, stage, paused)
             if self.r1 is not None:
                 log.update(self.r1.log(number))
             self.log.update({f'{key}{"_peer" * number}': value for key, value in log.items()})
         self.statistics.restore()
-        if self.adaptive_d is not None:
-            self.adaptive_d.count = self.adaptive_d.count + self.adaptive_d.paused
-            self.log['d_paused'] = self.adaptive_d.count
+        if adaptive is not None:
+            adaptive.count = adaptive.count + adaptive.paused
+            self.log['d_paused'] = adaptive.count
         if self.balance is not None:
             self.balance.watch(logs[0])
 

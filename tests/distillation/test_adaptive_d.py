@@ -9,6 +9,7 @@ from sdakd_plugin.distillation.adaptive_d import AdaptiveD
 from sdakd_plugin.errors import UserError
 from sdakd_plugin.options import parse
 from tests.helpers.exact_resume import check_exact, losses
+from tests.helpers.training import build, steps
 
 CPU = torch.device('cpu')
 
@@ -69,6 +70,22 @@ def test_a_pause_leaves_the_discriminator_as_it_is(stock, overpowering):
             if not key.endswith(('_u', '_v'))
         )
         assert same == (counts[number + 1] > counts[number]), number + 1
+
+
+def test_a_pause_ends_with_the_stage_of_the_gan(options):
+    options['train']['adaptive_d'] = True
+    options['train']['stages'][1].update(losses=['gan'], train_d=False)
+    options['train']['stages'][2].update(losses=['pixel', 'feature'], train_d=True)
+    model = build(options)
+
+    def learns(iteration):
+        model.trainee.adaptive_d.paused.fill_(True)
+        before = [parameter.clone() for parameter in model.trainee.net_d.parameters()]
+        model.trainee.adaptive_d.watch = lambda loss: None  # the decision stays
+        steps(model, iteration, iteration)
+        return any(not torch.equal(old, new) for old, new in zip(before, model.trainee.net_d.parameters(), strict=True))
+
+    assert not learns(3) and learns(5)
 
 
 @pytest.mark.parametrize('processes', [1, pytest.param(2, marks=pytest.mark.long)])
