@@ -1,6 +1,7 @@
 """Fixtures of the tests: real images, a small teacher, and stock BasicSR as a subprocess."""
 
 import copy
+import logging
 import shutil
 import signal
 import sys
@@ -33,6 +34,17 @@ def no_handler_of_sigchld():
     yield
     if hasattr(signal, 'SIGCHLD'):
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+
+
+@pytest.fixture
+def caplog(caplog, monkeypatch):
+    """pytest's own, which catches what BasicSR's logger says too, whatever the tests before have made of that logger:
+    once used, it passes nothing on to others, and where a test was a process of a higher rank, it keeps errors only."""
+    from basicsr.utils import get_root_logger
+
+    monkeypatch.setattr(get_root_logger(), 'propagate', True)
+    caplog.set_level(logging.INFO, 'basicsr')
+    return caplog
 
 
 @pytest.fixture(scope='session')

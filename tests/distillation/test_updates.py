@@ -55,16 +55,8 @@ def warnings(caplog):
     return [record.getMessage() for record in caplog.records if 'not finite' in record.getMessage()]
 
 
-@pytest.fixture
-def logged(caplog, monkeypatch):
-    import logging
-
-    monkeypatch.setattr(logging.getLogger('basicsr'), 'propagate', True)
-    return caplog
-
-
 @pytest.mark.parametrize('fused', [False, True])
-def test_a_nan_in_the_input_changes_nothing(options, logged, fused):
+def test_a_nan_in_the_input_changes_nothing(options, caplog, fused):
     """Neither weights, moments nor BatchNorm's statistics; with a fused optimizer, as on a GPU, neither."""
     options['network_g'] = {'type': 'SRGANGenerator', 'num_feat': 8, 'num_block': 2}
     options['train']['feature_opt']['layers'] = {'body.0': 'body.0', 'body.1': 'body.1'}
@@ -78,7 +70,7 @@ def test_a_nan_in_the_input_changes_nothing(options, logged, fused):
     assert same(before['net_g'], after['net_g']) and all(value.isfinite().all() for value in after['net_g_ema'])
     assert same(model.trainee.net_d.parameters(), discriminator)
     assert all(same(old, moments(optimizer)) for old, optimizer in zip(adam, model.optimizers, strict=True))
-    first, second = warnings(logged)
+    first, second = warnings(caplog)
     assert first == (
         "Iteration 6, stage 'adversarial': l_g_pix, l_g_feature, l_g_gan not finite; the step is skipped "
         '(1 in a row, the limit is 20).'
@@ -86,7 +78,7 @@ def test_a_nan_in_the_input_changes_nothing(options, logged, fused):
     assert "stage 'adversarial': l_d_fake not finite" in second
     model.feed_data(batch())
     model.optimize_parameters(6)
-    assert not same(before['net_g'], state(model)['net_g']) and len(warnings(logged)) == 2
+    assert not same(before['net_g'], state(model)['net_g']) and len(warnings(caplog)) == 2
 
 
 def test_the_step_after_a_skipped_one_is_the_one_that_would_have_been(options):
@@ -101,18 +93,18 @@ def test_the_step_after_a_skipped_one_is_the_one_that_would_have_been(options):
     assert same(state(model)['net_g'], state(undisturbed)['net_g'])
 
 
-def test_a_gradient_that_is_not_finite(options, logged):
+def test_a_gradient_that_is_not_finite(options, caplog):
     options['train']['pixel_opt'] = {'type': 'SteepLoss'}
     model = build(options)
     before = state(model)
     steps(model, 1, 1)
     assert same(before['net_g'], state(model)['net_g'])
-    assert warnings(logged) == [
+    assert warnings(caplog) == [
         "Iteration 1, stage 'supervised': gradient not finite; the step is skipped (1 in a row, the limit is 20)."
     ]
 
 
-def test_training_stops_after_the_limit_in_a_row(options, logged):
+def test_training_stops_after_the_limit_in_a_row(options, caplog):
     options['train']['nonfinite_limit'] = 2
     model = build(options)
     spoil(model, 1)
@@ -121,7 +113,7 @@ def test_training_stops_after_the_limit_in_a_row(options, logged):
     with pytest.raises(SystemExit) as stopped:
         spoil(model, 4)
     assert stopped.value.code == 1
-    assert 'Training stops: 2 iterations in a row' in logged.records[-1].getMessage()
+    assert 'Training stops: 2 iterations in a row' in caplog.records[-1].getMessage()
 
 
 def test_the_count_survives_a_resume(options):
@@ -133,7 +125,7 @@ def test_the_count_survives_a_resume(options):
         spoil(resumed, 2)
 
 
-def test_members_of_a_cohort_are_named(options, logged):
+def test_members_of_a_cohort_are_named(options, caplog):
     del options['teacher'], options['train']['stages'], options['train']['feature_opt']
     options.update(
         model_type='MutualSRGANModel',
@@ -144,21 +136,21 @@ def test_members_of_a_cohort_are_named(options, logged):
     model = build(options)
     before = [copy.deepcopy(member.net_d.state_dict()) for member in model.trainees]
     spoil(model, 1)
-    assert {re.match(r'Iteration 1 of (\w)', line)[1] for line in warnings(logged)} == {'a', 'b'}
+    assert {re.match(r'Iteration 1 of (\w)', line)[1] for line in warnings(caplog)} == {'a', 'b'}
     for member, old in zip(model.trainees, before, strict=True):
         assert all(torch.equal(old[name], parameter) for name, parameter in member.net_d.named_parameters())
 
 
-def test_a_device_that_is_read_late(options, logged):
+def test_a_device_that_is_read_late(options, caplog):
     """On a GPU the flags stay there until somebody prints."""
     options['logger']['print_freq'] = 100
     model = build(options)
     model.trainee.steps.device = torch.device('meta')  # any but the CPU
     spoil(model, 1)
     spoil(model, 2)
-    assert not warnings(logged)
+    assert not warnings(caplog)
     model.trainee.steps.read()
-    assert ['1 in a row' in line or '2 in a row' in line for line in warnings(logged)] == [True, True]
+    assert ['1 in a row' in line or '2 in a row' in line for line in warnings(caplog)] == [True, True]
 
 
 def test_not_finite_names_each():
@@ -228,7 +220,7 @@ def spoil_r1(monkeypatch, finite_gradient):
 @pytest.mark.parametrize('d_first', [True, False])
 @pytest.mark.parametrize('finite_gradient', [True, False])
 def test_r1_that_is_not_finite_skips_the_discriminators_step_of_its_iteration_alone(
-    regularised, logged, monkeypatch, finite_gradient, d_first
+    regularised, caplog, monkeypatch, finite_gradient, d_first
 ):
     regularised['train']['d_first'] = d_first
     model = build(regularised)
@@ -237,7 +229,7 @@ def test_r1_that_is_not_finite_skips_the_discriminators_step_of_its_iteration_al
         spoil_r1(context, finite_gradient)
         moved = moving(model, 4)
     assert moved == {'net_g'}
-    assert warnings(logged) == [
+    assert warnings(caplog) == [
         "Iteration 4, stage 'all': l_d_r1 not finite; the step is skipped (1 in a row, the limit is 20)."
     ]
     assert moving(model, 5) == moving(model, 6) == {'net_g', 'net_d'}
@@ -245,7 +237,7 @@ def test_r1_that_is_not_finite_skips_the_discriminators_step_of_its_iteration_al
     resumed.trainee.load_state(model.trainee.state(), resumed.device)
     assert not resumed.trainee.r1.last[0].isfinite()  # that is what it was
     assert moving(resumed, 7) == moving(resumed, 8) == {'net_g', 'net_d'}
-    assert resumed.trainee.r1.last[0].isfinite() and len(warnings(logged)) == 1
+    assert resumed.trainee.r1.last[0].isfinite() and len(warnings(caplog)) == 1
 
 
 def moving(model, iteration):
@@ -368,14 +360,14 @@ def test_a_limit_that_is_not_reached_changes_no_digit(options):
 
 
 @pytest.mark.parametrize('fused', [False, True])
-def test_what_is_not_finite_is_still_skipped(options, logged, fused):
+def test_what_is_not_finite_is_still_skipped(options, caplog, fused):
     options['train']['grad_clip'] = 0.1
     options['train']['optim_g']['fused'] = options['train']['optim_d']['fused'] = fused
     model = build(options)
     steps(model, 1, 5)
     before = state(model)['net_g']
     spoil(model, 6)
-    assert same(before, state(model)['net_g']) and len(warnings(logged)) == 2
+    assert same(before, state(model)['net_g']) and len(warnings(caplog)) == 2
 
 
 # ------------------------------------------------------------------------------------------------------ the balance

@@ -2,7 +2,6 @@
 
 import copy
 import io
-import logging
 
 import pytest
 import torch
@@ -48,18 +47,9 @@ def stopped(model, iteration):
     return torch.load(file, weights_only=True)
 
 
-@pytest.fixture
-def log(caplog, monkeypatch):
-    logger = logging.getLogger('basicsr')
-    monkeypatch.setattr(logger, 'propagate', False)  # as BasicSR sets it, whichever test begins
-    logger.addHandler(caplog.handler)
-    yield caplog
-    logger.removeHandler(caplog.handler)
-
-
 @pytest.mark.parametrize('scheduler', [STEPS, COSINE])
 @pytest.mark.parametrize('warmup', [-1, 3])
-def test_an_unchanged_schedule_goes_on_exactly_and_silently(plain, log, scheduler, warmup):
+def test_an_unchanged_schedule_goes_on_exactly_and_silently(plain, caplog, scheduler, warmup):
     whole = rates(model_of(plain, scheduler, warmup_iter=warmup), 1, 9)
     for stop in range(1, 9):
         state = stopped(model_of(plain, scheduler, warmup_iter=warmup), stop)
@@ -67,7 +57,7 @@ def test_an_unchanged_schedule_goes_on_exactly_and_silently(plain, log, schedule
         model.resume_training(state)
         assert model.schedulers[0].state_dict() == state['schedulers'][0]
         assert rates(model, stop + 1, 9) == whole[stop:]
-    assert 'train.scheduler' not in log.text
+    assert 'train.scheduler' not in caplog.text
 
 
 @pytest.mark.parametrize(
@@ -80,23 +70,23 @@ def test_an_unchanged_schedule_goes_on_exactly_and_silently(plain, log, schedule
         (STEPS, {**STEPS, 'restarts': [0, 7], 'restart_weights': [1, 0.3]}, 9),
     ],
 )
-def test_what_lies_ahead_may_change(plain, log, before, now, total):
+def test_what_lies_ahead_may_change(plain, caplog, before, now, total):
     """Seen from the end, the run has had the new schedule all the time ahead of the stop."""
     state = stopped(model_of(plain, before), 5)
     changed = model_of(plain, now, total_iter=total)
     changed.resume_training(state)
     assert rates(changed, 6, total) == rates(model_of(plain, now, total_iter=total), 1, total)[5:]
-    assert 'train.scheduler: from iteration 6 the learning rate follows the option file' in log.text
+    assert 'train.scheduler: from iteration 6 the learning rate follows the option file' in caplog.text
 
 
-def test_it_is_said_once_for_all_optimizers(options, log):
+def test_it_is_said_once_for_all_optimizers(options, caplog):
     options['train'].update(total_iter=9, scheduler=dict(STEPS))
     options['train']['stages'][2]['iters'] = 5
     state = stopped(build(options), 5)
     options['train']['scheduler']['milestones'] = [2, 6]
     model = build(options)
     model.resume_training(state)
-    assert len(model.schedulers) == 2 and log.text.count('train.scheduler: from iteration 6 ') == 1
+    assert len(model.schedulers) == 2 and caplog.text.count('train.scheduler: from iteration 6 ') == 1
 
 
 def test_a_new_factor_holds_from_the_next_milestone_on(plain):
@@ -127,13 +117,13 @@ def test_what_has_been_may_not(plain, before, now, expected):
         model_of(plain, now, total_iter=9).resume_training(state)
 
 
-def test_the_rate_of_the_training_state_counts_and_the_log_says_so(plain, log):
+def test_the_rate_of_the_training_state_counts_and_the_log_says_so(plain, caplog):
     state = stopped(model_of(plain, STEPS), 5)
     plain['train']['optim_g']['lr'] = 2e-3
     model = model_of(plain, STEPS)
     model.resume_training(state)
     assert rates(model, 6, 6) == [5e-4]
-    assert 'comes from the training state, [0.001], not from the option file, [0.002]' in log.text
+    assert 'comes from the training state, [0.001], not from the option file, [0.002]' in caplog.text
 
 
 @pytest.mark.parametrize(
