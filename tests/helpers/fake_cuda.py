@@ -9,7 +9,7 @@ from __future__ import annotations
 import inspect
 import sys
 from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from types import CodeType, FrameType
 from typing import Any
 from unittest import mock
@@ -63,6 +63,7 @@ class Waits(TorchDispatchMode):
     def __init__(self) -> None:
         super().__init__()
         self.allowed = False  # whether the host may wait anywhere
+        self.recorded: list[Tensor] = []  # with ``Tensor.record_stream``
 
     def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
@@ -146,11 +147,13 @@ def fake_cuda() -> Iterator[Waits]:
         'synchronize': lambda *_: None,
         'empty_cache': lambda: None,
         'get_rng_state': get_rng_state,
-        'get_rng_state_all': lambda: [get_rng_state()],
         'set_rng_state': set_rng_state,
         'manual_seed': lambda seed: None,
         'manual_seed_all': lambda seed: None,
-        'is_bf16_supported': lambda *_: True,
+        'is_bf16_supported': lambda *_, **__: True,
+        'Stream': lambda *_: mock.MagicMock(),
+        'stream': lambda *_: nullcontext(),
+        'current_stream': lambda *_: mock.MagicMock(),
         'get_device_capability': lambda *_: (9, 0),
     }
     with (
@@ -161,6 +164,7 @@ def fake_cuda() -> Iterator[Waits]:
         mock.patch.object(nn.Module, '_apply', apply),
         mock.patch.object(Tensor, 'backward', backward),
         mock.patch.object(Tensor, 'numpy', numpy),
+        mock.patch.object(Tensor, 'record_stream', lambda tensor, _: waits.recorded.append(tensor)),
         mock.patch.object(torch.autograd, 'grad', grad),
         mock.patch.object(bicubic, '_matrix', inspect.unwrap(bicubic._matrix)),  # not kept for another test
         torch.serialization.skip_data(materialize_fake_tensors=True),

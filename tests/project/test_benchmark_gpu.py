@@ -1,8 +1,10 @@
 """The trial of a GPU: its pieces and, at small sizes, all of it on a CPU. What only a card does is not tested."""
 
 import json
+import platform
 import shutil
 import time
+from importlib.metadata import version
 
 import numpy as np
 import pytest
@@ -80,6 +82,11 @@ def test_a_page_keeps_the_parts_that_are_not_asked_for_again(tmp_path):
     assert lines.index('## parity') < lines.index('## steps') < lines.index('| bfloat16 | 1 ms |')
     numbers = json.loads((tmp_path / 'nvidia-h100-80gb.json').read_text())
     assert numbers['card'] == 'NVIDIA H100 80GB' and list(numbers['parts']) == ['parity', 'steps']
+
+
+def test_a_package_that_is_installed_under_another_name_is_left_out(monkeypatch):
+    monkeypatch.setattr(page, 'PACKAGES', ('torch', 'no_such_distribution'))
+    assert page.versions(CPU) == f'Python {platform.python_version()}, torch {version("torch")}'
 
 
 @pytest.mark.long
@@ -191,17 +198,18 @@ def test_differences_of_checkpoints():
     assert runs.difference({}, {}) == runs.difference({}, found) == np.inf  # a run that saved nothing is not exact
 
 
-def test_the_batch_is_halved_until_it_fits():
+def test_the_batch_is_halved_until_it_fits(monkeypatch):
+    monkeypatch.delattr(torch, 'OutOfMemoryError')  # torch 2.4 has it only in torch.cuda
     tried = []
 
     def measure(setting):
         tried.append(setting.batch)
         if setting.batch > 3:
-            raise torch.OutOfMemoryError
+            raise torch.cuda.OutOfMemoryError
         return {}
 
     assert steps.largest(Setting('sdakd', CPU, 12, 64), measure)[0].batch == 3 and tried == [12, 6, 3]
-    with pytest.raises(torch.OutOfMemoryError):
+    with pytest.raises(torch.cuda.OutOfMemoryError):
         steps.largest(Setting('sdakd', CPU, 1, 64), lambda setting: measure(Setting('sdakd', CPU, 4, 64)))
 
 
