@@ -21,6 +21,7 @@ from benchmarks.step.options import Setting
 from sdakd_plugin.checks.option_file import read_yaml
 from sdakd_plugin.checks.run import check
 from sdakd_plugin.errors import UserError
+from tests.helpers.fake_runs import rehearsal
 from tests.helpers.paths import ROOT
 
 CPU = torch.device('cpu')
@@ -250,6 +251,47 @@ class Watched(TorchDispatchMode):
         if function is torch.ops.aten.convolution.default:
             self.seen.add(out.dtype)
         return out
+
+
+@pytest.mark.long
+def test_what_needs_a_card_runs_on_one_in_pretence(trial, monkeypatch, modes):
+    """Stock's RealESRGANModel trains nowhere else: the plugin calls its convolutions, forward and backward."""
+    monkeypatch.setattr(files, 'SIGN', '_local_scalar_dense')  # what the pretence says of a value that is read
+    card = Trial(**{**vars(trial), 'device': 'cuda'})
+    seen = {}
+    with rehearsal() as waits:
+        found = files.sync(card)
+        assert not found.surprises and [row['waits'] for row in found.tables[0]] == [files.NOWHERE] * 3
+        waits.allowed = True  # stock waits for each loss
+        opt, data = parity.without_teacher(card, 'real', 3)
+        for kind in ('RealESRGANModel_basicsr', 'SDAKDModel'):
+            with Convolutions() as found:
+                losses, _ = parity.train({**opt, 'model_type': kind}, data)
+            seen[kind] = [list(each) for each in losses], found.calls
+    assert seen['SDAKDModel'] == seen['RealESRGANModel_basicsr'] and len(found.calls) > 100
+
+
+class Convolutions(TorchDispatchMode):
+    """Remembers the convolutions: the operator, and size and memory format of what they return."""
+
+    def __init__(self):
+        super().__init__()
+        self.calls = []
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        result = function(*args, **(kwargs or {}))
+        if 'convolution' in str(function):
+            results = result if isinstance(result, tuple) else (result,)
+            self.calls.append((str(function), [(one.shape, one.stride()) for one in results if one is not None]))
+        return result
+
+
+@pytest.mark.parametrize(
+    ('printed', 'expected'), [("print('a'); raise SystemExit('b')", '^b$'), ('raise SystemExit(3)', '^exit code 3, and')]
+)
+def test_a_run_that_fails_is_named_with_its_last_line(trial, printed, expected):
+    with pytest.raises(RuntimeError, match=expected):
+        runs.sdakd(trial, '-c', printed)
 
 
 def test_operators_are_counted_without_those_that_they_call():
