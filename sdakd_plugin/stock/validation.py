@@ -44,7 +44,7 @@ class StudentValidation(SRModel):
             super().nondist_validation(*arguments)
         finally:  # those of an image that was too large for the GPU's memory
             for name in ('lq', 'gt', 'output'):
-                vars(self).pop(name, None)
+                self.__dict__.pop(name, None)
 
     def test(self) -> None:
         self.output = self.super_resolve(self.lq, self.lq_scale)

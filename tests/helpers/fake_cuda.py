@@ -139,6 +139,7 @@ def numpy(tensor: Tensor) -> np.ndarray:
 @contextmanager
 def fake_cuda() -> Iterator[Waits]:
     """In the block there is one GPU, and all tensors are fake."""
+    waits = Waits()
     answers: dict[str, Any] = {
         'is_available': lambda: True,
         'is_initialized': lambda: True,
@@ -168,6 +169,6 @@ def fake_cuda() -> Iterator[Waits]:
         mock.patch.object(torch.autograd, 'grad', grad),
         mock.patch.object(bicubic, '_matrix', inspect.unwrap(bicubic._matrix)),  # not kept for another test
         torch.serialization.skip_data(materialize_fake_tensors=True),
-        Waits() as waits,
+        waits,
     ):
         yield waits
