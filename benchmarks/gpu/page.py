@@ -6,8 +6,8 @@ import json
 import platform
 import re
 from collections.abc import Mapping
-from importlib.metadata import version
-from importlib.util import find_spec
+from contextlib import suppress
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,10 @@ def name_of(device: torch.device) -> str:
 
 def versions(device: torch.device) -> str:
     """What computes, in a line."""
-    found = {'Python': platform.python_version(), **{name: version(name) for name in PACKAGES if find_spec(name)}}
+    found = {'Python': platform.python_version()}
+    for name in PACKAGES:
+        with suppress(PackageNotFoundError):  # triton comes with nightly builds of torch under another name
+            found[name] = version(name)
     if device.type == 'cuda':
         memory = torch.cuda.get_device_properties(device).total_memory / 2**30
         found |= {'CUDA': str(torch.version.cuda), 'cuDNN': str(torch.backends.cudnn.version())}

@@ -75,7 +75,7 @@ def largest(setting: Setting, measure: Callable[[Setting], Numbers]) -> tuple[Se
     while True:
         try:
             return setting, measure(setting)
-        except torch.OutOfMemoryError:
+        except torch.cuda.OutOfMemoryError:
             if setting.batch == 1:
                 raise
         gc.collect()  # outside of the except block, whose traceback holds the networks

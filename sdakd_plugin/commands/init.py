@@ -125,7 +125,7 @@ def tried(root: str, train: list[str], val: list[str], chosen: choices.Choices) 
         text = option_file.option_file(chosen, root, out, (len(train), len(val)), [])
         try:
             return measure(yaml.safe_load(text), chosen.machine.gpu is not None)
-        except torch.OutOfMemoryError:
+        except torch.cuda.OutOfMemoryError:
             raise UserError(
                 f'{chosen.student}: a batch of {chosen.batch} crops of {chosen.crop} pixels does not fit into the '
                 'memory that is free on the GPU; close other programs, or choose a smaller --student'

@@ -76,7 +76,8 @@ class Drift:
 
     def _add(self, name: str, value: Tensor) -> None:
         decay = 1 - 1 / self.patience
-        self.averages[name] = decay * self.averages[name] + (1 - decay) * value
+        average = decay * self.averages[name] + (1 - decay) * value
+        self.averages[name] = torch.where(average.isfinite(), average, self.averages[name])  # else NaN from then on
         self.counts[name] += 1
         if self.counts[name] >= self.patience:
             self.smallest[name] = torch.minimum(self.smallest[name], self._current(name).abs().max())

@@ -240,24 +240,25 @@ class PluginModel(BaseModel):
             self.after_validation(dataloader.dataset.opt['name'])
 
     def validate(self, dataloader: Any, current_iter: Any, tb_logger: Any, save_img: bool) -> bool:
-        """Validate on the first process if a validation is due, and return whether it was.
+        """Validate on the first process if a validation is due, and return whether it was and its metrics are known.
 
         The other processes wait on the CPU: a timeout of the GPU backend would end the run.
         """
         iteration = self.stage_validation.due(dataloader, current_iter)
         if iteration is None:
             return False
+        complete = True
         if self.opt['rank'] == 0:
             # a data loader draws a seed for its workers
             with undisturbed_rng(), self.position.stopwatch.paused():
-                self.stage_validation.run(dataloader, iteration, tb_logger, save_img)
+                complete = self.stage_validation.run(dataloader, iteration, tb_logger, save_img)
         if self.opt['dist']:
             processes.wait()
         if self.is_train and self.stage is not None:
             self.progress.note(self.stage_validation.last_and_best())
         if self.is_train:
             self.finish_if_stalled(iteration)
-        return True
+        return complete
 
     def finish_if_stalled(self, iteration: int) -> None:
         """With ``train.stop_when``, save the run and let BasicSR's loop end once the metric no longer improves."""
@@ -348,6 +349,8 @@ class PluginModel(BaseModel):
         ]
         schedulers = resumed(self.schedulers, resume_state['schedulers'], iteration)
         super().resume_training({**resume_state, 'optimizers': optimizers, 'schedulers': schedulers})
+        for optimizer in self.optimizers:
+            training_state.match_formats(optimizer)
         for name, loss in connectors.items():
             loss.load_state_dict(resume_state['connectors'][name])
         if self.recovery is not None:
@@ -355,7 +358,8 @@ class PluginModel(BaseModel):
         self.position.stopwatch.resume(self.opt['path'].get('experiments_root'), iteration)
         same_data = self.check_data(resume_state)
         self.position.start(resume_state)
-        states = resume_state.get('processes', [])
+        # taken out: BasicSR keeps the state for the whole run, on the GPU, and these have the pools of all processes
+        states = resume_state.pop('processes', [])
         if self.opt['rank'] < len(states):
             training_state.restore_process(
                 states[self.opt['rank']], self.position, self.trainees, self.degradation, self.device, same_data

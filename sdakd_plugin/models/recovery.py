@@ -12,6 +12,7 @@ from torch import nn
 from sdakd_plugin import weights
 from sdakd_plugin.distillation.trainee import Trainee
 from sdakd_plugin.families.calling import unwrap
+from sdakd_plugin.models.training_state import match_formats
 from sdakd_plugin.resume.training_state import read_state
 from sdakd_plugin.utils import processes
 
@@ -113,6 +114,7 @@ class Recovery:
         for optimizer, saved in zip(optimizers, state['optimizers'], strict=True):
             groups = optimizer.state_dict()['param_groups']
             optimizer.load_state_dict({'state': saved['state'], 'param_groups': groups})
+            match_formats(optimizer)
         for name, loss in connectors.items():
             loss.load_state_dict(state['connectors'][name])
 

@@ -87,6 +87,18 @@ def build_degradation(
     return None
 
 
+def on_device(value: Tensor, device: torch.device) -> Tensor:
+    """A tensor of the data loader on the device that trains.
+
+    BasicSR's ``CUDAPrefetcher`` has copied it there on a stream of its own. That stream must not overwrite its memory
+    with a later batch before the GPU has trained on it, which BasicSR ensures by waiting in every iteration.
+    """
+    if value.is_cuda:
+        value.record_stream(torch.cuda.current_stream())
+    # the loader's memory is pinned, so the copies need not block as BasicSR's do
+    return value.to(device, non_blocking=True)
+
+
 @torch.no_grad()
 def make_batch(
     data: Mapping[str, Any], degradation: BatchDegradation | ScaleDraw | None, options: Options, device: torch.device
@@ -95,10 +107,7 @@ def make_batch(
 
     The data loader provides paired images, or ground truth (with or without blur kernels) from which LQ is made.
     """
-    # the loader's memory is pinned, so the copies need not block as BasicSR's do
-    data = {
-        key: value.to(device, non_blocking=True) if isinstance(value, Tensor) else value for key, value in data.items()
-    }
+    data = {key: on_device(value, device) if isinstance(value, Tensor) else value for key, value in data.items()}
     gt_usm = None
     if degradation is None:
         lq, gt, lq_scale = data['lq'], data.get('gt'), data.get('lq_scale')

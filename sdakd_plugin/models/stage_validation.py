@@ -98,8 +98,24 @@ class StageValidation:
         self._validated[name] = min(current_iter, last)
         return self._validated[name]
 
-    def run(self, dataloader: Any, iteration: Any, tb_logger: Any, save_img: bool) -> None:
-        """Validate all students and store their metrics."""
+    def run(self, dataloader: Any, iteration: Any, tb_logger: Any, save_img: bool) -> bool:
+        """Validate all students and store their metrics; return whether all of it succeeded.
+
+        In a run that has begun, a full disk or too little memory of the GPU costs the validation, not the run.
+        """
+        try:
+            self._run(dataloader, iteration, tb_logger, save_img)
+        except (OSError, torch.cuda.OutOfMemoryError) as error:
+            if self.schedule is None or iteration == 0:
+                raise
+            get_root_logger().error(
+                f'The validation on {dataloader.dataset.opt["name"]} at iteration {iteration:,} is incomplete, and '
+                f'training continues: {type(error).__name__}: {str(error).splitlines()[0]}'
+            )
+            return False
+        return True
+
+    def _run(self, dataloader: Any, iteration: Any, tb_logger: Any, save_img: bool) -> None:
         if self.schedule is not None:
             self._of_the_loop[dataloader.dataset.opt['name']] = dataloader
         for validation, suffix in zip(self.validations, self.suffixes, strict=True):

@@ -84,9 +84,10 @@ class Student:
         net = unwrap(self.net_g) if average is None else average
         training = net.training
         net.eval()
-        image = super_resolve(net, lq, lq_scale)
-        net.train(training)
-        return image
+        try:
+            return super_resolve(net, lq, lq_scale)
+        finally:
+            net.train(training)
 
 
 def build_generator(networks: Networks) -> nn.Module:

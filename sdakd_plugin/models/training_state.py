@@ -105,6 +105,17 @@ def as_built(state: Mapping[str, Any], optimizer: torch.optim.Optimizer) -> dict
     return {**state, 'param_groups': [{**group, **own} for group in state['param_groups']]}
 
 
+def match_formats(optimizer: torch.optim.Optimizer) -> None:
+    """Give the loaded moments of an optimizer the memory formats of their parameters, which fused optimizers require.
+
+    They have those of the run that saved them, since when ``train.channels_last`` may have changed.
+    """
+    for parameter, state in optimizer.state.items():
+        for key, value in state.items():
+            if isinstance(value, Tensor) and value.shape == parameter.shape:
+                state[key] = torch.empty_like(parameter).copy_(value)
+
+
 def capture_process(position: RunPosition, trainees: Sequence[Trainee], degradation: Any) -> dict[str, Any]:
     """The state of a process: random numbers, position in the epoch, training-pair pool, counters of each student."""
     pool = degradation.state() if isinstance(degradation, BatchDegradation) else {}

@@ -103,7 +103,7 @@ class TensorRange(nn.Module):
         """Fit to these values and those of all calls before: the smallest squared error of rounding and clipping."""
         ends = magnitudes(values.device)
         for tail, part in zip(self.seen, (-values, values), strict=True):
-            part = part.flatten().clamp(min=0)
+            part = part.flatten().nan_to_num(0, 0, 0).clamp(min=0)  # a single NaN would stay
             moments = torch.stack([torch.ones_like(part), part, part.square()])
             batch = torch.zeros_like(tail).index_add_(1, torch.bucketize(part, ends[1:], right=True), moments)
             tail += batch  # not value by value: float32 cannot count beyond 2 ** 24

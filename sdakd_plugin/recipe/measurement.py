@@ -39,7 +39,7 @@ def measure(opt: Mapping[str, Any], gpu: bool) -> Measurement:
 
     Raises:
         UserError: the options do not pass ``check``.
-        torch.OutOfMemoryError: the batch does not fit into the GPU's memory.
+        torch.cuda.OutOfMemoryError: the batch does not fit into the GPU's memory.
     """
     opt = as_parsed(opt)
     block = opt['datasets']['train']

@@ -10,7 +10,7 @@ from sdakd_plugin.resume.interruption import Interruption
 from sdakd_plugin.resume.run_position import RunPosition, begun
 from sdakd_plugin.resume.training_state import load_resume_state
 from sdakd_plugin.stock.named_errors import with_image_names
-from sdakd_plugin.stock.pipelines import message_logger, module, replaced
+from sdakd_plugin.stock.pipelines import guarded, message_logger, module, replaced
 
 
 def train(arguments: Sequence[str], root: str) -> dict[str, Any]:
@@ -51,6 +51,7 @@ def train(arguments: Sequence[str], root: str) -> dict[str, Any]:
             build_model=build,
             load_resume_state=load_resume_state,
             build_dataset=with_image_names(stock.build_dataset),
+            init_tb_loggers=guarded(stock.init_tb_loggers),
             MessageLogger=message_logger(stock.MessageLogger),
         ),
         interruption.watch(),

@@ -11,10 +11,10 @@
     - why: the position in the epoch, and signals
     - fails without it: test_resume, test_interruption
 ``pipelines``
-    - replaces or borrows: ``parse_options``, ``build_model``, ``build_dataset``, ``load_resume_state`` and
-      ``MessageLogger`` of ``basicsr.train``
+    - replaces or borrows: ``parse_options``, ``build_model``, ``build_dataset``, ``load_resume_state``,
+      ``init_tb_loggers`` and ``MessageLogger`` of ``basicsr.train``
     - active: ``sdakd train``, ``sdakd test``
-    - why: resuming without CUDA, saving on signals, a correct remaining time at the end, images a second
+    - why: resuming without CUDA, saving on signals, a full disk, a correct remaining time at the end, images a second
     - fails without it: test_resume, test_log
 ``named_errors``
     - replaces or borrows: ``__getitem__`` of one data set, in a subclass of its own

@@ -60,7 +60,9 @@ class BatchDegradation(RealESRGANModel):
         # no super().__init__(): it would build a network
         self.device, self.is_train, self.reduce = device, True, reduce
         self.opt = {**opt, 'high_order_degradation': pool is not None}
-        self.jpeger = ContiguousJPEG(differentiable=False).to(device)
+        # on a GPU stock's, whose format is that of what follows, which therefore computes and rounds as stock does
+        jpeg = DiffJPEG if device.type == 'cuda' else ContiguousJPEG
+        self.jpeger = jpeg(differentiable=False).to(device)
         self.usm_sharpener = USMSharp().to(device)
         if pool is not None:
             self.queue_size, size, lq_size = pool

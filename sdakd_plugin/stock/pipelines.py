@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-import basicsr  # noqa: F401
+from basicsr.utils import get_root_logger
 
 
 def module(name: str, arguments: Sequence[str]) -> Any:
@@ -32,6 +32,46 @@ def replaced(module: Any, **names: Any) -> Iterator[None]:
         yield
     finally:
         vars(module).update(before)
+
+
+class Scalars:
+    """TensorBoard's writer, which gives up at its first error, such as that of a full disk.
+
+    Its file is written in a thread, whose error would end the run: all later calls raise it.
+    """
+
+    def __init__(self, writer: Any) -> None:
+        self.writer = writer
+
+    def add_scalar(self, *arguments: Any) -> None:
+        """As ``SummaryWriter.add_scalar``."""
+        self._call('add_scalar', *arguments)
+
+    def close(self) -> None:
+        """As ``SummaryWriter.close``."""
+        self._call('close')
+
+    def _call(self, name: str, *arguments: Any) -> None:
+        if self.writer is None:
+            return
+        try:
+            getattr(self.writer, name)(*arguments)
+        except OSError as error:
+            self.writer = None
+            get_root_logger().error(
+                f"TensorBoard's file cannot be written ({error.strerror or error}), and gets nothing more until the "
+                'run is resumed; training continues.'
+            )
+
+
+def guarded(init_tb_loggers: Callable[[dict[str, Any]], Any]) -> Callable[[dict[str, Any]], Scalars | None]:
+    """Wrap BasicSR's ``init_tb_loggers``, so that TensorBoard cannot end the run."""
+
+    def init(opt: dict[str, Any]) -> Scalars | None:
+        writer = init_tb_loggers(opt)
+        return None if writer is None else Scalars(writer)
+
+    return init
 
 
 def message_logger(stock: type[Any]) -> type[Any]:

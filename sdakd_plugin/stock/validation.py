@@ -39,6 +39,13 @@ class StudentValidation(SRModel):
         super().feed_data(data)
         self.lq_scale = data.get('lq_scale')
 
+    def nondist_validation(self, *arguments: Any) -> None:
+        try:
+            super().nondist_validation(*arguments)
+        finally:  # those of an image that was too large for the GPU's memory
+            for name in ('lq', 'gt', 'output'):
+                self.__dict__.pop(name, None)
+
     def test(self) -> None:
         self.output = self.super_resolve(self.lq, self.lq_scale)
 

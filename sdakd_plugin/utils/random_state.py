@@ -12,30 +12,30 @@ import torch
 
 
 def capture() -> dict[str, Any]:
-    """The states of the generators of Python, NumPy and torch, and of all CUDA devices if CUDA is in use."""
+    """The states of the generators of Python, NumPy and torch, and of the current CUDA device if CUDA is in use."""
     numpy: Any = np.random.get_state()
     kind, words, *rest = numpy
     return {
         'python': random.getstate(),
         'numpy': [kind, words.tolist(), *rest],
         'torch': torch.get_rng_state(),
-        'cuda': torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else [],
+        'cuda': [torch.cuda.get_rng_state()] if torch.cuda.is_initialized() else [],
     }
 
 
 def restore(states: dict[str, Any]) -> None:
     """Restore what ``capture`` returned.
 
-    States of missing CUDA devices are ignored, and those of all devices if CUDA is not in use: torch would otherwise
-    apply them when CUDA starts.
+    A process uses one CUDA device, which may have another number than before: on fewer nodes, for example. Its state is
+    ignored if CUDA is not in use: torch would otherwise apply it when CUDA starts.
     """
     random.setstate(states['python'])
     kind, words, *rest = states['numpy']
     np.random.set_state((kind, np.array(words, dtype=np.uint32), *rest))
     torch.set_rng_state(states['torch'].cpu())
-    if torch.cuda.is_initialized():
-        for device, state in enumerate(states['cuda'][: torch.cuda.device_count()]):
-            torch.cuda.set_rng_state(state.cpu(), device)
+    if states['cuda'] and torch.cuda.is_initialized():
+        device = torch.cuda.current_device()  # earlier versions stored all devices
+        torch.cuda.set_rng_state(states['cuda'][min(device, len(states['cuda']) - 1)].cpu(), device)
 
 
 @contextmanager

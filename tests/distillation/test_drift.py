@@ -47,6 +47,15 @@ def test_images_that_move_away_from_the_teachers():
     assert said.startswith("move away from the teacher's: they differ by 8.") and 'after 4.0 at best' in said
 
 
+def test_an_image_that_is_not_finite_does_not_end_the_watch():
+    wild = (float('nan'), float('inf'), 0.0)
+    still, drifted = [(0.0, 0.0, 0.0)], [(0.0, -6.0, 0.0)]
+    (said,) = watched(still * 20 + [wild] + drifted * 40)
+    assert 'the mean of green is -' in said
+    distances = [4.0] * 20 + [float('nan')] + [20.0] * 20
+    assert len(watched(still * 41, of_teacher=distances)) == 1
+
+
 def test_a_restored_watch_goes_on_as_before():
     torch.manual_seed(0)
     whole, first, second = (Drift(5, CPU) for _ in range(3))

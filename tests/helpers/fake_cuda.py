@@ -1,8 +1,7 @@
 """A GPU in pretence: fake tensors have shapes, types and devices but no values, so ``cuda`` needs no GPU.
 
 A tensor on the wrong device fails with both devices named, and reading a value raises ``DataDependentOutputException``
-except in the functions of ``READERS``. The autograd engine requires a real device; instead, ``backward`` checks the
-loss and gives zero gradients to what the graph of the loss reaches.
+except in the functions of ``READERS``. The backward pass is that of ``fake_autograd.py``.
 """
 
 from __future__ import annotations
@@ -10,7 +9,7 @@ from __future__ import annotations
 import inspect
 import sys
 from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from types import CodeType, FrameType
 from typing import Any
 from unittest import mock
@@ -28,8 +27,10 @@ from sdakd_plugin.models.health import check_health
 from sdakd_plugin.models.plugin_model import PluginModel
 from sdakd_plugin.models.stage_validation import StageValidation
 from sdakd_plugin.utils import bicubic
+from tests.helpers.fake_autograd import CUDA, backward, check, grad
 
-CUDA = torch.device('cuda', 0)
+__all__ = ['CUDA', 'Waits', 'check', 'fake_cuda']
+
 READERS = {
     inspect.unwrap(function).__code__  # without the decorator, which many share
     for function in (
@@ -62,6 +63,7 @@ class Waits(TorchDispatchMode):
     def __init__(self) -> None:
         super().__init__()
         self.allowed = False  # whether the host may wait anywhere
+        self.recorded: list[Tensor] = []  # with ``Tensor.record_stream``
 
     def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
@@ -94,49 +96,6 @@ def is_called(codes: Collection[CodeType]) -> bool:
     while frame is not None and frame.f_code not in codes:
         frame = frame.f_back
     return frame is not None
-
-
-def check(what: str, found: torch.device | torch.dtype, expected: torch.device | torch.dtype) -> None:
-    """Raise a RuntimeError that names both, if they differ; of devices, the index does not matter."""
-    if getattr(found, 'type', found) != getattr(expected, 'type', expected):
-        raise RuntimeError(f'{what}: is {found}, expected {expected}')
-
-
-def leaves(*tensors: Tensor) -> list[Tensor]:
-    """The tensors that the backward pass of these tensors would give a gradient."""
-    waiting, seen, found = [tensor.grad_fn for tensor in tensors], set(), []
-    while waiting:
-        node = waiting.pop()
-        if node is None or node in seen:
-            continue
-        seen.add(node)
-        if hasattr(node, 'variable'):
-            found.append(node.variable)
-        waiting += [following for following, _ in node.next_functions]
-    return found
-
-
-@torch.no_grad()
-def backward(loss: Tensor, *_: Any, **__: Any) -> None:
-    """In place of ``Tensor.backward``."""
-    check('loss', loss.device, CUDA)
-    check('loss', loss.dtype, torch.float32)
-    reached = leaves(loss)
-    if not reached:
-        raise RuntimeError('loss: does not require a gradient')
-    for leaf in reached:
-        check('parameter', leaf.device, CUDA)
-        if leaf.grad is None:
-            leaf.grad = torch.zeros_like(leaf)
-
-
-def grad(outputs: Any, inputs: Any, *_: Any, **__: Any) -> tuple[Tensor, ...]:
-    """In place of ``torch.autograd.grad``; the gradients depend on the outputs, for a second backward pass."""
-    outputs, inputs = (value if isinstance(value, (list, tuple)) else [value] for value in (outputs, inputs))
-    for value in (*outputs, *inputs):
-        check('gradient', value.device, CUDA)
-    total = sum(output.sum() for output in outputs)
-    return tuple(torch.zeros_like(value) + 0 * total for value in inputs)
 
 
 def apply(module: nn.Module, function: Any, recurse: bool = True) -> nn.Module:
@@ -180,6 +139,7 @@ def numpy(tensor: Tensor) -> np.ndarray:
 @contextmanager
 def fake_cuda() -> Iterator[Waits]:
     """In the block there is one GPU, and all tensors are fake."""
+    waits = Waits()
     answers: dict[str, Any] = {
         'is_available': lambda: True,
         'is_initialized': lambda: True,
@@ -188,11 +148,13 @@ def fake_cuda() -> Iterator[Waits]:
         'synchronize': lambda *_: None,
         'empty_cache': lambda: None,
         'get_rng_state': get_rng_state,
-        'get_rng_state_all': lambda: [get_rng_state()],
         'set_rng_state': set_rng_state,
         'manual_seed': lambda seed: None,
         'manual_seed_all': lambda seed: None,
-        'is_bf16_supported': lambda *_: True,
+        'is_bf16_supported': lambda *_, **__: True,
+        'Stream': lambda *_: mock.MagicMock(),
+        'stream': lambda *_: nullcontext(),
+        'current_stream': lambda *_: mock.MagicMock(),
         'get_device_capability': lambda *_: (9, 0),
     }
     with (
@@ -203,9 +165,10 @@ def fake_cuda() -> Iterator[Waits]:
         mock.patch.object(nn.Module, '_apply', apply),
         mock.patch.object(Tensor, 'backward', backward),
         mock.patch.object(Tensor, 'numpy', numpy),
+        mock.patch.object(Tensor, 'record_stream', lambda tensor, _: waits.recorded.append(tensor)),
         mock.patch.object(torch.autograd, 'grad', grad),
         mock.patch.object(bicubic, '_matrix', inspect.unwrap(bicubic._matrix)),  # not kept for another test
         torch.serialization.skip_data(materialize_fake_tensors=True),
-        Waits() as waits,
+        waits,
     ):
         yield waits

@@ -8,6 +8,8 @@ from basicsr.archs import build_network
 
 from sdakd_plugin.distillation.forward_pass import ForwardPass
 from sdakd_plugin.errors import UserError
+from sdakd_plugin.models.recovery import Recovery
+from sdakd_plugin.resume.training_state import read_state
 from tests.helpers.networks import UNET
 from tests.helpers.training import batch, build, steps
 
@@ -126,3 +128,29 @@ def test_resuming_in_float16_is_exact(stock, options):
     del options['val']
     options['train'].update(amp={'student': 'float16', 'teacher': 'bfloat16'}, channels_last=True)
     check_exact(stock, options, stops=(3, 5))
+
+
+@pytest.mark.parametrize('before', [False, True])
+def test_a_resumed_run_may_have_another_memory_format(options, tmp_path, before):
+    """A fused optimizer, the default on a GPU, requires that the moments have the format of their parameters."""
+    options['path'].update(models=str(tmp_path), training_states=str(tmp_path))
+    options['train']['channels_last'] = before
+    model = build(options)
+    steps(model, 1, 5)
+    model.save(0, 5)
+    options['train']['channels_last'] = not before
+    options['path'].update({f'pretrain_network_{key}': str(tmp_path / f'net_{key}_5.pth') for key in 'gd'})
+    resumed = build(options)
+    resumed.resume_training(read_state(str(tmp_path / '5.state')))
+    assert_formats_match(resumed)
+    resumed.recovery = Recovery(True, 1, options['path'])
+    resumed.recovery.restore(5, resumed.trainees, resumed.connectors)
+    assert_formats_match(resumed)
+    steps(resumed, 6, 6)
+
+
+def assert_formats_match(model):
+    for optimizer in model.optimizers:
+        assert optimizer.state
+        for parameter, state in optimizer.state.items():
+            assert {state[key].stride() for key in ('exp_avg', 'exp_avg_sq')} == {parameter.stride()}

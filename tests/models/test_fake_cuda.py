@@ -1,7 +1,6 @@
 """Every option file trains on a GPU in pretence: ``tests/helpers/fake_cuda.py``.
 
-Not in it, since a fake tensor has no values: the backward pass, whose zero gradients hide wrong devices inside it; and
-the data sets, whose batches are made by hand, since they never see the GPU.
+Not in it are the data sets, whose batches are made by hand, since they never see the GPU.
 """
 
 import pytest
@@ -130,6 +129,28 @@ class TestPlanted:
         options['train']['stages'] = [{'name': 'adversarial', 'iters': 6, 'losses': ['gan']}]
         del options['train']['pixel_opt'], options['train']['feature_opt']
         with fake_cuda(), pytest.raises(RuntimeError, match=r'loss: is torch.bfloat16, expected torch.float32'):
+            train(small(options))
+
+    @pytest.mark.parametrize(
+        ('spoil', 'expected'),
+        [
+            (lambda gradient: torch.zeros(gradient.shape, device='cpu'), r'gradient: is cpu, expected cuda:0'),
+            (lambda gradient: gradient * gradient.item(), r'_local_scalar_dense'),
+        ],
+    )
+    def test_a_mistake_in_the_backward_pass(self, options, monkeypatch, spoil, expected):
+        class Planted(torch.autograd.Function):
+            @staticmethod
+            def forward(ctx, loss):
+                return loss.clone()
+
+            @staticmethod
+            def backward(ctx, gradient):
+                return spoil(gradient)
+
+        real = OptimizerSteps.backward
+        monkeypatch.setattr(OptimizerSteps, 'backward', lambda self, loss: real(self, Planted.apply(loss)))
+        with fake_cuda(), pytest.raises(RuntimeError, match=expected):
             train(small(options))
 
     def test_a_connector_that_is_not_moved(self, options):

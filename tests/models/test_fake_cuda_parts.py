@@ -5,15 +5,22 @@ Of two ranks everything else is, over PyTorch's fake process group, in which eve
 """
 
 import pytest
+import torch
+from basicsr.data.prefetch_dataloader import CUDAPrefetcher
 from basicsr.models import build_model
+from basicsr.models.realesrgan_model import RealESRGANModel
+from basicsr.utils import DiffJPEG, USMSharp
 from torch import distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.testing._internal.distributed.fake_pg import FakeStore
+from torch.utils._python_dispatch import TorchDispatchMode
 
+from sdakd_plugin.data.degradation import make_degradation
 from sdakd_plugin.metrics import lpips_metric
+from sdakd_plugin.options import parse
 from sdakd_plugin.resume.training_state import read_state
 from sdakd_plugin.utils import processes
-from tests.helpers.degradation import degradation_options
+from tests.helpers.degradation import degradation_options, seed
 from tests.helpers.fake_cuda import CUDA, check
 from tests.helpers.fake_runs import batch, rehearsal, small, step, train
 from tests.helpers.networks import TEACHER, UNET
@@ -189,3 +196,51 @@ def test_two_ranks_quantise(quantized, first_of_two):
     quantized['num_gpu'] = 2
     with rehearsal():
         train(quantized, whole=False, **first_of_two)
+
+
+def test_a_batch_of_the_prefetcher_is_kept_until_the_gpu_has_used_it(options):
+    """``CUDAPrefetcher`` copies on a stream of its own, which may use the memory again as soon as the host is done."""
+    options = small(options)
+    with rehearsal() as waits:
+        model = build(options)
+        prefetcher = CUDAPrefetcher([batch(options), batch(options)], options)
+        for iteration in (1, 2):
+            data = prefetcher.next()
+            assert {value.device for value in data.values()} == {CUDA}
+            step(model, data, iteration)
+            assert all(any(value is kept for kept in waits.recorded) for value in data.values())
+
+
+def test_the_degradation_computes_as_stocks(options, photos):
+    """The same operators in the same order, with the same memory formats, by which they choose how they round."""
+    options = small(degradation_options(options, photos))
+    options['queue_size'] = 2
+    data = batch(options)
+    calls = []
+    with rehearsal():
+        stock = object.__new__(RealESRGANModel)  # its constructor would build a network
+        stock.opt, stock.device, stock.is_train, stock.queue_size = options, CUDA, True, 2
+        stock.jpeger, stock.usm_sharpener = DiffJPEG(differentiable=False).to(CUDA), USMSharp().to(CUDA)
+        stock.queue_lr, stock.queue_gt = (torch.zeros(2, 3, side, side, device=CUDA) for side in (16, 64))
+        stock.queue_ptr = 0
+        ours = make_degradation(options, parse(options), CUDA)
+        for degradation in (stock, ours):
+            seed(0)
+            for _ in range(6):
+                with Calls() as found:
+                    degradation.feed_data({key: value.to(CUDA) for key, value in data.items() if key != 'bicubic'})
+                calls.append(found.calls)
+    assert calls[:6] == calls[6:] and min(map(len, calls)) > 100
+
+
+class Calls(TorchDispatchMode):
+    """Remembers the operators, and the strides of what they return."""
+
+    def __init__(self):
+        super().__init__()
+        self.calls = []
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        result = function(*args, **(kwargs or {}))
+        self.calls.append((str(function), result.stride() if isinstance(result, torch.Tensor) else None))
+        return result

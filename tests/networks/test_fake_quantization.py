@@ -106,6 +106,15 @@ def test_a_range_of_zeros_and_one_of_huge_values():
 
 
 @torch.no_grad()
+def test_values_that_are_not_finite_do_not_spoil_a_range():
+    expected, fitted = fake_quantization.TensorRange(8), fake_quantization.TensorRange(8)
+    for values in ([0.5, -0.25], [torch.nan, 1.0], [-torch.inf, torch.inf]):
+        fitted.fit(torch.tensor(values))
+    expected.fit(torch.tensor([0.5, -0.25, 1.0]))
+    assert torch.equal(fitted.ends, expected.ends)
+
+
+@torch.no_grad()
 def test_calibrating_again_uses_the_float_values():
     net = load_model(NANO, 'test').net
     dark, bright = torch.rand(1, 3, 12, 12) / 2, torch.rand(1, 3, 24, 24)

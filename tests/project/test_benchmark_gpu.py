@@ -1,8 +1,10 @@
 """The trial of a GPU: its pieces and, at small sizes, all of it on a CPU. What only a card does is not tested."""
 
 import json
+import platform
 import shutil
 import time
+from importlib.metadata import version
 
 import numpy as np
 import pytest
@@ -19,6 +21,7 @@ from benchmarks.step.options import Setting
 from sdakd_plugin.checks.option_file import read_yaml
 from sdakd_plugin.checks.run import check
 from sdakd_plugin.errors import UserError
+from tests.helpers.fake_runs import rehearsal
 from tests.helpers.paths import ROOT
 
 CPU = torch.device('cpu')
@@ -80,6 +83,11 @@ def test_a_page_keeps_the_parts_that_are_not_asked_for_again(tmp_path):
     assert lines.index('## parity') < lines.index('## steps') < lines.index('| bfloat16 | 1 ms |')
     numbers = json.loads((tmp_path / 'nvidia-h100-80gb.json').read_text())
     assert numbers['card'] == 'NVIDIA H100 80GB' and list(numbers['parts']) == ['parity', 'steps']
+
+
+def test_a_package_that_is_installed_under_another_name_is_left_out(monkeypatch):
+    monkeypatch.setattr(page, 'PACKAGES', ('torch', 'no_such_distribution'))
+    assert page.versions(CPU) == f'Python {platform.python_version()}, torch {version("torch")}'
 
 
 @pytest.mark.long
@@ -191,17 +199,18 @@ def test_differences_of_checkpoints():
     assert runs.difference({}, {}) == runs.difference({}, found) == np.inf  # a run that saved nothing is not exact
 
 
-def test_the_batch_is_halved_until_it_fits():
+def test_the_batch_is_halved_until_it_fits(monkeypatch):
+    monkeypatch.delattr(torch, 'OutOfMemoryError')  # torch 2.4 has it only in torch.cuda
     tried = []
 
     def measure(setting):
         tried.append(setting.batch)
         if setting.batch > 3:
-            raise torch.OutOfMemoryError
+            raise torch.cuda.OutOfMemoryError
         return {}
 
     assert steps.largest(Setting('sdakd', CPU, 12, 64), measure)[0].batch == 3 and tried == [12, 6, 3]
-    with pytest.raises(torch.OutOfMemoryError):
+    with pytest.raises(torch.cuda.OutOfMemoryError):
         steps.largest(Setting('sdakd', CPU, 1, 64), lambda setting: measure(Setting('sdakd', CPU, 4, 64)))
 
 
@@ -242,6 +251,50 @@ class Watched(TorchDispatchMode):
         if function is torch.ops.aten.convolution.default:
             self.seen.add(out.dtype)
         return out
+
+
+@pytest.mark.long
+def test_what_needs_a_card_runs_on_one_in_pretence(trial, monkeypatch, modes):
+    """Stock's RealESRGANModel trains nowhere else: the plugin calls its convolutions, forward and backward."""
+    monkeypatch.setattr(files, 'SIGN', '_local_scalar_dense')  # what the pretence says of a value that is read
+    card = Trial(**{**vars(trial), 'device': 'cuda'})
+    seen = {}
+    with rehearsal() as waits:
+        found = files.sync(card)
+        assert not found.surprises and [row['waits'] for row in found.tables[0]] == [files.NOWHERE] * 3
+        waits.allowed = True  # stock waits for each loss
+        opt, data = parity.without_teacher(card, 'real', 3)
+        for kind in ('RealESRGANModel_basicsr', 'SDAKDModel'):
+            with Convolutions() as found:
+                losses, _ = parity.train({**opt, 'model_type': kind}, data)
+            seen[kind] = [list(each) for each in losses], found.calls
+    (keys, stock), (own_keys, ours) = seen.values()
+    assert own_keys == keys and len(stock) > 100
+    assert ours[-len(stock) :] == stock  # the plugin also tries its networks at the start
+
+
+class Convolutions(TorchDispatchMode):
+    """Remembers the convolutions: the operator, and size and memory format of what they return."""
+
+    def __init__(self):
+        super().__init__()
+        self.calls = []
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        result = function(*args, **(kwargs or {}))
+        if 'convolution' in str(function):
+            results = result if isinstance(result, tuple) else (result,)
+            self.calls.append((str(function), [(one.shape, one.stride()) for one in results if one is not None]))
+        return result
+
+
+@pytest.mark.parametrize(
+    ('printed', 'expected'),
+    [("print('a'); raise SystemExit('b')", '^b$'), ('raise SystemExit(3)', '^exit code 3, and')],
+)
+def test_a_run_that_fails_is_named_with_its_last_line(trial, printed, expected):
+    with pytest.raises(RuntimeError, match=expected):
+        runs.sdakd(trial, '-c', printed)
 
 
 def test_operators_are_counted_without_those_that_they_call():

@@ -74,3 +74,17 @@ def test_states_of_a_gpu_that_is_not_in_use_do_not_wait_for_it(seeded, monkeypat
     np.random.seed(3)
     random_state.restore(states)
     assert torch.cuda._queued_calls == queued
+
+
+@pytest.mark.parametrize(('saved', 'expected'), [([5], 5), ([1, 2, 3, 4], 3), ([1], 1)])
+def test_a_gpu_of_another_number_goes_on_with_the_state_of_the_process(monkeypatch, saved, expected):
+    """A process has one GPU. Earlier versions stored the states of all of them."""
+    restored = []
+    monkeypatch.setattr(torch.cuda, 'is_initialized', lambda: True)
+    monkeypatch.setattr(torch.cuda, 'current_device', lambda: 2)
+    monkeypatch.setattr(torch.cuda, 'get_rng_state', lambda: torch.tensor([5], dtype=torch.uint8))
+    monkeypatch.setattr(torch.cuda, 'set_rng_state', lambda state, device: restored.append((int(state), device)))
+    states = random_state.capture()
+    assert [int(state) for state in states['cuda']] == [5]
+    random_state.restore({**states, 'cuda': [torch.tensor([value], dtype=torch.uint8) for value in saved]})
+    assert restored == [(expected, 2)]
