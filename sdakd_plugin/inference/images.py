@@ -23,8 +23,10 @@ COLOUR_SPACE = {2: b'GRAY', 3: b'RGB '}  # of a profile, by the number of dimens
 
 
 def expanded(paths: Sequence[str]) -> list[str]:
-    """Replace patterns such as ``photos/*.jpg`` by the paths that match, as the shells of Unix do and those of Windows do
-    not. A path that exists, or that nothing matches, stays as it is."""
+    """Replace patterns such as ``photos/*.jpg`` by the paths that match, which the shells of Windows leave to programs.
+
+    A path that exists, or that nothing matches, stays as it is.
+    """
     found: list[str] = []
     for path in paths:
         found += ([] if os.path.lexists(path) else sorted(glob(os.path.expanduser(path)))) or [path]
