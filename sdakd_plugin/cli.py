@@ -11,7 +11,10 @@ from importlib import import_module
 from sdakd_plugin import __version__
 from sdakd_plugin.errors import nearest, reported
 
-BASICSR = ('train', 'test')  # their arguments are BasicSR's
+BASICSR = {  # name: description. Their arguments are BasicSR's.
+    'train': 'train a student, and compare it with its teacher at the end',
+    'test': "test networks as BasicSR does; with a training's option file, repeat its comparison",
+}
 COMMANDS = {  # name: description. Only the module of the command that runs is imported.
     'init': 'write an option file for a folder of photographs',
     'check': 'try an option file out in seconds, without writing anything',
@@ -58,12 +61,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def run(name: str, *arguments: str) -> int:
     """Run one command with its arguments."""
+    module = 'basicsr' if name in BASICSR else name
+    parser = argparse.ArgumentParser(prog=f'sdakd {name}', description={**BASICSR, **COMMANDS}[name])
+    import_module(f'sdakd_plugin.commands.arguments.{module}').add_arguments(parser)
+    given = parser.parse_args(arguments)  # --help and mistakes end here, without the seconds that torch takes
     if name in BASICSR:
         getattr(import_module('sdakd_plugin.commands.basicsr'), name)(arguments)
         return 0
-    parser = argparse.ArgumentParser(prog=f'sdakd {name}', description=COMMANDS[name])
-    import_module(f'sdakd_plugin.commands.arguments.{name}').add_arguments(parser)
-    given = parser.parse_args(arguments)  # --help and mistakes end here, without the seconds that torch takes
     return import_module(f'sdakd_plugin.commands.{name}').run(given)
 
 

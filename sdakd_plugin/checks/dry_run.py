@@ -26,7 +26,9 @@ QUICK = 3.0  # seconds: an iteration that takes no longer is repeated, since the
 @dataclass(frozen=True)
 class DryIteration:
     """The result of one iteration. Attributes: stage; iteration (its number); losses (as in the log); seconds; again
-    (seconds of its repetition, which is faster; of itself, if it takes long); images (number)."""
+    (seconds of its repetition, which is faster; of itself, if it takes long); images (number); updates (iterations of
+    the stage in which the generator is updated); alone (seconds of an iteration in which only the discriminator is; 0
+    if there are none)."""
 
     stage: Stage
     iteration: int
@@ -34,10 +36,8 @@ class DryIteration:
     seconds: float
     again: float
     images: int
-
-    def for_batch(self, size: int) -> float:
-        """About how many seconds an iteration takes with a batch of ``size`` images."""
-        return self.again * size / self.images
+    updates: int
+    alone: float = 0.0
 
     def __str__(self) -> str:
         losses = ', '.join(f'{key} {value:.4g}' for key, value in self.losses.items())
@@ -48,7 +48,7 @@ class DryIteration:
 
 
 def dry_run(model: Any, batch: Mapping[str, Any]) -> Iterator[DryIteration]:
-    """Train each stage for one iteration, and for another one to time it.
+    """Train each stage for one iteration, and for others to time it.
 
     Args:
         model: the model of the run, as ``check`` returns it.
@@ -57,9 +57,9 @@ def dry_run(model: Any, batch: Mapping[str, Any]) -> Iterator[DryIteration]:
     Raises:
         UserError: an iteration fails, a loss is not finite, or all gradients of a stage are zero.
     """
-    images = len(next(iter(batch.values())))
-    for stage in model.schedule.stages:
-        iteration, begun = iteration_to_try(stage, model.schedule, model.options.train), time.perf_counter()
+    images, schedule, train = len(next(iter(batch.values()))), model.schedule, model.options.train
+    for stage in schedule.stages:
+        iteration, begun = iteration_to_try(stage, schedule, train), time.perf_counter()
         try:
             with quiet():
                 for optimizer in model.optimizers:
@@ -81,7 +81,12 @@ def dry_run(model: Any, batch: Mapping[str, Any]) -> Iterator[DryIteration]:
         if seconds < QUICK:
             with quiet():
                 again = time_iteration(model, iteration, batch)
-        yield DryIteration(stage, iteration, losses, seconds, again, images)
+        alone, of_d = 0.0, iteration_of_d(stage, schedule, train)
+        if of_d is not None:
+            with quiet():
+                alone = time_iteration(model, of_d, batch)
+        updates = schedule.generator_updates(stage, train)
+        yield DryIteration(stage, iteration, losses, seconds, again, images, updates, alone)
 
 
 def _check_training(model: Any, stage: Stage, losses: Mapping[str, float]) -> None:
@@ -124,3 +129,9 @@ def iteration_to_try(stage: Stage, schedule: Schedule, train: TrainOptions) -> i
     first = schedule.first_beside_d(stage, train)
     first += -first % train.net_d_iters
     return first if first <= stage.last else stage.first
+
+
+def iteration_of_d(stage: Stage, schedule: Schedule, train: TrainOptions) -> int | None:
+    """An iteration of the stage in which only the discriminator is updated; ``None`` if there are none."""
+    first_two = range(stage.first, min(stage.first + 1, stage.last) + 1)  # one of the two, if there are any
+    return next((iteration for iteration in first_two if not schedule.generator_steps(iteration, train)), None)

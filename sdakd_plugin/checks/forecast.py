@@ -30,8 +30,9 @@ class Forecast:
     def __str__(self) -> str:
         parts = ', '.join(f'{name} {duration(seconds)}' for name, seconds in self.parts.items())
         place = self.machine.gpu if self.gpu else f'{self.machine.cores} CPU core{"s" * (self.machine.cores != 1)}'
-        return f'Training takes about {duration(self.seconds)} on this machine ({place}), validation not counted' + (
-            f': {parts}' if len(self.parts) > 1 else ''
+        return (
+            f'Training takes about {duration(self.seconds)} on this machine ({place}), without validation, checkpoints '
+            'and the comparison at the end' + (f': {parts}' if len(self.parts) > 1 else '')
         )
 
 
@@ -42,7 +43,7 @@ def forecast(
 
     Args:
         opt: its options, as BasicSR's ``parse_options`` returns them.
-        tried: an iteration of each stage.
+        tried: the iterations of each stage.
         images: seconds for the teacher's images that are made before training.
         gpu: whether the iterations were tried on a GPU.
         machine: where.
@@ -53,8 +54,12 @@ def forecast(
     _, reading = time_data(block)
     parts = {"the teacher's images": images} if images else {}
     for one in tried:
-        iterations = one.stage.last - one.stage.first + 1
-        parts[one.stage.name] = iterations * with_loading(one.for_batch(batch), reading, batch, workers, cores)
+        of_d = one.stage.last - one.stage.first + 1 - one.updates
+        update, alone = (
+            with_loading(seconds * batch / one.images, reading, batch, workers, cores)
+            for seconds in (one.again, one.alone)
+        )
+        parts[one.stage.name] = one.updates * update + of_d * alone
     return Forecast(parts, machine, gpu)
 
 

@@ -39,7 +39,7 @@ PHASES = {True: ('train', 'val'), False: ('test', 'val')}
 
 
 def check_keys(opt: Mapping[str, Any], is_train: bool) -> None:
-    """Check which keys are present, and the values of those that only BasicSR reads.
+    """Check which keys are present, and the names and arguments of what they ask for.
 
     Raises:
         UserError: one line for each thing that is wrong.
@@ -50,6 +50,14 @@ def check_keys(opt: Mapping[str, Any], is_train: bool) -> None:
         partial(_check_needed, opt, is_train),
         *(partial(_check_arguments, *block) for block in _blocks(opt)),
     )
+
+
+def check_metrics(opt: Mapping[str, Any]) -> None:
+    """Calculate each validation metric once.
+
+    Raises:
+        UserError: one line for each metric that fails, for example because its weights are missing.
+    """
     all_of(*(partial(_try_metric, *metric) for metric in ((opt.get('val') or {}).get('metrics') or {}).items()))
 
 

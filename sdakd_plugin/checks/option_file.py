@@ -33,9 +33,12 @@ def read_yaml(path: str) -> dict[str, Any]:
     try:
         with open(path, encoding='utf-8') as file:
             text = file.read()
-        opt = yaml.load(text, ordered_yaml()[0])
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"-opt: cannot read '{path}': {getattr(error, 'strerror', None) or error}") from error
+    if text.lstrip().lower().startswith(('<!doctype', '<html')):
+        raise UserError(f'-opt: {path} holds no options: it is a web page; download the file itself')
+    try:
+        opt = yaml.load(text, ordered_yaml()[0])
     except RecursionError:
         raise UserError(f'-opt: {path} is nested too deeply, or contains itself') from None
     except yaml.MarkedYAMLError as error:
@@ -45,7 +48,8 @@ def read_yaml(path: str) -> dict[str, Any]:
     except (TypeError, ValueError, yaml.YAMLError) as error:  # a block as a key, a date without a day
         raise UserError(f'-opt: {path} is not valid YAML: {error}') from error
     if not isinstance(opt, dict):
-        raise UserError(f'-opt: {path} holds no options')
+        what = 'empty' if opt is None else 'a list' if isinstance(opt, list) else 'text'
+        raise UserError(f'-opt: {path} holds no options: it is {what}; it needs keys, such as name: my_run')
     if 'model_type' not in opt:
         raise UserError(f'{missing_key("model_type", opt, Options.model_fields)} in {path}')
     models = registered(MODEL_REGISTRY)

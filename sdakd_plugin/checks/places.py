@@ -8,11 +8,14 @@ from typing import Any
 
 from basicsr.utils import scandir
 
+from sdakd_plugin.data.photographs import listed
 from sdakd_plugin.errors import UserError
+
+OF_PHOTOGRAPHS = ('PhotoDataset', 'LQPhotoDataset')  # read names with spaces
 
 
 def check_places(block: Mapping[str, Any], key: str) -> None:
-    """Check that the folders and lists in a data set's block exist. Only for a block that has failed, since not every
+    """Check the folders and lists in a data set's block. Only for a block that has failed, since not every
     data set reads every key.
 
     Args:
@@ -20,7 +23,7 @@ def check_places(block: Mapping[str, Any], key: str) -> None:
         key: its key in the option file.
 
     Raises:
-        UserError: a folder or a list of images is missing.
+        UserError: a folder or a list of images is missing, or a list is empty or has names that BasicSR cannot read.
     """
     backend = (block.get('io_backend') or {}).get('type', 'disk')
     if backend not in ('disk', 'lmdb'):
@@ -40,8 +43,26 @@ def check_places(block: Mapping[str, Any], key: str) -> None:
             )
     for name in ('meta_info', 'meta_info_file'):
         path = block.get(name)
-        if path is not None and backend == 'disk' and not os.path.isfile(path):
-            raise UserError(f'{key}.{name}: {path} does not exist')
+        if path is not None and backend == 'disk':
+            if not os.path.isfile(path):
+                raise UserError(f'{key}.{name}: {path} does not exist')
+            try:
+                _check_spaces(listed(path), block)
+            except UserError as error:
+                raise UserError(f'{key}.{name}: {str(error).removeprefix("meta_info: ")}') from None
+
+
+def _check_spaces(names: list[str], block: Mapping[str, Any]) -> None:
+    """Raise a UserError if a data set of BasicSR reads only a part of a listed name."""
+    folders = [os.path.expanduser(block[name]) for name in ('dataroot_gt', 'dataroot_lq') if block.get(name)]
+    for name in names if block['type'] not in OF_PHOTOGRAPHS else ():
+        read = name.split(' ')[0]
+        if any(os.path.isfile(os.path.join(folder, name)) for folder in folders) and not any(
+            os.path.exists(os.path.join(folder, read)) for folder in folders
+        ):
+            raise UserError(
+                f"{block['type']} reads '{name}' up to the space only; rename the image, or use type: PhotoDataset"
+            )
 
 
 def unpaired(block: Mapping[str, Any], key: str) -> str | None:

@@ -35,6 +35,8 @@ def train(arguments: Sequence[str]) -> None:
         except (OSError, RuntimeError) as error:  # such as images too large for the teacher's memory
             text = f'The training is complete, but the comparison could not be made: {error}'
         print(text)
+    elif opt['rank'] == 0:
+        print('Nothing is compared: the option file has no block val.')
     if opt['rank'] == 0:
         from sdakd_plugin.watching.page import write_report
 

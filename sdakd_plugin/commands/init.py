@@ -47,7 +47,8 @@ def run(arguments: argparse.Namespace) -> int:
     else:
         contents = list(from_photographs(arguments))
     write(written, contents)
-    print(f'\n{out} is written. Next:\n\n    sdakd check -opt {out}\n    sdakd train -opt {out}')
+    named = f'"{out}"' if ' ' in str(out) else out
+    print(f'\n{out} is written. Next:\n\n    sdakd check -opt {named}\n    sdakd train -opt {named}')
     return 0
 
 
@@ -138,12 +139,16 @@ def listed(names: list[str]) -> str:
 
 
 def left_out(found: survey.Survey, crop: int) -> list[str]:
-    """A line for the photographs that are too small, and one for those that cannot be read."""
+    """A line each for the photographs that are too small, that cannot be read, and of formats that are not read."""
     fitting = set(found.fitting(crop))
     small = [f'{name} ({width}x{height})' for name, (width, height) in found.sizes.items() if name not in fitting]
     broken = [f'{name} {reason}' for name, reason in found.broken.items()]
     return [
         f'left out, {reason}: {len(names)}, such as {"; ".join(names[:SHOWN])}'
-        for reason, names in ((f'smaller than the crop of {crop} pixels', small), ('damaged', broken))
+        for reason, names in (
+            (f'smaller than the crop of {crop} pixels', small),
+            ('damaged', broken),
+            ('of other formats (convert them to JPEG or PNG)', found.others),
+        )
         if names
     ]

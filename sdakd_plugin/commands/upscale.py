@@ -13,7 +13,7 @@ from sdakd_plugin.backends.choose import with_backend
 from sdakd_plugin.backends.model_file import is_model_file, load_model_file
 from sdakd_plugin.commands.arguments.shared import GPUS
 from sdakd_plugin.errors import UserError
-from sdakd_plugin.inference.images import others
+from sdakd_plugin.inference.images import expanded, others
 from sdakd_plugin.inference.model import Model, load_model
 from sdakd_plugin.inference.upscale_files import AlreadyThere, plan, upscale_files
 from sdakd_plugin.inference.upscaler import Upscaler
@@ -25,11 +25,12 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.tile < 0:
         raise UserError(f'--tile: expected a number of pixels, or 0 for no tiles, not {arguments.tile}')
     device = pick_device(arguments.device, arguments.backend)
-    jobs = plan(arguments.input, arguments.output)
+    sources = expanded(arguments.input)
+    jobs = plan(sources, arguments.output)
     model, taken = load_to_run(arguments.model, arguments.backend, device)
     upscaler = Upscaler(model, device, arguments.tile)
     print_taken([taken])
-    for line in filter(None, map(others, arguments.input)):
+    for line in filter(None, map(others, sources)):
         print(line, file=sys.stderr)
     failed = kept = 0
     with tqdm(upscale_files(upscaler, jobs, arguments.overwrite), total=len(jobs), unit='image', disable=None) as bar:

@@ -76,7 +76,7 @@ class Photographs:
             self.names = self.paths = sorted(_keys(root, key))
             self.backend.update(db_paths=[root], client_keys=[self.client_key])
         elif meta_info is not None:
-            self.names = _listed(meta_info)
+            self.names = listed(meta_info)
             self.paths = [os.path.join(root, name) for name in self.names]
         else:
             self.paths = sorted(_files(root, key))
@@ -135,8 +135,12 @@ def _files(root: str, key: str) -> Iterator[str]:
         seen.add(real)
 
 
-def _listed(path: str) -> list[str]:
-    """The names in a list of photographs, one in each line."""
+def listed(path: str) -> list[str]:
+    """The names in a list of photographs, one in each line.
+
+    Raises:
+        UserError: the list cannot be read, or is empty.
+    """
     try:
         lines = Path(path).read_text(encoding='utf-8').splitlines()
     except (OSError, UnicodeDecodeError) as error:

@@ -127,6 +127,13 @@ class Schedule:
             iteration % train.net_d_iters == 0 and iteration >= self.first_beside_d(stage, train)
         )
 
+    def generator_updates(self, stage: Stage, train: TrainOptions) -> int:
+        """The number of iterations of a stage in which the generator is updated."""
+        if not stage.trains_d:
+            return stage.last - stage.first + 1
+        every, first = train.net_d_iters, self.first_beside_d(stage, train)
+        return max(0, stage.last // every - (first - 1) // every)
+
     def first_quantized(self, train: TrainOptions) -> int:
         """The first iteration of the stage ``train.quantize.from``; by default the first of the run."""
         assert train.quantize is not None

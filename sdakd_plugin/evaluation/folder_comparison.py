@@ -93,8 +93,9 @@ class Comparison:
             if any(SCORE in values for values in self.mean_with_score().values())
             else ''
         )
+        images = f'{len(self.images)} image{"s" * (len(self.images) != 1)}'
         return (
-            f'{len(self.images)} images{scale}. Multiply-adds and seconds are those of one LQ image of '
+            f'{images}{scale}. Multiply-adds and seconds are those of one LQ image of '
             f'{COST_SIZE}x{COST_SIZE}, on {self.machine}.{score}'
         )
 

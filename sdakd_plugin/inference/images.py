@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import warnings
+from collections.abc import Sequence
+from glob import glob
 from io import BytesIO
 from pathlib import Path
 
@@ -18,6 +20,17 @@ DEEP = ('.png', '.tif', '.tiff')  # the formats that hold 16 bits
 ALPHA = (*DEEP, '.webp')  # and those that hold transparency
 PROFILE = ('.jpeg', '.jpg', '.png', '.webp')  # and those that OpenCV can write a colour profile into
 COLOUR_SPACE = {2: b'GRAY', 3: b'RGB '}  # of a profile, by the number of dimensions of its image
+
+
+def expanded(paths: Sequence[str]) -> list[str]:
+    """Replace patterns such as ``photos/*.jpg`` by the paths that match, which the shells of Windows leave to programs.
+
+    A path that exists, or that nothing matches, stays as it is.
+    """
+    found: list[str] = []
+    for path in paths:
+        found += ([] if os.path.lexists(path) else sorted(glob(os.path.expanduser(path)))) or [path]
+    return found
 
 
 def image_files(path: str | os.PathLike[str]) -> list[Path]:
@@ -54,7 +67,7 @@ def others(path: str | os.PathLike[str]) -> str | None:
         for what, names in (('subfolder', folders), ('other file', files))
         if names
     ]
-    return f'{path}: left out are {" and ".join(found)}' if found else None
+    return f'{path}: left out are {" and ".join(found)}; name one to enlarge it, too' if found else None
 
 
 def colour_profile(path: str | os.PathLike[str]) -> bytes | None:
@@ -130,6 +143,8 @@ def check_format(path: Path, image: np.ndarray) -> None:
         UserError: there is no such format, or it lacks 16 bits or transparency.
     """
     suffix = path.suffix.lower()
+    if not suffix:
+        raise UserError(f'{path} is neither a folder nor named as an image; use {path.name}.png, or {path.name}/')
     if suffix not in SUFFIXES:
         raise UserError(f"{path}: images are not written as '{suffix}'" + nearest(suffix, SUFFIXES))
     if not keeps(suffix, image):

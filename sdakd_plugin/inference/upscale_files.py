@@ -35,16 +35,17 @@ def plan(sources: Sequence[str | os.PathLike[str]], target: str | os.PathLike[st
 
     Args:
         sources: images and folders of images.
-        target: a file or a folder. An existing folder is taken for one image, too.
+        target: a file or a folder. One image goes into a folder if it exists, or if the target ends with ``/``.
 
     Raises:
         UserError: there are no images, the target is a file where there is a folder or several images, or it is a
             source or its folder.
     """
+    slash = os.fspath(target).endswith(('/', os.sep))
     target = Path(target).expanduser()
     files = [file for source in sources for file in image_files(source)]
     several = len(sources) > 1 or os.path.isdir(Path(sources[0]).expanduser())
-    folder = several or os.path.isdir(target)
+    folder = several or slash or os.path.isdir(target)
     if os.path.exists(target):
         if several and not os.path.isdir(target):
             raise UserError(f'{target} is a file; for a folder or several images, name a folder')

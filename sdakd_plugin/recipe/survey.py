@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +20,8 @@ HEADERS, PIXELS = 60.0, 20.0  # seconds for reading the sizes, and for decoding 
 HELD_OUT = 10  # of this many photographs one is kept for validation,
 MOST_HELD_OUT = 10  # but no more than this
 LARGE = 4_000_000  # pixels; validation enlarges whole photographs, which takes the teacher long for larger ones
+# formats of phones, browsers and cameras that OpenCV may not read
+OTHERS = ('.heic', '.heif', '.avif', '.jxl', '.gif', '.dng', '.cr2', '.cr3', '.nef', '.arw', '.raf', '.orf', '.rw2')
 ENOUGH = 0.9  # of the photographs must be as large as a crop
 
 
@@ -31,12 +34,14 @@ class Survey:
         sizes: width and height of each readable photograph, by its path in the folder.
         broken: why each of the others cannot be read.
         decoded: how many were decoded to the last pixel.
+        others: images of formats that training does not read.
     """
 
     root: str
     sizes: dict[str, tuple[int, int]]
     broken: dict[str, str]
     decoded: int
+    others: Sequence[str] = ()
 
     def crop(self, largest: int, smallest: int = 64) -> int:
         """The largest crop, halved until 90 % of the photographs are as large."""
@@ -102,7 +107,13 @@ def look_at(folder: str) -> Survey:
     if not sizes:
         name, reason = next(iter(broken.items()))
         raise UserError(f'{folder}: none of {len(broken)} photographs can be read; {name} {reason}')
-    return Survey(folder, sizes, broken, decoded)
+    return Survey(folder, sizes, broken, decoded, _others(folder))
+
+
+def _others(folder: str) -> list[str]:
+    """The images below a folder that have formats which training does not read, sorted."""
+    found = (path.relative_to(folder) for path in Path(folder).rglob('*') if path.suffix.lower() in OTHERS)
+    return sorted(path.as_posix() for path in found if not any(part.startswith('.') for part in path.parts))
 
 
 def _size(path: str) -> tuple[int, int]:

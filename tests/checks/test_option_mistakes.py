@@ -200,15 +200,19 @@ def test_a_pool_that_does_not_fit_the_batch(options, photos):
             'single quotes, or / instead of the backslash',
         ),
         ('path: {x: "D:\\data"}', 'line 1: in double quotes a backslash starts an escape sequence'),
-        ('', 'holds no options'),
+        ('# nothing yet', 'opt.yml holds no options: it is empty; it needs keys, such as name: my_run'),
+        ('- a\n- b\n', 'opt.yml holds no options: it is a list; it needs keys'),
+        ('see the other file', 'opt.yml holds no options: it is text; it needs keys'),
+        ('\n<!DOCTYPE html>\n<html>: a', 'opt.yml holds no options: it is a web page; download the file itself'),
         ('name: x', 'model_type: this key is missing'),
         ('model_type: SDAKDModle', "model_type: there is no 'SDAKDModle'; did you mean 'SDAKDModel'"),
     ],
 )
 def test_a_broken_option_file(tmp_path, text, expected):
     (tmp_path / 'opt.yml').write_text(text)
-    with pytest.raises(UserError, match=re.escape(expected)):
+    with pytest.raises(UserError, match=re.escape(expected)) as caught:
         read_yaml(str(tmp_path / 'opt.yml'))
+    assert str(caught.value).count('-opt:') <= 1
 
 
 @pytest.mark.parametrize(
@@ -366,10 +370,17 @@ def test_all_mistakes_are_reported_at_once(options, tmp_path):
     del options['network_g']['num_blocks']
     options['datasets']['train'].update(dataroot_gt=str(tmp_path / 'one'))
     options['datasets']['val'].update(dataroot_gt=str(tmp_path / 'two'))
+    options['val']['metrics'] = {'lpips': {'type': 'calculate_lpips', 'backbone_path': str(tmp_path / 'alexnet.pth')}}
+    options['teacher']['pretrain_network_g'] = 'RealESRGAN_x4pluss'
     with pytest.raises(UserError) as raised:
         check(options)
     lines = raised.value.report().splitlines()
-    assert [line.split(':')[1].strip() for line in lines] == ['datasets.train.dataroot_gt', 'datasets.val.dataroot_gt']
+    assert [line.split(':')[1].strip() for line in lines] == [
+        'datasets.train.dataroot_gt',
+        'datasets.val.dataroot_gt',
+        'val.metrics.lpips',
+        'teacher.pretrain_network_g',
+    ]
 
 
 def test_a_consequence_is_not_reported_as_a_mistake():

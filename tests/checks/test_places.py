@@ -41,6 +41,27 @@ def test_a_missing_folder(options, data, key, listed):
     assert complaint(options) == f'datasets.train.{key}: nowhere does not exist'
 
 
+def test_a_list_that_is_empty(options, data):
+    (data / 'meta.txt').write_text('\n')
+    options['datasets']['train']['meta_info_file'] = str(data / 'meta.txt')
+    assert complaint(options).startswith(
+        f"datasets.train.meta_info_file: '{data}/meta.txt' lists no photographs; it needs the path of one"
+    )
+
+
+def test_a_list_with_a_space_in_a_name(options, data):
+    """BasicSR takes what comes before the space for the name."""
+    name = min(path.name for path in (data / 'HR').iterdir())
+    for folder in ('HR', 'LR'):
+        (data / folder / name).rename(data / folder / f'my {name}')
+    (data / 'meta.txt').write_text(f'my {name} (96,96,3)\n')
+    options['datasets']['train']['meta_info_file'] = str(data / 'meta.txt')
+    assert complaint(options) == (
+        f"datasets.train.meta_info_file: PairedImageDataset reads 'my {name}' up to the space only; rename the image, "
+        'or use type: PhotoDataset'
+    )
+
+
 def test_a_missing_folder_of_a_set_for_validation(options, data):
     options['datasets']['val'].update(type='SingleImageDataset', dataroot_lq=str(data / 'x2'))
     assert complaint(options) == f'datasets.val.dataroot_lq: {data}/x2 does not exist'

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from importlib.util import find_spec
 
@@ -11,6 +12,7 @@ from basicsr.utils.registry import LOSS_REGISTRY
 
 from sdakd_plugin.checks.dry_run import DryIteration, dry_run
 from sdakd_plugin.checks.forecast import Forecast, forecast, warning
+from sdakd_plugin.checks.timing import time_iteration
 from sdakd_plugin.commands.check import _first_batch as first_batch_of
 from sdakd_plugin.distillation.stages import Stage
 from sdakd_plugin.errors import UserError
@@ -127,7 +129,8 @@ def test_the_time_of_the_whole_run_is_said(stock, options):
 
     (line,) = said()
     assert re.fullmatch(
-        r'Training takes about \d+ seconds? on this machine \(\d+ CPU cores?\), validation not counted: '
+        r'Training takes about \d+ seconds? on this machine \(\d+ CPU cores?\), '
+        r'without validation, checkpoints and the comparison at the end: '
         r'supervised \d+ seconds?, alignment \d+ seconds?, adversarial \d+ seconds?',
         line,
     )
@@ -171,9 +174,30 @@ def test_the_time_follows_from_the_batch_and_its_loading(monkeypatch, workers, c
     """Four images take 4 s, a batch of eight 8 s, and reading it 2 s."""
     monkeypatch.setattr('sdakd_plugin.checks.forecast.time_data', lambda _block: (9.0, 0.25))
     opt = {'datasets': {'train': {'batch_size_per_gpu': 8, 'num_worker_per_gpu': workers}}}
-    tried = [DryIteration(STAGE, 1, {}, 5.0, 4.0, 4)]
+    tried = [DryIteration(STAGE, 1, {}, 5.0, 4.0, 4, 100)]
     found = forecast(opt, tried, 60.0, cores is None, Machine('a card', True, cores or 1))
     assert found.parts == {"the teacher's images": 60.0, 'only': seconds}
+
+
+def test_iterations_of_the_discriminator_alone_take_less(options, monkeypatch):
+    """In stage 3, iterations 5 and 6, the generator is updated in the second."""
+    options['train'].update(net_d_iters=2, net_d_init_iters=0)
+    monkeypatch.setattr('sdakd_plugin.checks.forecast.time_data', lambda _block: (0.0, 0.0))
+    monkeypatch.setattr('sdakd_plugin.checks.dry_run.QUICK', math.inf)
+    monkeypatch.setattr('sdakd_plugin.checks.dry_run.time_iteration', seconds_and_train(alone=1.0, update=10.0))
+    opt = {'datasets': {'train': {'batch_size_per_gpu': 2, 'num_worker_per_gpu': 1}}}
+    found = forecast(opt, dry_run(build(options), batch()), 0.0, True, Machine('a card', True, 1))
+    assert found.parts == {'supervised': 20.0, 'alignment': 20.0, 'adversarial': 11.0}
+
+
+def seconds_and_train(alone, update):
+    """``time_iteration`` with a known time."""
+
+    def train(model, iteration, images):
+        time_iteration(model, iteration, images)
+        return update if model.schedule.generator_steps(iteration, model.options.train) else alone
+
+    return train
 
 
 @pytest.mark.parametrize(

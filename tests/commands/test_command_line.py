@@ -1,6 +1,7 @@
 """The command line itself: names, versions, and arguments in more than one form."""
 
 import argparse
+import re
 import subprocess
 import sys
 from contextlib import suppress
@@ -46,7 +47,7 @@ def test_weights_alone_lists_them(capsys):
     assert said[: len(said) // 2] == said[len(said) // 2 :] and 'sdakd_nano_x4' in said
 
 
-HELP = [f'{name} --help' for name in cli.COMMANDS]
+HELP = [f'{name} --help' for name in (*cli.BASICSR, *cli.COMMANDS)]
 
 
 @pytest.mark.parametrize('arguments', ['--version', '--help', 'weights', 'weights list', *HELP])
@@ -64,6 +65,30 @@ def test_what_needs_no_network_does_not_wait_for_torch(capsys, arguments):
     printed = capsys.readouterr()
     assert alone.returncode == 0, alone.stderr
     assert (alone.stdout, alone.stderr) == (printed.out, printed.err) and printed.out + printed.err
+
+
+@pytest.mark.parametrize('name', cli.BASICSR)
+def test_train_and_test_take_the_arguments_of_basicsr(monkeypatch, capsys, name):
+    """They are declared again so that ``--help`` need not wait for torch."""
+    from basicsr.utils.options import parse_options
+
+    def options():
+        return set(re.findall(r'(?<![\w-])--?[a-z]\w+', capsys.readouterr().out.split('options:')[1]))
+
+    monkeypatch.setattr(sys, 'argv', ['train.py', '--help'])
+    with pytest.raises(SystemExit):
+        parse_options('.')
+    stock = options()
+    with pytest.raises(SystemExit):
+        cli.main([name, '--help'])
+    assert options() == stock and '--force_yml' in stock
+
+
+@pytest.mark.parametrize('name', cli.BASICSR)
+def test_train_and_test_without_a_file(capsys, name):
+    with pytest.raises(SystemExit):
+        cli.main([name])
+    assert f'sdakd {name}: error: the following arguments are required: -opt' in capsys.readouterr().err
 
 
 def test_the_arguments_name_what_the_commands_know():

@@ -58,11 +58,14 @@ def test_where_the_generator_steps():
 
     def stepped(**more):
         options = train(None, total=12).model_copy(update=more)
-        return [i for i in range(1, 13) if schedule.generator_steps(i, options)]
+        iterations = [i for i in range(1, 13) if schedule.generator_steps(i, options)]
+        assert sum(schedule.generator_updates(stage, options) for stage in schedule.stages) == len(iterations)
+        return iterations
 
     assert stepped() == list(range(1, 13))
     assert stepped(net_d_iters=2) == [1, 2, 3, 4, 6, 8, 9, 10, 12]
     assert stepped(net_d_init_iters=2) == [1, 2, 3, 6, 7, 8, 9, 10, 11, 12]
+    assert stepped(net_d_iters=3, net_d_init_iters=1) == [1, 2, 3, 6, 8, 9, 12]
     assert stepped(net_d_init_iters=99) == [1, 2, 3, 8, 9]
 
 

@@ -17,7 +17,7 @@ from PIL import Image, ImageCms
 from sdakd_plugin import cli
 from sdakd_plugin.commands.upscale import pick_device
 from sdakd_plugin.errors import UserError
-from sdakd_plugin.inference.images import image_files, others, read_image
+from sdakd_plugin.inference.images import expanded, image_files, others, read_image
 from sdakd_plugin.inference.model import load_model
 from sdakd_plugin.inference.upscaler import Upscaler
 from sdakd_plugin.utils import available_memory
@@ -315,6 +315,28 @@ def test_folders_are_read_sorted_and_not_below(tmp_path) -> None:
         image_files(tmp_path / 'f.png')
 
 
+def test_a_pattern_is_expanded_as_by_a_shell(upscale, good) -> None:
+    """The shells of Windows leave it to the program."""
+    Path('in').mkdir()
+    for name in ('b c.png', 'a.png', '[x].png', 'd.jpg'):
+        Path('in', name).write_bytes(good)
+    assert expanded(['in/*.png', 'in/[x].png', '*.gif']) == [
+        'in/[x].png',
+        'in/a.png',
+        'in/b c.png',
+        'in/[x].png',
+        '*.gif',
+    ]
+    assert upscale('in/[ab]*.png', 'out')[:2] == (0, '2 of 2 images enlarged into out\n')
+    assert sorted(os.listdir('out')) == ['a.png', 'b c.png']
+
+
+def test_one_image_goes_into_a_new_folder_that_ends_with_a_slash(upscale, good) -> None:
+    Path('a.png').write_bytes(good)
+    assert upscale('a.png', 'new/folder/')[0] == 0
+    assert os.listdir('new/folder') == ['a.png']
+
+
 def test_what_exists_is_kept_unless_it_may_be_overwritten(upscale, good) -> None:
     Path('in').mkdir()
     Path('out').mkdir()
@@ -340,7 +362,8 @@ def test_what_exists_is_kept_unless_it_may_be_overwritten(upscale, good) -> None
         (('a.png', 'no/x.png'), 'there is no folder no'),
         (('a.png', 'x.pnq'), "images are not written as '.pnq'; did you mean '.png'?"),
         (('a.png', 'x.gif'), "images are not written as '.gif'"),
-        (('a.png', 'x'), "images are not written as ''; valid: .bmp"),
+        (('a.png', 'x'), 'x is neither a folder nor named as an image; use x.png, or x/'),
+        (('*.jpg', 'x'), '*.jpg: no such file or folder'),
         (('alpha.png', 'x.jpg'), 'x.jpg: .jpg cannot hold an alpha channel; use x.png'),
         (('deep.png', 'x.webp'), 'x.webp: .webp cannot hold 16 bits; use x.png'),
         (('a.png', 'x.png', '--tile', '-1'), '--tile: expected a number of pixels'),
@@ -383,7 +406,9 @@ def test_a_gpu_that_is_not_there_is_said(capsys) -> None:
 
 
 @pytest.mark.skipif(torch.backends.mps.is_available(), reason='it is there')
-@pytest.mark.parametrize('command', ['upscale a.png b.png', 'compare --gt a --model a.pth', 'report --student a.pth'])
+@pytest.mark.parametrize(
+    'command', ['upscale a.png b.png', 'compare --gt a --model a.pth', 'report --student a.pth', 'cache -opt a.yml']
+)
 def test_apples_gpu_that_is_not_there_is_said(capsys, command) -> None:
     assert cli.main([*command.split(), '--device', 'mps']) == 1
     assert capsys.readouterr().err == "error: --device: torch finds no GPU of Apple's (Metal); use cpu or auto\n"
@@ -457,9 +482,10 @@ def test_what_a_folder_has_besides_is_named(tmp_path) -> None:
     for name in ('b.png', 'a.heic', 'c.gif', '.hidden'):
         (tmp_path / name).touch()
     assert others(tmp_path / 'b.png') is None
-    assert others(tmp_path) == f'{tmp_path}: left out are 2 other files (a.heic, c.gif)'
+    left_out = f'{tmp_path}: left out are {{}}2 other files (a.heic, c.gif); name one to enlarge it, too'
+    assert others(tmp_path) == left_out.format('')
     (tmp_path / 'more').mkdir()
-    assert others(tmp_path) == f'{tmp_path}: left out are 1 subfolder (more) and 2 other files (a.heic, c.gif)'
+    assert others(tmp_path) == left_out.format('1 subfolder (more) and ')
 
 
 @pytest.mark.parametrize('channels', [3, 4])

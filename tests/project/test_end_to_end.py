@@ -192,7 +192,8 @@ def test_the_command_ends_with_a_table_and_a_picture(stock, options):
 
 def test_the_command_tests(stock, options, test_options):
     options.pop('val')
-    stock.ok('sdakd train', options)
+    said = stock.ok('sdakd train', options)
+    assert 'Nothing is compared: the option file has no block val.' in said and 'Comparing' not in said
     assert len(psnr(stock.ok('sdakd test', test_options))) == 1
     assert (stock.folder / 'results/check').is_dir()
 

@@ -40,6 +40,8 @@ def folder(tmp_path_factory):
     cv2.imwrite(str(root / 'small.png'), image[:40, :200])
     (root / 'broken.png').write_bytes((root / 'two/01.png').read_bytes()[:5000])
     (root / 'notes.txt').write_text('not a photograph')
+    for name in ('IMG 1.HEIC', '.hidden.heic'):
+        (root / name).write_text('of a phone')
     return root
 
 
@@ -64,6 +66,7 @@ def test_the_file_passes_the_check(init, folder, tmp_path, capsys, monkeypatch):
     assert '11 photographs train, 1 are kept for validation' in said
     assert 'smaller than the crop of 128 pixels: 1, such as small.png (200x40)' in said
     assert 'damaged: 1, such as broken.png' in said
+    assert 'left out, of other formats (convert them to JPEG or PNG): 1, such as IMG 1.HEIC\n' in said
     assert 'sdakd train -opt my.yml' in said
     assert {path: path.stat().st_mtime_ns for path in folder.rglob('*')} == before
 
@@ -124,6 +127,10 @@ def test_a_full_disk_costs_one_line_and_leaves_no_option_file(init, folder, tmp_
         raise OSError(errno.ENOSPC, 'No space left on device')
 
     monkeypatch.setattr(init_command, 'tried', measured)
+    assert init(folder, '--out', 'my run.yml') == 0
+    assert 'sdakd train -opt "my run.yml"' in capsys.readouterr().out  # to be pasted
+    for path in tmp_path.iterdir():
+        path.unlink()
     monkeypatch.setattr(init_command, 'new_file', full)
     assert init(folder) == 1
     assert capsys.readouterr().err.strip().endswith('cannot be written: No space left on device')

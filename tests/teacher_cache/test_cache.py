@@ -224,7 +224,7 @@ def test_training_makes_the_images_that_are_missing(stock, run, tmp_path):
     log = losses(stock.ok('sdakd train', run))
     shutil.rmtree(tmp_path / 'cache')
     said = stock.ok('sdakd check', run)
-    assert 'holds no images; training makes them first' in said and "not counted: the teacher's images " in said
+    assert 'holds no images; training makes them first' in said and "at the end: the teacher's images " in said
     assert not (tmp_path / 'cache').exists()  # a check writes nothing
     assert losses(stock.ok('sdakd train', run)) == log  # the same random numbers
     assert {path.name: path.read_bytes() for path in (tmp_path / 'cache').glob('*.npy')} == kept

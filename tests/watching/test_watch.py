@@ -207,6 +207,17 @@ def test_a_run_without_pictures_says_so(run, browser):
         assert 'val.save_img' in texts(browser, '#no-pictures')[0]
 
 
+def test_each_mark_of_a_curve_has_a_number_of_its_own(run, browser):
+    """Three digits were the same for 28.25 and 28.3."""
+    validated(run, [(0, 28.25, 0.5), (50, 28.31, 0.2), (100, 28.30, 0.3)])
+    with watching('my_run') as (_, url):
+        browser.post('url', url=url)
+        for curve in (1, 2):
+            marks = texts(browser, f'#metrics figure:nth-of-type({curve}) .tick[text-anchor="end"]')
+            assert len(marks) > 2 and len(set(marks)) == len(marks), marks
+        assert '28.26' in texts(browser, '#metrics figure:first-of-type .tick')
+
+
 def test_a_training_leaves_a_report(stock, options, browser):
     options['val']['save_img'] = True
     options['val']['metrics']['ssim']['better'] = 'lower'  # to see that the page reads it

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 
+from sdakd_plugin.commands.arguments.shared import add_device
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command line."""
@@ -14,4 +16,4 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action='store_true',
         help='remove images of another teacher, or of LQ images that have changed, and make them again',
     )
-    parser.add_argument('--device', default='auto', choices=('auto', 'cpu', 'cuda'), help='(%(default)s)')
+    add_device(parser)
