@@ -19,7 +19,7 @@ from sdakd_plugin.commands.upscale import pick_device
 from sdakd_plugin.errors import UserError
 from sdakd_plugin.inference.images import image_files, others, read_image
 from sdakd_plugin.inference.model import load_model
-from sdakd_plugin.inference.upscaler import Upscaler
+from sdakd_plugin.inference.upscaler import Upscaler, _pixels
 from sdakd_plugin.utils import available_memory
 from tests.helpers.networks import lively
 
@@ -108,6 +108,29 @@ def test_an_almost_black_image_of_16_bits_is_not_taken_for_8(upscale, level) -> 
     assert upscale('in.png', 'out.png')[0] == upscale('black.png', 'black4.png')[0] == 0
     out, black = (cv2.imread(name, cv2.IMREAD_UNCHANGED) for name in ('out.png', 'black4.png'))
     assert out.dtype == np.uint16 and np.abs(out / 257 - black).max() < 2
+
+
+@pytest.mark.parametrize('tile', [0, 8])
+@pytest.mark.parametrize('dtype', [np.uint8, np.uint16])
+@pytest.mark.parametrize('channels', [(), (3,), (4,)])
+def test_the_image_is_that_of_real_esrgans_own_helper(model, capsys, tile, dtype, channels) -> None:
+    upscaler, image = Upscaler(load_model(model, '--model'), CPU, tile), picture(13, 10, *channels, dtype=dtype)
+    found, (expected, _) = upscaler.enlarge(image), upscaler.enhance(image)
+    assert found.dtype == dtype and np.array_equal(found, expected) and found.std() > 5
+
+
+@pytest.mark.parametrize('dtype', [np.uint8, np.uint16])
+def test_every_value_is_rounded_to_the_nearest_even_level(dtype) -> None:
+    top = np.iinfo(dtype).max
+    halves = (np.arange(2 * top + 1, dtype=np.float32) / 2 / top).clip(0, 1)
+    levels = _pixels([torch.from_numpy(halves).expand(3, 1, -1)], np.zeros((1, 1, 3), dtype))
+    assert np.array_equal(levels[0, :, 0], np.round(halves * np.float32(top)).astype(dtype))
+
+
+def test_a_dark_image_of_16_bits_is_enlarged_as_it_is(model) -> None:
+    upscaler, dark = Upscaler(load_model(model, '--model'), CPU), np.full((8, 8, 3), 40, np.uint16)
+    exact = upscaler.enlarge_exactly(dark.astype(np.float32) / 65535)[..., ::-1].clip(0, 1)
+    assert np.array_equal(upscaler.enlarge(dark), np.round(exact * np.float32(65535)).astype(np.uint16))
 
 
 def test_a_folder_keeps_names_and_writes_png_where_the_format_would_lose_something(upscale) -> None:
