@@ -63,10 +63,10 @@ class Upscaler(RealESRGANer):
             UserError: it does not fit into memory, or the network refuses it.
         """
         height, width = image.shape[:2]
-        images = _inputs(_padded(image, self.scale))
-        self.tiles_done, self.tiles = 0, len(images) * self._tiles(height, width)
+        networks = 2 if image.ndim == 3 and image.shape[2] == 4 else 1  # transparency is enlarged as another image
+        self.tiles_done, self.tiles = 0, networks * self._tiles(height, width)
         with self._bounded(height, width):
-            enlarged = [self._pass(one).clamp_(0, 1) for one in images]
+            enlarged = [self._pass(one) for one in _inputs(_padded(image, self.scale))]
             return _pixels(enlarged, image)[: self._side(height), : self._side(width)]
 
     @torch.no_grad()
@@ -150,14 +150,14 @@ def _inputs(image: np.ndarray) -> list[np.ndarray]:
 
 
 def _pixels(enlarged: Sequence[Tensor], image: np.ndarray) -> np.ndarray:
-    """The enlarged images (3, h, w) of ``_inputs``, range 0..1, as one image of the kind of ``image``."""
+    """The enlarged images (3, h, w) of ``_inputs``, clamped to 0..1, as one image of the kind of ``image``."""
     colours, *transparency = (one.numpy() for one in enlarged)
     planes = [_grey(colours)] if image.ndim == 2 else [*colours[::-1], *map(_grey, transparency)]
-    if image.dtype == np.uint8:
-        return cv2.merge([cv2.convertScaleAbs(plane, alpha=255) for plane in planes])  # scales and rounds in one pass
-    return cv2.merge([np.rint(plane * np.iinfo(image.dtype).max).astype(image.dtype) for plane in planes])
+    top, depth = (255, cv2.CV_8U) if image.dtype == np.uint8 else (65535, cv2.CV_16U)
+    # Multiplies, clamps and rounds in one pass; cv2.multiply rounds differently.
+    return cv2.merge([cv2.addWeighted(plane, top, plane, 0, 0, dtype=depth) for plane in planes])
 
 
 def _grey(image: np.ndarray) -> np.ndarray:
-    """The luminance (h, w) of an image (3, h, w), RGB."""
-    return cv2.cvtColor(cv2.merge([*image[::-1]]), cv2.COLOR_BGR2GRAY)
+    """The luminance (h, w) of an image (3, h, w), RGB, clamped to 0..1."""
+    return cv2.cvtColor(cv2.merge([*image[::-1].clip(0, 1)]), cv2.COLOR_BGR2GRAY)
