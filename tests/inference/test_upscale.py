@@ -13,11 +13,12 @@ import pytest
 import torch
 from basicsr.archs import build_network
 from PIL import Image, ImageCms
+from skimage.data import astronaut
 
 from sdakd_plugin import cli
 from sdakd_plugin.commands.upscale import pick_device
 from sdakd_plugin.errors import UserError
-from sdakd_plugin.inference.images import image_files, others, read_image
+from sdakd_plugin.inference.images import encode, image_files, others, read_image
 from sdakd_plugin.inference.model import load_model
 from sdakd_plugin.inference.upscaler import Upscaler, _pixels
 from sdakd_plugin.utils import available_memory
@@ -487,3 +488,18 @@ def test_tiles_are_counted(model, channels) -> None:
     upscaler.enlarge(picture(40, 33, channels))
     total = 9 if channels == 3 else 18
     assert seen == [(number, total) for number in range(1, total + 1)]
+
+
+@pytest.mark.parametrize('bits', [8, 16])
+def test_a_png_of_a_photograph_is_encoded_without_a_search_for_runs_and_as_small(bits) -> None:
+    photo = cv2.resize(astronaut()[..., ::-1].astype(f'uint{bits}') * (257 if bits == 16 else 1), (1024, 1024))
+    content, usual = encode(photo, Path('a.png')), cv2.imencode('.png', photo)[1]
+    assert np.array_equal(cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED), photo)
+    assert content != usual.tobytes() and len(content) < 1.05 * len(usual)
+
+
+@pytest.mark.parametrize('shape', [(1, 1), (40, 60), (40, 60, 3), (40, 60, 4)])
+def test_a_png_of_a_drawing_stays_as_small_as_opencv_makes_it(shape) -> None:
+    drawing = np.full(shape, 200, np.uint8)
+    drawing[10:20, 10:30] = 30
+    assert encode(drawing, Path('a.png')) == cv2.imencode('.png', drawing)[1].tobytes()
