@@ -134,5 +134,6 @@ def _ranges(program: Any, types: list[str], images: Sequence[Tensor]) -> dict[fl
         for percentile in PERCENTILES:  # of the same histograms
             calibrator.collector.percentile = percentile
             found[percentile] = calibrator.compute_data()
-            found[percentile]['lq'] = of_an_image
+            if 'lq' in found[percentile]:  # not where the first convolution takes it unshuffled
+                found[percentile]['lq'] = of_an_image
         return found
