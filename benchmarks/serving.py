@@ -35,7 +35,7 @@ from sdakd_plugin.utils.timing import in_turns, paired_ratio, shown
 CPU, TEACHER, PLAIN = torch.device('cpu'), 'RealESRGAN_x4plus', 'torch'
 NETWORKS = (TEACHER, 'realesr-general-x4v3', 'sdakd_small_x4', 'sdakd_nano_x4')
 SIDE = 1024  # of the matrices whose product is the processor's peak
-IMAGES, HEIGHT, WIDTH = 12, 192, 256  # of the folder
+IMAGES, HEIGHT, WIDTH = 24, 192, 256  # of the folder
 ABOUT = (
     'An LQ image of {}x{} pixels. time: median of {} rounds in which all took turns (in brackets the middle half). / '
     'torch and / {}: how many times faster than that network in PyTorch and float32. of peak: multiply-adds per '

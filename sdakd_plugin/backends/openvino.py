@@ -44,8 +44,9 @@ class OpenVINO(nn.Module):
         self.compiled = Core().compile_model(program, 'CPU', options)
 
     def forward(self, lq: Tensor) -> Tensor:
-        try:
-            found = self.compiled([lq.cpu().contiguous().numpy().astype(self.dtype, copy=False)])[0]
+        image = lq.cpu().contiguous().numpy().astype(self.dtype, copy=False)
+        try:  # a request for each image: nothing writes over its result, which then need not be copied
+            found = self.compiled.create_infer_request().infer([image], share_inputs=True, share_outputs=True)[0]
         except Exception as error:  # RuntimeError for almost everything
             raise refusal('openvino', lq, error) from error
         return torch.from_numpy(found.astype(np.float32, copy=False)).to(lq.device)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import numpy as np
 import torch
@@ -45,10 +46,31 @@ def convert(program: bytes, half: bool = False) -> dict[str, bytes]:
     """ONNX to OpenVINO's two files; the metadata are under ``rt_info``, ``framework``."""
     openvino = package('openvino')
     converted = openvino.Core().read_model(program)
+    _copy_by_convolution(converted)
     with TemporaryDirectory() as folder:
         path = Path(folder, 'net.xml')
         openvino.save_model(converted, path, compress_to_fp16=half)
         return {suffix: path.with_suffix(suffix).read_bytes() for suffix in SUFFIXES}
+
+
+def _copy_by_convolution(program: Any) -> None:
+    """Have a convolution of 1x1 pixels copy an image's channels, which SRVGGNetCompact adds (``AddedBeforeShuffle``).
+
+    The numbers are the same. It writes the channels of a pixel side by side, as OpenVINO computes the sum; what it
+    replaces puts whole channels together, which are then put into that order.
+    """
+    opset = package('openvino.opset13')
+    for node in program.get_ordered_ops():
+        sources = [port.get_source_output() for port in node.inputs()] if node.get_type_name() == 'Concat' else []
+        splits = {source.get_node() for source in sources}
+        if len(splits) != 1 or 'Split' not in (split := splits.pop()).get_type_name():
+            continue
+        if node.get_attributes()['axis'] != 1 or any(source.partial_shape[1] != 1 for source in sources):
+            continue
+        kernel = np.eye(split.get_output_size(), dtype=np.float32)[[source.get_index() for source in sources]]
+        sides = [[1, 1], [0, 0], [0, 0], [1, 1]]  # strides, padding at both ends, dilation
+        copies = opset.convolution(split.input_value(0), kernel[..., None, None], *sides)
+        node.output(0).replace(copies.output(0))
 
 
 def runner(files: Mapping[str, bytes]) -> Callable[[Tensor], np.ndarray]:

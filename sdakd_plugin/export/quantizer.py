@@ -9,6 +9,7 @@ from tempfile import TemporaryDirectory
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 from torch import Tensor
 
 from sdakd_plugin.errors import UserError
@@ -127,8 +128,12 @@ def _ranges(program: Any, types: list[str], images: Sequence[Tensor]) -> dict[fl
         for image in images:  # one by one: each leaves the results of all layers in memory
             reader = iter([{'lq': image.numpy()}, None])
             calibrator.collect_data(SimpleNamespace(get_next=reader.__next__))
+        # All of it, as 8 bits then hold an image of 8 bits exactly: SRVGGNetCompact adds it to its result.
+        of_an_image = quantization.calibrate.TensorData(lowest=np.float32(0), highest=np.float32(1))
         found = {}
         for percentile in PERCENTILES:  # of the same histograms
             calibrator.collector.percentile = percentile
             found[percentile] = calibrator.compute_data()
+            if 'lq' in found[percentile]:  # not where the first convolution takes it unshuffled
+                found[percentile]['lq'] = of_an_image
         return found

@@ -19,6 +19,7 @@ SUFFIXES = ('.bmp', '.jpeg', '.jpg', '.png', '.tif', '.tiff', '.webp')
 DEEP = ('.png', '.tif', '.tiff')  # the formats that hold 16 bits
 ALPHA = (*DEEP, '.webp')  # and those that hold transparency
 PROFILE = ('.jpeg', '.jpg', '.png', '.webp')  # and those that OpenCV can write a colour profile into
+FLAT = 0.5  # the part of the pixels of a drawing that is equal to the left neighbour; photographs have less
 COLOUR_SPACE = {2: b'GRAY', 3: b'RGB '}  # of a profile, by the number of dimensions of its image
 
 
@@ -176,12 +177,13 @@ def encode(image: np.ndarray, path: Path, profile: bytes | None = None) -> bytes
         UserError: the format does not allow this size, such as JPEG more than 65500 pixels.
     """
     suffix = path.suffix.lower()
+    options = [cv2.IMWRITE_PNG_STRATEGY, _png_strategy(image)] if suffix == '.png' else []
     try:
         if profile is None:
-            good, content = cv2.imencode(suffix, image)
+            good, content = cv2.imencode(suffix, image, options)
         else:
             metadata = [np.frombuffer(profile, np.uint8)]
-            good, content = cv2.imencodeWithMetadata(suffix, image, [cv2.IMAGE_METADATA_ICCP], metadata)
+            good, content = cv2.imencodeWithMetadata(suffix, image, [cv2.IMAGE_METADATA_ICCP], metadata, options)
     except cv2.error:
         good = False
     if not good:
@@ -190,3 +192,11 @@ def encode(image: np.ndarray, path: Path, profile: bytes | None = None) -> bytes
             f'use {path.with_suffix(".png").name}'
         )
     return content.tobytes()
+
+
+def _png_strategy(image: np.ndarray) -> int:
+    """How a PNG is compressed. OpenCV looks for runs of equal bytes, which halves a drawing; in a photograph it takes a
+    quarter of the time and finds none."""
+    rows = image[::16]
+    equal = np.count_nonzero(rows[:, 1:] == rows[:, :-1])
+    return cv2.IMWRITE_PNG_STRATEGY_RLE if equal > FLAT * rows.size else cv2.IMWRITE_PNG_STRATEGY_HUFFMAN_ONLY

@@ -25,6 +25,8 @@ from sdakd_plugin.inference.upscaler import Upscaler
 from sdakd_plugin.utils.ahead import ahead
 from sdakd_plugin.weights.files import check_writable, new_file
 
+WRITERS = min(4, os.cpu_count() or 1)  # threads: an image of a fast network takes as long to encode, and to be on disk
+
 
 class AlreadyThere(UserError):
     """The target of an image exists and is kept."""
@@ -65,7 +67,7 @@ def plan(sources: Sequence[str | os.PathLike[str]], target: str | os.PathLike[st
 def upscale_files(
     upscaler: Upscaler, jobs: Iterable[tuple[Path, Path]], overwrite: bool = False
 ) -> Iterator[UserError | None]:
-    """Upscale image files. While the network runs, a thread reads the next image and another writes the one before.
+    """Upscale image files. While the network runs, a thread reads the next image and ``WRITERS`` write those before.
 
     Args:
         upscaler: the model.
@@ -75,20 +77,21 @@ def upscale_files(
 
     Returns:
         For each image in turn ``None``, or the error: it cannot be read or upscaled, or the target exists
-        (``AlreadyThere``) or cannot be written. At most three images are in memory.
+        (``AlreadyThere``) or cannot be written, or an image before it has the same target. At most ``WRITERS + 2``
+        images are in memory.
     """
     read = ahead(_read, (_Image(*job) for job in jobs))
-    return (image.error for image in ahead(_write, map(partial(_enlarge, upscaler, overwrite), read)))
+    enlarged = map(partial(_enlarge, upscaler, overwrite, set()), read)
+    return (image.error for image in ahead(_write, enlarged, WRITERS))
 
 
 @dataclass
 class _Image:
-    """An image on its way. Attributes: source, target (a folder only until the image is read), overwrite, pixels
-    (``None`` once they are of no more use), profile (of its colours), error."""
+    """An image on its way. Attributes: source, target (a folder only until the image is read), pixels (``None``
+    once they are of no more use), profile (of its colours), error."""
 
     source: Path
     target: Path
-    overwrite: bool = False
     pixels: np.ndarray | None = None
     profile: bytes | None = None
     error: UserError | None = None
@@ -103,11 +106,6 @@ class _Image:
         except OSError as error:
             self.error, self.pixels = UserError(f'{self.target} cannot be written: {error.strerror}'), None
 
-    def check_target(self) -> None:
-        """Raise a UserError if the target exists and must be kept."""
-        if os.path.lexists(self.target) and not self.overwrite:
-            raise AlreadyThere(f'{self.target} exists and is kept; --overwrite replaces it')
-
 
 def _read(image: _Image) -> _Image:
     with image.step():
@@ -115,7 +113,7 @@ def _read(image: _Image) -> _Image:
     return image
 
 
-def _enlarge(upscaler: Upscaler, overwrite: bool, image: _Image) -> _Image:
+def _enlarge(upscaler: Upscaler, overwrite: bool, taken: set[Path], image: _Image) -> _Image:
     if image.pixels is None:
         return image
     with image.step():
@@ -125,8 +123,11 @@ def _enlarge(upscaler: Upscaler, overwrite: bool, image: _Image) -> _Image:
         check_format(image.target, image.pixels)
         if image.profile and not keeps_profile(image.target.suffix.lower(), image.pixels, image.profile):
             image.profile = None
-        image.overwrite = overwrite
-        image.check_target()
+        if image.target in taken:  # whether it exists by now or not
+            raise UserError(f'{image.source}: {image.target} is that of another image; rename one of them')
+        if os.path.lexists(image.target) and not overwrite:
+            raise AlreadyThere(f'{image.target} exists and is kept; --overwrite replaces it')
+        taken.add(image.target)
         check_writable(image.target)  # now: an hour of work for a read-only folder would be in vain
         try:
             image.pixels = upscaler.enlarge(image.pixels)
@@ -139,7 +140,6 @@ def _write(image: _Image) -> _Image:
     if image.pixels is None:
         return image
     with image.step():
-        image.check_target()  # again: an image before it may have had the same target
         try:
             content = encode(image.pixels, image.target, image.profile)
         except UserError as error:

@@ -1,8 +1,8 @@
-"""Upscales images with any generator, through Real-ESRGAN's own helper: tiles, alpha channel, 16 bits, grey images."""
+"""Upscales images with any generator, in the tiles of Real-ESRGAN's own helper: alpha channel, 16 bits, grey images."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout
 from io import StringIO
 
@@ -53,8 +53,11 @@ class Upscaler(RealESRGANer):
         self.tiles = self.tiles_done = 0
         self.bytes_per_pixel = self._bytes_per_pixel(model) if self.scale else 0.0
 
+    @torch.no_grad()
     def enlarge(self, image: np.ndarray) -> np.ndarray:
         """Upscale an image: (h, w) grey, (h, w, 3) BGR or (h, w, 4) BGRA, uint8 or uint16, as is the result.
+
+        The result is that of the parent's ``enhance``, which takes three to five times as long around the network.
 
         Raises:
             UserError: it does not fit into memory, or the network refuses it.
@@ -63,7 +66,8 @@ class Upscaler(RealESRGANer):
         networks = 2 if image.ndim == 3 and image.shape[2] == 4 else 1  # transparency is enlarged as another image
         self.tiles_done, self.tiles = 0, networks * self._tiles(height, width)
         with self._bounded(height, width):
-            return self.enhance(_prepared(image, self.scale))[0][: self._side(height), : self._side(width)]
+            enlarged = [self._pass(one) for one in _inputs(_padded(image, self.scale))]
+            return _pixels(enlarged, image)[: self._side(height), : self._side(width)]
 
     @torch.no_grad()
     def enlarge_exactly(self, image: np.ndarray) -> np.ndarray:
@@ -72,11 +76,14 @@ class Upscaler(RealESRGANer):
         Raises:
             UserError: it does not fit into memory, or the network refuses it.
         """
-        height, width = image.shape[:2]
-        with self._bounded(height, width):
-            self.pre_process(image)
-            self.tile_process() if self.tile_size else self.process()
-            return self.post_process()[0].permute(1, 2, 0).cpu().numpy()
+        with self._bounded(*image.shape[:2]):
+            return self._pass(image).permute(1, 2, 0).numpy()
+
+    def _pass(self, image: np.ndarray) -> Tensor:
+        """The enlarged image (3, h, w) of one (h, w, 3), on the CPU."""
+        self.pre_process(image)
+        self.tile_process() if self.tile_size else self.process()
+        return self.post_process()[0].cpu()
 
     @contextmanager
     def _bounded(self, height: int, width: int) -> Iterator[None]:
@@ -126,12 +133,31 @@ class _Network(ImageToImage):
             raise MemoryError(str(error)) from error
 
 
-def _prepared(image: np.ndarray, scale: int | None) -> np.ndarray:
-    """The image with what ``RealESRGANer.enhance`` needs: a minimum size, and a value that shows its 16 bits."""
-    if scale:  # a smaller image is too small for the reflection padding
-        below, right = (max(MULTIPLE - side, 0) for side in image.shape[:2])
-        image = np.pad(image, [(0, below), (0, right), (0, 0)][: image.ndim], mode='edge')
-    if image.dtype == np.uint16 and image.max() <= 256:  # it takes an image without higher values for 8 bits
-        image = image.copy()
-        image.flat[-1] = 257  # about one step of 8 bits
-    return image
+def _padded(image: np.ndarray, scale: int | None) -> np.ndarray:
+    """The image in a size that is not too small for the reflection padding of ``RealESRGANer.pre_process``."""
+    below, right = (max(MULTIPLE - side, 0) if scale else 0 for side in image.shape[:2])
+    return np.pad(image, [(0, below), (0, right), (0, 0)][: image.ndim], mode='edge') if below or right else image
+
+
+def _inputs(image: np.ndarray) -> list[np.ndarray]:
+    """The images that the network enlarges, float32, RGB, range 0..1: the colours and, if there is any, the
+    transparency."""
+    code = cv2.COLOR_GRAY2RGB if image.ndim == 2 else cv2.COLOR_BGRA2RGB if image.shape[2] == 4 else cv2.COLOR_BGR2RGB
+    images = [cv2.cvtColor(image, code)]
+    if code == cv2.COLOR_BGRA2RGB:
+        images.append(cv2.cvtColor(image[..., 3], cv2.COLOR_GRAY2RGB))
+    return [one.astype(np.float32) / np.iinfo(image.dtype).max for one in images]
+
+
+def _pixels(enlarged: Sequence[Tensor], image: np.ndarray) -> np.ndarray:
+    """The enlarged images (3, h, w) of ``_inputs``, clamped to 0..1, as one image of the kind of ``image``."""
+    colours, *transparency = (one.numpy() for one in enlarged)
+    planes = [_grey(colours)] if image.ndim == 2 else [*colours[::-1], *map(_grey, transparency)]
+    top, depth = (255, cv2.CV_8U) if image.dtype == np.uint8 else (65535, cv2.CV_16U)
+    # Multiplies, clamps and rounds in one pass; cv2.multiply rounds differently.
+    return cv2.merge([cv2.addWeighted(plane, top, plane, 0, 0, dtype=depth) for plane in planes])
+
+
+def _grey(image: np.ndarray) -> np.ndarray:
+    """The luminance (h, w) of an image (3, h, w), RGB, clamped to 0..1."""
+    return cv2.cvtColor(cv2.merge([*image[::-1].clip(0, 1)]), cv2.COLOR_BGR2GRAY)

@@ -1,4 +1,4 @@
-"""A ``map`` that works in a thread while its results are used."""
+"""A ``map`` that works in threads while its results are used."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ Item = TypeVar('Item')
 Result = TypeVar('Result')
 
 
-def ahead(function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
-    """Call a function on each item in a thread of its own, one item before the result that is asked for.
+def ahead(function: Callable[[Item], Result], items: Iterable[Item], threads: int = 1) -> Iterator[Result]:
+    """Call a function on each item in threads of its own, as many items before the result that is asked for.
 
     The items are taken in the thread of the caller, so that calls can be chained: ``ahead(write, map(run, ahead(read,
     names)))`` reads an image while ``run`` computes the one before and the image before that is written.
@@ -20,14 +20,14 @@ def ahead(function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator
     Returns:
         The results in the order of the items. An exception of ``function`` is raised in place of its result.
     """
-    thread = ThreadPoolExecutor(1)
+    pool = ThreadPoolExecutor(threads)
     waiting: deque[Future[Result]] = deque()
     try:
         for item in items:
-            waiting.append(thread.submit(function, item))
-            if len(waiting) > 1:
+            waiting.append(pool.submit(function, item))
+            if len(waiting) > threads:
                 yield waiting.popleft().result()
         while waiting:
             yield waiting.popleft().result()
     finally:
-        thread.shutdown(cancel_futures=True)
+        pool.shutdown(cancel_futures=True)

@@ -182,6 +182,18 @@ def test_a_folder_calibrates(tmp_path, capsys):
     assert "to the float network's images (chelsea, rocket, coffee.png)" in capsys.readouterr().out
 
 
+def test_the_image_itself_is_not_cut_to_the_range_of_those_that_calibrate(tmp_path):
+    """The network adds it to its result: after dark images, bright parts would come out grey."""
+    folder = tmp_path / 'dark'
+    folder.mkdir()
+    for index in range(2):
+        cv2.imwrite(str(folder / f'{index}.png'), np.full((32, 32, 3), 40 + index, np.uint8))
+    file = save(FAMILIES['compact'])
+    assert int8(file, 'onnx', '--calibrate', 'dark', *ANY) == 0
+    scales = {one.name: onnx.numpy_helper.to_array(one) for one in onnx.load('net.onnx').graph.initializer}
+    assert scales['lq_scale'] == np.float32(1 / 255) and scales['lq_zero_point'] == 0
+
+
 @pytest.mark.parametrize(
     'arguments, message',
     [

@@ -26,6 +26,15 @@ def test_it_takes_any_batch_and_size(name, tmp_path):
         np.testing.assert_allclose(in_openvino('net.xml', lq), expected(file, lq), atol=1e-5)
 
 
+def test_a_convolution_copies_what_the_compact_network_adds():
+    """OpenVINO would put the 48 copies of three channels together, and then change their order."""
+    assert export(save(FAMILIES['compact']), '--format', 'openvino') == 0
+    kinds = [node.get_type_name() for node in openvino.Core().read_model('net.xml').get_ordered_ops()]
+    assert not {'Split', 'VariadicSplit'} & {*kinds}
+    convolutions = FAMILIES['compact']['num_conv'] + 2
+    assert kinds.count('Convolution') == convolutions + 1
+
+
 def test_half_precision_is_half_as_large(tmp_path):
     file = save({**FAMILIES['compact'], 'num_feat': 32})
     assert export(file, '--format', 'openvino') == export(file, '--format', 'openvino', '--fp16', '--out', 'half') == 0

@@ -11,7 +11,7 @@ import sys
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
-from threading import Event
+from threading import Barrier, Event
 
 import cv2
 import numpy as np
@@ -84,6 +84,17 @@ def test_a_backend_gives_pytorchs_image(models, name, backend) -> None:
     found = Upscaler(served(models[name], backend), CPU).enlarge_exactly(image)
     expected = Upscaler(models[name], CPU).enlarge_exactly(image)
     assert np.abs(found - expected).max() <= choose.EXACT and expected.std() > 0.01
+
+
+@pytest.mark.parametrize('backend', BACKENDS)
+@torch.no_grad()
+def test_an_image_stays_as_it_is_when_the_next_is_made(models, backend) -> None:
+    run = served(models['RRDBNet'], backend).runner
+    lq = torch.from_numpy(picture(13, 22, 3)).permute(2, 0, 1)[None] / 255
+    first = run(lq)
+    kept = first.clone()
+    run(1 - lq)
+    assert torch.equal(first, kept)
 
 
 @pytest.mark.parametrize('backend', BACKENDS)
@@ -392,19 +403,39 @@ def test_reading_and_writing_overlap_with_the_network(models, tmp_path, monkeypa
     monkeypatch.setattr(upscale_files, 'encode', noting_encode)
     monkeypatch.setattr(upscaler, 'enlarge', enlarge)
     jobs = upscale_files.plan([tmp_path / 'in'], tmp_path / 'out')
-    assert list(upscale_files.upscale_files(upscaler, jobs)) == [None] * 3 and order == ['a', 'b', 'c']
+    assert list(upscale_files.upscale_files(upscaler, jobs)) == [None] * 3 and sorted(order) == [*'abc']
 
 
-def test_two_images_of_one_target_are_kept_apart(models, tmp_path) -> None:
+@pytest.mark.parametrize('overwrite', [False, True])
+def test_two_images_of_one_target_are_kept_apart(models, tmp_path, overwrite) -> None:
     """The transparent ``a.bmp`` becomes ``a.bmp.png``, which the next one would have become."""
     (tmp_path / 'in').mkdir()
     (tmp_path / 'out').mkdir()
     cv2.imwrite(str(tmp_path / 'in/a.bmp'), picture(4, 4, 4))
     cv2.imwrite(str(tmp_path / 'in/a.bmp.png'), picture(5, 5, 3))
     jobs = upscale_files.plan([tmp_path / 'in'], tmp_path / 'out')
-    first, second = upscale_files.upscale_files(Upscaler(models['RRDBNet'], CPU), jobs)
-    assert first is None and 'a.bmp.png exists and is kept' in str(second)
+    first, second = upscale_files.upscale_files(Upscaler(models['RRDBNet'], CPU), jobs, overwrite)
+    assert first is None and str(second).endswith('a.bmp.png is that of another image; rename one of them')
     assert cv2.imread(str(tmp_path / 'out/a.bmp.png'), cv2.IMREAD_UNCHANGED).shape == (16, 16, 4)
+
+
+def test_images_are_written_by_several_threads(models, tmp_path, monkeypatch) -> None:
+    """With one thread, the first would wait for ever for the second to be encoded at the same time."""
+    (tmp_path / 'in').mkdir()
+    (tmp_path / 'out').mkdir()
+    for name in 'abc':
+        cv2.imwrite(str(tmp_path / f'in/{name}.png'), picture(4, 4, 3))
+    both, encode = Barrier(2), upscale_files.encode
+
+    def meeting(image: np.ndarray, path: Path, profile: bytes | None) -> bytes:
+        if path.stem != 'c':
+            both.wait(20)
+        return encode(image, path, profile)
+
+    monkeypatch.setattr(upscale_files, 'encode', meeting)
+    monkeypatch.setattr(upscale_files, 'WRITERS', 2)
+    jobs = upscale_files.plan([tmp_path / 'in'], tmp_path / 'out')
+    assert list(upscale_files.upscale_files(Upscaler(models['RRDBNet'], CPU), jobs)) == [None] * 3
 
 
 def test_ahead_is_one_item_ahead_in_order_and_stops() -> None:
