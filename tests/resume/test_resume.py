@@ -72,6 +72,27 @@ def test_a_pool_that_is_half_full_goes_on_with_a_larger_batch(options, photos):
     assert after.lq.shape[0] == 4
 
 
+@pytest.mark.parametrize('more', [{}, {'function': 'tests.helpers.together:train_by_stock'}], ids=['sdakd', 'stock'])
+def test_all_iterations_where_images_remain_after_the_last_batch_of_an_epoch(stock, options, more):
+    """Four images in batches of three; BasicSR counts two batches and would end after five of the eight iterations."""
+    options['datasets']['train'].update(batch_size_per_gpu=3)
+    del options['val'], options['datasets']['val']
+    options['train'].update(total_iter=8, stages=None, feature_opt=None)
+    check_exact(stock, options, stops=(6,), **more)
+
+
+def test_initial_weights_under_another_key(stock, options, tmp_path):
+    """The checkpoint from which a run resumes has no such key; its moving average must not become the student."""
+    from basicsr.archs import build_network
+
+    torch.manual_seed(3)
+    torch.save({'state_dict': build_network(dict(options['network_g'])).state_dict()}, tmp_path / 'start.pth')
+    options['path'].update(pretrain_network_g=str(tmp_path / 'start.pth'), param_key_g='state_dict')
+    del options['val'], options['datasets']['val']
+    options['train'].update(total_iter=4, stages=None, feature_opt=None)
+    check_exact(stock, options, stops=(2,))
+
+
 def test_a_cohort_that_exchanges_features(stock, options):
     del options['teacher'], options['train']['stages'], options['train']['feature_opt'], options['val']
     options.update(
