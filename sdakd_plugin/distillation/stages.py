@@ -127,6 +127,11 @@ class Schedule:
             iteration % train.net_d_iters == 0 and iteration >= self.first_beside_d(stage, train)
         )
 
+    def opposes(self, iteration: int, train: TrainOptions) -> bool:
+        """Whether generator and discriminator train against each other, and not the discriminator alone to warm up."""
+        stage = self.at(iteration)
+        return 'gan' in stage.losses and iteration >= self.first_beside_d(stage, train)
+
     def first_quantized(self, train: TrainOptions) -> int:
         """The first iteration of the stage ``train.quantize.from``; by default the first of the run."""
         assert train.quantize is not None

@@ -9,6 +9,7 @@ from sdakd_plugin.errors import UserError
 from sdakd_plugin.models.recovery import Recovery, Rollback
 from sdakd_plugin.options import parse
 from tests.helpers.exact_resume import check_exact, equal
+from tests.helpers.training import build, steps
 
 
 def test_checkpoints_of_a_collapse_are_not_good(tmp_path):
@@ -50,6 +51,22 @@ def test_stops(stock, collapsing):
     text = done.stdout + done.stderr
     assert done.returncode == 1 and 'Traceback' not in text
     assert text.count('Training stops, because the GAN has collapsed. The checkpoints are unchanged') == 1
+
+
+def test_a_discriminator_that_trains_alone_cannot_win(options):
+    """It easily tells the images apart then, which is what warming up is for."""
+    options['train'].update(total_iter=8, net_d_init_iters=4)
+    options['train']['stages'] = [
+        {'name': 'warm', 'iters': 3, 'losses': ['pixel', 'feature'], 'train_d': True},
+        {'name': 'adversarial', 'iters': 3, 'losses': ['pixel', 'gan']},
+        {'name': 'after', 'iters': 2, 'losses': ['pixel'], 'train_d': True},
+    ]
+    model = build(options)
+    watched = []
+    model.trainee.balance.watch = lambda log: watched.append(iteration)
+    for iteration in range(1, 9):
+        steps(model, iteration, iteration)
+    assert watched == [5, 6]
 
 
 def test_goes_back_with_halved_rates_at_most_n_times(stock, collapsing):
