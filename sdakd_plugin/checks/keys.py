@@ -79,6 +79,14 @@ def _check_phases(opt: Mapping[str, Any], is_train: bool) -> None:
             raise UserError(
                 f'datasets.{phase}: BasicSR knows no such phase here; valid: {first}, {second}, {second}_1, ...'
             )
+    phases: dict[Any, str] = {}
+    for phase, block in opt['datasets'].items():
+        other = phases.setdefault(block.get('name', phase), phase)
+        if phase != other and 'train' not in (phase, other):
+            raise UserError(
+                f"datasets.{phase}.name: '{block['name']}' is that of datasets.{other}, so that its results would "
+                'replace those; choose another one'
+            )
 
 
 def _check_needed(opt: Mapping[str, Any], is_train: bool) -> None:
@@ -115,6 +123,9 @@ def _check_arguments(key: str, block: Mapping[str, Any], registry: Registry | No
     """Check a block against the signature of the class or function that it is passed to."""
     if not isinstance(block, Mapping) or not isinstance(block.get('type'), str):
         raise UserError(f'{key}: expected a block with the key type, whose value is a name')
+    weight = block.get('loss_weight')
+    if registry is LOSS_REGISTRY and isinstance(weight, Real) and weight < 0:
+        raise UserError(f'{key}.loss_weight: {weight} would make the student worse; use a weight of at least 0')
     if registry is not None:
         check_call(
             registry,

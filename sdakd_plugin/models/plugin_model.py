@@ -24,7 +24,7 @@ from sdakd_plugin.errors import UserError
 from sdakd_plugin.models import shared_parts, training_state
 from sdakd_plugin.models.checkpoints import NETWORKS, STATES, Checkpoints
 from sdakd_plugin.models.health import check_health
-from sdakd_plugin.models.learning_rate import check_periods, resumed, scale_rates
+from sdakd_plugin.models.learning_rate import check_milestones, check_periods, resumed, scale_rates
 from sdakd_plugin.models.networks import Networks
 from sdakd_plugin.models.progress_bar import Progress
 from sdakd_plugin.models.recovery import Recovery
@@ -158,6 +158,7 @@ class PluginModel(BaseModel):
 
     def setup_schedulers(self) -> None:
         assert self.options.train is not None
+        check_milestones(self.options.train.scheduler)
         check_periods(self.options.train.scheduler, self.options.train.total_iter)
         try:
             super().setup_schedulers()

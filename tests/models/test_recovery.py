@@ -109,6 +109,18 @@ def test_two_processes_go_back_together(stock, collapsing):
     assert seen(log)
 
 
+def test_the_checkpoints_that_are_kept_reach_back_before_a_collapse(options):
+    """It is seen after at most 8 iterations; of these the last is saved after going back."""
+    options['train'].update(on_collapse='rollback', collapse_after=4)
+    options['logger'].update(print_freq=5, save_checkpoint_freq=3, keep_last=4)
+    parse(options)
+    options['logger'].update(keep_last=3)
+    with pytest.raises(
+        UserError, match=r'logger.keep_last: is 3, but train.on_collapse: rollback needs 4; .* seen late'
+    ):
+        parse(options)
+
+
 @pytest.mark.parametrize(
     ('more', 'message'),
     [
