@@ -328,7 +328,7 @@ class PluginModel(BaseModel):
             'schedulers': [scheduler.state_dict() for scheduler in self.schedulers],
             'connectors': {name: loss.state_dict() for name, loss in self.connectors.items()},
             'stage': self.schedule.at(current_iter).name,
-            'data': training_state.data_options(self.opt),
+            'data': training_state.data_options(self.opt, self.position.images),
             'processes': processes.gathered(process),
             **({'quantize': self.bits} if self.bits else {}),
             **({'rollbacks': self.recovery.state()} if self.recovery else {}),
@@ -368,16 +368,17 @@ class PluginModel(BaseModel):
 
     def check_data(self, resume_state: dict[str, Any]) -> bool:
         """Whether the batches are those of the interrupted run; if not, warn and correct the epoch for BasicSR."""
-        was, now = resume_state.get('data'), training_state.data_options(self.opt)
-        if was != now:
-            get_root_logger().warning(training_state.other_data(was or {}, now))
+        now = training_state.data_options(self.opt, self.position.images)
+        changes = training_state.changes(resume_state.get('data', {}), now)
+        if changes:
+            get_root_logger().warning(training_state.other_data(changes))
             resume_state['epoch'] = epoch_of(resume_state['iter'], self.opt)
         elif self.opt['datasets']['train'].get('persistent_workers') and now['num_worker_per_gpu']:
             get_root_logger().warning(
                 'datasets.train.persistent_workers: the random numbers of persistent workers are not in the '
                 'training state; images may be augmented differently than without the interruption.'
             )
-        return bool(was == now)
+        return not changes
 
 
 def shares(log: Mapping[str, float]) -> dict[str, float]:

@@ -17,7 +17,9 @@ from torch.utils.data import DataLoader
 
 
 class Listener(Protocol):
-    """Receives each epoch and batch; ``reset`` and ``fetch`` are BasicSR's."""
+    """Receives the number of training images, then each epoch and batch; ``reset`` and ``fetch`` are BasicSR's."""
+
+    images: int | None
 
     def begin_epoch(self, reset: Callable[[], None], fetch: Callable[[], Any]) -> None: ...
 
@@ -84,6 +86,8 @@ def _count_whole_batches(train: Any) -> None:
     @wraps(stock_create)
     def create_train_val_dataloader(*args: Any) -> Any:
         loader, sampler, val_loaders, _, iterations = stock_create(*args)
+        assert _listener is not None
+        _listener.images = len(loader.dataset)
         return loader, sampler, val_loaders, math.ceil(iterations / len(loader)), iterations
 
     train.create_train_val_dataloader = create_train_val_dataloader

@@ -1,6 +1,7 @@
 """A resumed run equals an uninterrupted one, bit for bit."""
 
 import re
+import shutil
 
 import pytest
 import torch
@@ -79,6 +80,25 @@ def test_all_iterations_where_images_remain_after_the_last_batch_of_an_epoch(sto
     del options['val'], options['datasets']['val']
     options['train'].update(total_iter=8, stages=None, feature_opt=None)
     check_exact(stock, options, stops=(6,), **more)
+
+
+def test_photographs_that_were_added(stock, options, photos, tmp_path):
+    """Epochs are longer now: with the number of the last one BasicSR would take the run to be at its end."""
+    for role in ('gt', 'lq'):
+        options['datasets']['train'][f'dataroot_{role}'] = str(tmp_path / role)
+    shutil.copytree(photos / 'HR', tmp_path / 'gt')
+    shutil.copytree(photos / 'LR', tmp_path / 'lq')
+    options['datasets']['train'].update(batch_size_per_gpu=1)
+    del options['val'], options['datasets']['val']
+    options['train'].update(total_iter=11, stages=None, feature_opt=None)
+    stock.ok('sdakd train', options)
+    for role in ('gt', 'lq'):
+        for path in list((tmp_path / role).iterdir()):
+            for number in range(2):
+                shutil.copy(path, path.with_name(f'{number}{path.name}'))
+    log = stock.ok('sdakd train', options, '--auto_resume')
+    assert re.findall(r'iter: +(\d+), lr', log) == ['11']
+    assert 'other data, workers or processes than before (images 4 before and 12 now)' in ' '.join(log.split())
 
 
 def test_initial_weights_under_another_key(stock, options, tmp_path):
