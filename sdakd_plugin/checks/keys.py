@@ -34,6 +34,7 @@ NEEDED: dict[bool, dict[str, tuple[str, ...]]] = {
     False: {'val': ('save_img',)},
 }
 DECLARED = {*LoggerOptions.model_fields, *ValOptions.__annotations__, *DatasetOptions.__annotations__}
+LOWER_IS_BETTER = ('calculate_lpips', 'calculate_dists', 'calculate_niqe', 'calculate_robust_niqe')
 MUST_BE_THERE = {True: ('logger',), False: ('val',)}
 PHASES = {True: ('train', 'val'), False: ('test', 'val')}
 
@@ -99,6 +100,12 @@ def _check_needed(opt: Mapping[str, Any], is_train: bool) -> None:
         for key in keys:
             if key not in (holder or {}):
                 raise UserError(missing_key(f'{block}.{key}', holder or (), DECLARED))
+    metrics = (opt.get('val') or {}).get('metrics') or {}
+    for name, metric in metrics.items() if is_train else ():
+        if metric.get('type') in LOWER_IS_BETTER and metric.get('better') != 'lower':
+            raise UserError(
+                f'val.metrics.{name}.better: write lower; BasicSR would take the highest value for the best'
+            )
     if is_train and (stop := opt['train'].get('stop_when')):
         _check_stop(stop['metric'], opt)
     if not is_train and opt['val']['save_img'] and 'suffix' not in opt['val']:

@@ -69,6 +69,11 @@ def test_the_options_of_these_tests_are_fine(options):
             'calculate_pnsr',
             "val.metrics.psnr.type: there is no 'calculate_pnsr'; did you mean 'calculate_psnr'",
         ),
+        (
+            'val/metrics',
+            {'n': {'type': 'calculate_robust_niqe', 'crop_border': 4}},
+            'val.metrics.n.better: write lower; BasicSR would take the highest value for the best',
+        ),
         ('val/save_img', ..., 'val.save_img: this key is missing'),
         ('logger/print_freq', ..., 'logger.print_freq: this key is missing'),
         ('path/teacher_weights', 'x.pth', "path: unknown key 'teacher_weights', for which BasicSR would make a folder"),
