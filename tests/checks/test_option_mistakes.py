@@ -141,6 +141,11 @@ def test_the_options_of_these_tests_are_fine(options):
         ('datasets/train/dataroot_gt', ..., 'datasets.train.dataroot_gt: this key is missing'),
         ('datasets/train/gt_size', 500, 'datasets.train.gt_size'),
         (
+            'datasets/train/dataset_enlarge_ratio',
+            0.5,
+            'datasets.train.dataset_enlarge_ratio: with 0.5 BasicSR trains on the same 2 of 4 images in every epoch',
+        ),
+        (
             'datasets/train/batch_size_per_gpu',
             9,
             'datasets.train: 4 images per process are less than a batch of 9; set dataset_enlarge_ratio: 3 or more',
