@@ -116,6 +116,19 @@ class Schedule:
         """The stage of an iteration, from 1; after the end, where BasicSR validates once more, the last stage."""
         return self.stages[min(bisect_left(self._ends, iteration), len(self.stages) - 1)]
 
+    def describe(self, stage: Stage, train: TrainOptions) -> str:
+        """A line about a stage, for the log."""
+        line = (
+            f"Stage {stage.number} of {len(self.stages)}, '{stage.name}': iterations {stage.first:,} to "
+            f'{stage.last:,}; losses {", ".join(stage.losses)}; discriminator {"on" if stage.trains_d else "off"}.'
+        )
+        begins = self.first_beside_d(stage, train) if stage.trains_d else stage.first
+        if begins > stage.last:
+            return f'{line} The generator is not updated in it (train.net_d_init_iters).'
+        if begins > stage.first:
+            return f'{line} The generator is updated from iteration {begins:,} on (train.net_d_init_iters).'
+        return line
+
     def generator_steps(self, iteration: int, train: TrainOptions) -> bool:
         """Whether the generator is updated in an iteration.
 

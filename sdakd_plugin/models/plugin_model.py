@@ -212,10 +212,8 @@ class PluginModel(BaseModel):
         self.stage = stage
         self.progress.describe(f'stage {stage.number}/{len(self.schedule.stages)} {stage.name}')
         self.progress.note(self.stage_validation.last_and_best())
-        get_root_logger().info(
-            f"Stage {stage.number} of {len(self.schedule.stages)}, '{stage.name}': iterations {stage.first:,} to "
-            f'{stage.last:,}; losses {", ".join(stage.losses)}; discriminator {"on" if stage.trains_d else "off"}.'
-        )
+        assert self.options.train is not None
+        get_root_logger().info(self.schedule.describe(stage, self.options.train))
 
     def get_current_log(self) -> dict[str, float]:
         """The losses, the share of each generator term in the total, the ramps, and the number of the stage, by key.
