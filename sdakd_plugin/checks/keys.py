@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 import os
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
@@ -19,7 +20,7 @@ from basicsr.utils.registry import ARCH_REGISTRY, LOSS_REGISTRY, METRIC_REGISTRY
 
 from sdakd_plugin.errors import UserError, all_of, missing_key, nearest
 from sdakd_plugin.networks.build import check_call
-from sdakd_plugin.options import DatasetOptions, LoggerOptions, TermOptions, ValOptions, shown
+from sdakd_plugin.options import DatasetOptions, LoggerOptions, Options, TermOptions, ValOptions, shown
 from sdakd_plugin.utils.registries import look_up
 
 # the keys that BasicSR's parse_options adds under path, and parts of the keys that its make_exp_dirs ignores
@@ -207,6 +208,24 @@ def check_types(called: Callable[..., Any], block: Mapping[str, Any], key: str) 
         if number or text or several:
             like = list(default) if isinstance(default, tuple) else default
             raise UserError(f'{key}.{name}: expected a value like {like!r}, not {shown(value)}')
+
+
+def check_kept(options: Options) -> None:
+    """Check that with ``on_collapse: rollback`` a checkpoint from before a collapse is still there when it is seen.
+
+    Raises:
+        UserError: ``logger.keep_last`` may have deleted it.
+    """
+    train, logger = options.train, options.logger
+    if train is None or train.on_collapse != 'rollback' or logger.keep_last is None:
+        return
+    before_seen = train.collapse_after + logger.print_freq - 2  # iterations of a collapse, at most
+    needed = math.ceil(before_seen / logger.save_checkpoint_freq) + 1
+    if logger.keep_last < needed:
+        raise UserError(
+            f'logger.keep_last: is {logger.keep_last}, but train.on_collapse: rollback needs {needed}; a collapse is '
+            'seen late (train.collapse_after, logger.print_freq), and the others may be of it'
+        )
 
 
 def check_targets(opt: Mapping[str, Any], is_train: bool) -> None:

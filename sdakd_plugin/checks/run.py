@@ -18,7 +18,7 @@ from basicsr.utils.registry import MODEL_REGISTRY
 from sdakd_plugin.checks.batch_memory import tally
 from sdakd_plugin.checks.custom_imports import import_custom
 from sdakd_plugin.checks.data import check_datasets
-from sdakd_plugin.checks.keys import check_keys, check_targets
+from sdakd_plugin.checks.keys import check_kept, check_keys, check_targets
 from sdakd_plugin.checks.option_file import check_forced, check_keys_are_unique, is_ours, read_yaml
 from sdakd_plugin.data.published import completed
 from sdakd_plugin.distillation.rehearsal import rehearse
@@ -58,7 +58,9 @@ def check(opt: Mapping[str, Any], num_gpu: int | None = None) -> Any:
         check_device(options.num_gpu, options.dist)
     with quiet(), undisturbed_rng():
         check_keys(opt, options.is_train)  # one after the other: a mistake would be reported again, in other words
-        all_of(partial(check_targets, opt, options.is_train), partial(check_datasets, opt))
+        all_of(
+            partial(check_targets, opt, options.is_train), partial(check_datasets, opt), partial(check_kept, options)
+        )
         return trial_model(opt, options, num_gpu or 0)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -57,22 +56,7 @@ def parse(opt: Mapping[str, Any]) -> Options:
         if options.network_d_peer is not None:
             raise UserError('network_d_peer: is for SDAKDModel; in a cohort the members are peers')
     _check_teachers(options, opt)
-    _check_kept(options)
     return options
-
-
-def _check_kept(options: Options) -> None:
-    """Check that with ``on_collapse: rollback`` a checkpoint from before a collapse is still there when it is seen."""
-    train, logger = options.train, options.logger
-    if train is None or train.on_collapse != 'rollback' or logger.keep_last is None:
-        return
-    before_seen = train.collapse_after + logger.print_freq - 2  # iterations of a collapse, at most
-    needed = math.ceil(before_seen / logger.save_checkpoint_freq) + 1
-    if logger.keep_last < needed:
-        raise UserError(
-            f'logger.keep_last: is {logger.keep_last}, but train.on_collapse: rollback needs {needed}; a collapse is '
-            'seen late (train.collapse_after, logger.print_freq), and the others may be of it'
-        )
 
 
 def _check_teachers(options: Options, opt: Mapping[str, Any]) -> None:

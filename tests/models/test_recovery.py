@@ -5,6 +5,8 @@ import re
 import pytest
 import torch
 
+from sdakd_plugin.checks.keys import check_kept
+from sdakd_plugin.checks.run import check
 from sdakd_plugin.errors import UserError
 from sdakd_plugin.models.recovery import Recovery, Rollback
 from sdakd_plugin.options import parse
@@ -113,12 +115,12 @@ def test_the_checkpoints_that_are_kept_reach_back_before_a_collapse(options):
     """It is seen after at most 8 iterations; of these the last is saved after going back."""
     options['train'].update(on_collapse='rollback', collapse_after=4)
     options['logger'].update(print_freq=5, save_checkpoint_freq=3, keep_last=4)
-    parse(options)
+    check_kept(parse(options))
     options['logger'].update(keep_last=3)
     with pytest.raises(
         UserError, match=r'logger.keep_last: is 3, but train.on_collapse: rollback needs 4; .* seen late'
     ):
-        parse(options)
+        check(options)
 
 
 @pytest.mark.parametrize(
