@@ -88,8 +88,8 @@ def rows(times: dict[str, list[float]], processes: int) -> list[Row]:
     for name, found in times.items():
         per_second, batches = 1 / median(found), 1 if name == ALONE else processes
         speeds = {'iterations/s': f'{per_second:.3f}', 'batches/s': f'{batches * per_second:.3f}'}
-        speeds['efficiency'] = f'{paired_ratio(times[ALONE], found):.0%}'
-        lines.append({'': name, 'time': shown(found), **speeds})
+        efficiency = f'{paired_ratio(times[ALONE], found):.0%}'
+        lines.append({'': name, 'time': shown(found), **speeds, 'efficiency': efficiency})
     return lines
 
 

@@ -96,5 +96,4 @@ def point(setting: Setting, rounds: int) -> Numbers:
     stock, *_, ours = PLANS[setting.model](setting).runs.values()
     runs = {'stock': stock, 'ours': ours}
     peaks = {f'{who} bytes': peak(run.build, setting.device) for who, run in runs.items()}
-    steps = {who: run.build() for who, run in runs.items()}
-    return {**interleaved(steps, rounds, setting.device), **peaks}
+    return {**interleaved({who: run.build() for who, run in runs.items()}, rounds, setting.device), **peaks}

@@ -27,7 +27,6 @@ Options = dict[str, Any]
 ROOT = Path(__file__).resolve().parents[2]
 KEYS = ('name', 'model_type', 'scale', 'network_g', 'network_d', 'teacher', 'cohort', 'path', 'train', 'logger')
 FOREVER = 10**6  # iterations of each stage
-GCFSR_SIZES = (64, 128, 256, 512, 1024)
 DEFAULTS = {  # batch and gt_size: small enough for two CPU cores; the option files' own sizes for a GPU
     'sdakd': {'cpu': (2, 128), 'cuda': (12, 256)},
     'mutual': {'cpu': (2, 96), 'cuda': (16, 96)},
@@ -70,10 +69,9 @@ class Setting:
 
     def images(self) -> dict[str, Tensor]:
         """A batch as a loader gives it: ``lq`` and ``gt``, (n, 3, h, w), range 0..1, noise."""
-        generator = torch.Generator().manual_seed(0)
+        seed = torch.Generator().manual_seed(0)
         sides = {'lq': self.gt_size // SCALE, 'gt': self.gt_size}
-        noise = {key: torch.rand(self.batch, 3, side, side, generator=generator) for key, side in sides.items()}
-        return {key: images.to(self.device) for key, images in noise.items()}
+        return {key: torch.rand(self.batch, 3, n, n, generator=seed).to(self.device) for key, n in sides.items()}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -114,8 +112,8 @@ def sdakd(setting: Setting) -> Options:
 
 def gcfsr(setting: Setting) -> Options:
     """The three stages of GCFSR: of ``sdakd_gcfsr_512.yml`` from 512 pixels on, else of ``gcfsr_quickstart_64.yml``."""
-    if setting.gt_size not in GCFSR_SIZES:
-        raise UserError(f'--gt-size: gcfsr knows {", ".join(map(str, GCFSR_SIZES))}, not {setting.gt_size}')
+    if setting.gt_size not in (64, 128, 256, 512, 1024):
+        raise UserError(f'--gt-size: gcfsr knows 64, 128, 256, 512, 1024, not {setting.gt_size}')
     opt = read('sdakd_gcfsr_512' if setting.gt_size >= 512 else 'gcfsr_quickstart_64', setting)
     full, student = opt['teacher']['network_g'], opt['network_g']
     for network in (full, student, opt['network_d']['teacher']):
@@ -172,6 +170,5 @@ def whole(channels: int, width: float) -> int:
     """A width's channels; a UserError where there would be a part of one."""
     found = channels * width
     if found < 1 or abs(found - round(found)) > 1e-3:
-        reason = f'{width:g} of {channels} channels is {found:g}, no whole number; try 0.5, 0.25 or 0.125'
-        raise UserError(f'--width: {reason}')
+        raise UserError(f'--width: {width:g} of {channels} channels is {found:g}, no whole number; try 0.5 or 0.25')
     return round(found)

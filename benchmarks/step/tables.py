@@ -35,8 +35,7 @@ def of_runs(found: Numbers) -> list[list[Row]]:
         parts.append({'part': part, 'time': shown(times['seconds']), **counts})
     parts.append({'part': 'floor', **{name: shown(times) for name, times in floors.items()}})
     for other in references:
-        their = runs[other]['seconds']
-        ratios = {name: two_digits(paired_ratio(times, their)) for name, times in floors.items()}
+        ratios = {name: two_digits(paired_ratio(times, runs[other]['seconds'])) for name, times in floors.items()}
         parts.append({'part': f'floor / {other}', **ratios})
     return [compared, parts]
 

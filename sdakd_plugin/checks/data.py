@@ -217,6 +217,11 @@ def _check_sizes(opt: Mapping[str, Any], block: Mapping[str, Any]) -> None:
 
 def _check_batch(length: int, block: Mapping[str, Any], world_size: int) -> None:
     batch, ratio = block.get('batch_size_per_gpu', 1), block.get('dataset_enlarge_ratio', 1)
+    if ratio < 1:
+        raise UserError(
+            f'datasets.train.dataset_enlarge_ratio: with {ratio} BasicSR trains on the same '
+            f'{math.ceil(length * ratio):,} of {length:,} images in every epoch; use 1 or more'
+        )
     images = math.ceil(length * ratio / world_size)
     if images > LONGEST_EPOCH:
         raise UserError(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 import os
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
@@ -19,7 +20,7 @@ from basicsr.utils.registry import ARCH_REGISTRY, LOSS_REGISTRY, METRIC_REGISTRY
 
 from sdakd_plugin.errors import UserError, all_of, missing_key, nearest
 from sdakd_plugin.networks.build import check_call
-from sdakd_plugin.options import DatasetOptions, LoggerOptions, TermOptions, ValOptions, shown
+from sdakd_plugin.options import DatasetOptions, LoggerOptions, Options, TermOptions, ValOptions, shown
 from sdakd_plugin.utils.registries import look_up
 
 # the keys that BasicSR's parse_options adds under path, and parts of the keys that its make_exp_dirs ignores
@@ -34,6 +35,7 @@ NEEDED: dict[bool, dict[str, tuple[str, ...]]] = {
     False: {'val': ('save_img',)},
 }
 DECLARED = {*LoggerOptions.model_fields, *ValOptions.__annotations__, *DatasetOptions.__annotations__}
+LOWER_IS_BETTER = ('calculate_lpips', 'calculate_dists', 'calculate_niqe', 'calculate_robust_niqe')
 MUST_BE_THERE = {True: ('logger',), False: ('val',)}
 PHASES = {True: ('train', 'val'), False: ('test', 'val')}
 
@@ -87,6 +89,14 @@ def _check_phases(opt: Mapping[str, Any], is_train: bool) -> None:
             raise UserError(
                 f'datasets.{phase}: BasicSR knows no such phase here; valid: {first}, {second}, {second}_1, ...'
             )
+    phases: dict[Any, str] = {}
+    for phase, block in opt['datasets'].items():
+        other = phases.setdefault(block.get('name', phase), phase)
+        if phase != other and 'train' not in (phase, other):
+            raise UserError(
+                f"datasets.{phase}.name: '{block['name']}' is that of datasets.{other}, so that its results would "
+                'replace those; choose another one'
+            )
 
 
 def _check_needed(opt: Mapping[str, Any], is_train: bool) -> None:
@@ -99,6 +109,12 @@ def _check_needed(opt: Mapping[str, Any], is_train: bool) -> None:
         for key in keys:
             if key not in (holder or {}):
                 raise UserError(missing_key(f'{block}.{key}', holder or (), DECLARED))
+    metrics = (opt.get('val') or {}).get('metrics') or {}
+    for name, metric in metrics.items() if is_train else ():
+        if metric.get('type') in LOWER_IS_BETTER and metric.get('better') != 'lower':
+            raise UserError(
+                f'val.metrics.{name}.better: write lower; BasicSR would take the highest value for the best'
+            )
     if is_train and (stop := opt['train'].get('stop_when')):
         _check_stop(stop['metric'], opt)
     if not is_train and opt['val']['save_img'] and 'suffix' not in opt['val']:
@@ -123,6 +139,9 @@ def _check_arguments(key: str, block: Mapping[str, Any], registry: Registry | No
     """Check a block against the signature of the class or function that it is passed to."""
     if not isinstance(block, Mapping) or not isinstance(block.get('type'), str):
         raise UserError(f'{key}: expected a block with the key type, whose value is a name')
+    weight = block.get('loss_weight')
+    if registry is LOSS_REGISTRY and isinstance(weight, Real) and weight < 0:
+        raise UserError(f'{key}.loss_weight: {weight} would make the student worse; use a weight of at least 0')
     if registry is not None:
         check_call(
             registry,
@@ -197,6 +216,24 @@ def check_types(called: Callable[..., Any], block: Mapping[str, Any], key: str) 
         if number or text or several:
             like = list(default) if isinstance(default, tuple) else default
             raise UserError(f'{key}.{name}: expected a value like {like!r}, not {shown(value)}')
+
+
+def check_kept(options: Options) -> None:
+    """Check that with ``on_collapse: rollback`` a checkpoint from before a collapse is still there when it is seen.
+
+    Raises:
+        UserError: ``logger.keep_last`` may have deleted it.
+    """
+    train, logger = options.train, options.logger
+    if train is None or train.on_collapse != 'rollback' or logger.keep_last is None:
+        return
+    before_seen = train.collapse_after + logger.print_freq - 2  # iterations of a collapse, at most
+    needed = math.ceil(before_seen / logger.save_checkpoint_freq) + 1
+    if logger.keep_last < needed:
+        raise UserError(
+            f'logger.keep_last: is {logger.keep_last}, but train.on_collapse: rollback needs {needed}; a collapse is '
+            'seen late (train.collapse_after, logger.print_freq), and the others may be of it'
+        )
 
 
 def check_targets(opt: Mapping[str, Any], is_train: bool) -> None:

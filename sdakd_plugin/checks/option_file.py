@@ -72,6 +72,8 @@ def _in_plain_words(error: yaml.MarkedYAMLError, text: str) -> str:
             f'{where}: in double quotes a backslash starts an escape sequence; use single quotes, or / instead '
             'of the backslash'
         )
+    if 'yaml.org,2002:merge' in (error.problem or ''):
+        return f'{where}: BasicSR does not read merge keys (<<); write the keys of the block out'
     return f'{where}: {error.problem}'
 
 

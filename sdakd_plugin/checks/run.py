@@ -18,7 +18,7 @@ from basicsr.utils.registry import MODEL_REGISTRY
 from sdakd_plugin.checks.batch_memory import tally
 from sdakd_plugin.checks.custom_imports import import_custom
 from sdakd_plugin.checks.data import check_datasets
-from sdakd_plugin.checks.keys import check_keys, check_metrics, check_targets
+from sdakd_plugin.checks.keys import check_kept, check_keys, check_metrics, check_targets
 from sdakd_plugin.checks.option_file import check_forced, check_keys_are_unique, is_ours, read_yaml
 from sdakd_plugin.data.published import completed
 from sdakd_plugin.distillation.rehearsal import rehearse
@@ -63,6 +63,7 @@ def check(opt: Mapping[str, Any], num_gpu: int | None = None) -> Any:
             partial(check_targets, opt, options.is_train),
             partial(check_datasets, opt),
             partial(check_metrics, opt),
+            partial(check_kept, options),
             lambda: built.append(trial_model(opt, options, num_gpu or 0)),
         )
         return built[0]

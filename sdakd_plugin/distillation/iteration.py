@@ -42,14 +42,15 @@ def train_iteration(
         trainee.begin_iteration(batch, iteration, stage)
     teacher = TeacherPass(teachers, batch)
     real = trainees[0].objective.real_images(batch, teacher, stage) if stage.trains_d else None
+    opposes = schedule.opposes(iteration, train)
     if real is not None and train.d_first:
         fakes = [trainee.sample(batch) for trainee in trainees]
-        train_discriminators(trainees, real, fakes, exchange, iteration, stage)
+        train_discriminators(trainees, real, fakes, exchange, iteration, stage, opposes)
     steps = schedule.generator_steps(iteration, train)
     fakes = [trainee.train_generator(batch, teacher, iteration, stage, steps) for trainee in trainees]
     del teacher  # frees its outputs
     if real is not None and not train.d_first:
-        train_discriminators(trainees, real, fakes, exchange, iteration, stage)
+        train_discriminators(trainees, real, fakes, exchange, iteration, stage, opposes)
     for trainee in trainees:
         trainee.steps.end_iteration()
 
@@ -61,6 +62,7 @@ def train_discriminators(
     exchange: Exchange | None,
     iteration: int,
     stage: Stage,
+    opposes: bool,
 ) -> None:
     """Train all discriminators on the real images, and each on the images of its own student.
 
@@ -73,6 +75,7 @@ def train_discriminators(
         exchange: the exchange between the discriminators.
         iteration: the iteration of the run.
         stage: its stage.
+        opposes: whether the generators train against them.
     """
     ready = [trainee.ready_discriminators(stage) for trainee in trainees]
     discriminators = [each for own in ready for each in own]
@@ -88,4 +91,4 @@ def train_discriminators(
     logs = backward(discriminators, gan_loss, batches, used, stage.ramped(iteration))
     for number, (trainee, own) in enumerate(zip(trainees, ready, strict=True)):
         own_logs = [log for log, of in zip(logs, owner, strict=True) if of == number]
-        trainee.step_discriminators(own, own_logs, real, iteration, stage)
+        trainee.step_discriminators(own, own_logs, real, iteration, stage, opposes)

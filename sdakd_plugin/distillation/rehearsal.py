@@ -45,23 +45,14 @@ def rehearse(
             'give both the same scale'
         )
     for key, teacher in teachers.items():
-        block = options.all_teachers[key]
         # a network that is told by its file has no block
-        network_key = f'{key}.network_g' if block.network_g is not None else f'{key}.pretrain_network_g'
+        told = 'network_g' if options.all_teachers[key].network_g is not None else 'pretrain_network_g'
         taught = {name: term for name, term in terms.items() if term.teacher == key}
         layers = [layer for term in taught.values() for layer in term.teacher_layers]
         image, teacher_features = run_once(
-            super_resolve, teacher.net_g, lq, layers, network_key, 'train.feature_opt.layers'
+            super_resolve, teacher.net_g, lq, layers, f'{key}.{told}', 'train.feature_opt.layers'
         )
-        if image.shape[1] != sr.shape[1]:
-            raise UserError(
-                f'{network_key}: the channels of its images are {image.shape[1]}, those of the student {sr.shape[1]}'
-            )
-        if image.shape != sr.shape:
-            raise UserError(
-                f'{network_key}: turns {lq.shape[-1]} pixels into {image.shape[-1]}, the student into '
-                f'{sr.shape[-1]}; teacher and student need the same scale'
-            )
+        _check_sizes(f'{key}.{told}', lq, image, sr)
         for name, term in taught.items():
             _connect(term.loss, features, teacher_features, name)
     if net_d is not None:
@@ -134,6 +125,17 @@ def _evaluating(net: nn.Module) -> Iterator[None]:
         yield
     finally:
         net.train(training)
+
+
+def _check_sizes(key: str, lq: Tensor, image: Tensor, sr: Tensor) -> None:
+    """Raise a UserError if the teacher's image differs in size from the student's."""
+    if image.shape[1] != sr.shape[1]:
+        raise UserError(f'{key}: the channels of its images are {image.shape[1]}, those of the student {sr.shape[1]}')
+    if image.shape != sr.shape:
+        raise UserError(
+            f'{key}: turns {lq.shape[-1]} pixels into {image.shape[-1]}, the student into {sr.shape[-1]}; teacher and '
+            'student need the same scale'
+        )
 
 
 def _connect(loss: nn.Module, student: Mapping[str, Tensor], teacher: Mapping[str, Tensor], name: str) -> None:

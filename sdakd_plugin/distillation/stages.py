@@ -116,6 +116,19 @@ class Schedule:
         """The stage of an iteration, from 1; after the end, where BasicSR validates once more, the last stage."""
         return self.stages[min(bisect_left(self._ends, iteration), len(self.stages) - 1)]
 
+    def describe(self, stage: Stage, train: TrainOptions) -> str:
+        """A line about a stage, for the log."""
+        line = (
+            f"Stage {stage.number} of {len(self.stages)}, '{stage.name}': iterations {stage.first:,} to "
+            f'{stage.last:,}; losses {", ".join(stage.losses)}; discriminator {"on" if stage.trains_d else "off"}.'
+        )
+        begins = self.first_beside_d(stage, train) if stage.trains_d else stage.first
+        if begins > stage.last:
+            return f'{line} The generator is not updated in it (train.net_d_init_iters).'
+        if begins > stage.first:
+            return f'{line} The generator is updated from iteration {begins:,} on (train.net_d_init_iters).'
+        return line
+
     def generator_steps(self, iteration: int, train: TrainOptions) -> bool:
         """Whether the generator is updated in an iteration.
 
@@ -133,6 +146,11 @@ class Schedule:
             return stage.last - stage.first + 1
         every, first = train.net_d_iters, self.first_beside_d(stage, train)
         return max(0, stage.last // every - (first - 1) // every)
+
+    def opposes(self, iteration: int, train: TrainOptions) -> bool:
+        """Whether generator and discriminator train against each other, and not the discriminator alone to warm up."""
+        stage = self.at(iteration)
+        return 'gan' in stage.losses and iteration >= self.first_beside_d(stage, train)
 
     def first_quantized(self, train: TrainOptions) -> int:
         """The first iteration of the stage ``train.quantize.from``; by default the first of the run."""

@@ -174,6 +174,7 @@ class Trainee:
         real: Tensor,
         iteration: int,
         stage: Stage,
+        opposes: bool,
     ) -> None:
         """Add the gradients of the R1 regularisation and step the optimizers of the discriminators.
 
@@ -183,12 +184,13 @@ class Trainee:
             real: the real images (n, c, H, W), range 0..1.
             iteration: the iteration of the run.
             stage: its stage.
+            opposes: whether the student trains against them; otherwise they are neither paused nor watched.
         """
         losses = [{key: value for key, value in log.items() if key.startswith('l_')} for log in logs]
         if self.r1 is not None:
             for own, due in zip(losses, self.r1.backward(discriminators, real, iteration), strict=True):
                 own.update(due)
-        adaptive = self.adaptive_d if 'gan' in stage.losses else None  # elsewhere nothing would end a pause
+        adaptive = self.adaptive_d if opposes else None  # elsewhere nothing would end a pause
         paused = None if adaptive is None else adaptive.paused
         for number, (log, optimizer) in enumerate(zip(logs, self.d_optimizers, strict=True)):
             self.steps.step(optimizer, losses[number], iteration, stage, paused)
@@ -199,7 +201,7 @@ class Trainee:
         if adaptive is not None:
             adaptive.count = adaptive.count + adaptive.paused
             self.log['d_paused'] = adaptive.count
-        if self.balance is not None:
+        if self.balance is not None and opposes:  # one that trains alone wins easily, which is its purpose
             self.balance.watch(logs[0])
 
     def _generate(self, net: nn.Module, batch: TrainingBatch) -> Tensor:

@@ -19,7 +19,7 @@ from sdakd_plugin.export import calibration, int8_report, onnx, openvino
 from sdakd_plugin.export.calibration import Sample
 from sdakd_plugin.export.exportable import Exported, input_shape, input_sizes, package
 from sdakd_plugin.export.fidelity import Fidelity, Judge, psnr
-from sdakd_plugin.export.float_layers import choose
+from sdakd_plugin.export.float_layers import Choice, choose
 from sdakd_plugin.export.limits import Limits
 from sdakd_plugin.export.quantizer import Quantizer
 from sdakd_plugin.families.calling import ImageToImage
@@ -114,32 +114,47 @@ def export(
     quantizer = Quantizer(
         program, [sample.lq for sample in images.calibrating], runtime.results, learnt.by_layer if learnt else None
     )
-    ranking = [(sample.lq, float_run(sample.lq)) for sample in images.calibrating[:RANKING]]
+    judge = Judge(images.checking, ImageToImage(model.net), model.identity.scale or 1, limits, distance)
+    ranges, choice = _search(quantizer, judge, runtime, float_run, images.calibrating[:RANKING])
+    best = choice.attempt
+    if not best.good:
+        raise UserError(int8_report.refusal(model.name, choice, len(quantizer.layers)))
+    lq = max((sample.lq for sample in images.checking), key=Tensor.numel)
+    report = (
+        int8_report.layers_line(choice, len(quantizer.layers), ranges),
+        *int8_report.quality_lines(best.fidelity, [sample.name for sample in images.checking]),
+        *_simulation(model, learnt, runtime.run(best.program), images.checking),
+        int8_report.speed_line(lq, float_run, runtime.run(best.program)),
+    )
+    about = f'input lq, output sr: float32, RGB, 0..1, {input_shape(model, size)}'
+    files = runtime.files(_fixed(best.program, size) if size else best.program)
+    return Exported(files, best.fidelity.largest, about, report)
+
+
+def _search(
+    quantizer: Quantizer,
+    judge: Judge,
+    runtime: Runtime,
+    float_run: Callable[[Tensor], Tensor],
+    samples: Sequence[Sample],
+) -> tuple[float | str, Choice[Candidate]]:
+    """The ranges that come nearest to the float network, and the layers that stay in float.
+
+    Both are ranked by the PSNR to ``float_run`` on ``samples``; ``judge`` decides which layers suffice.
+    """
+    ranking = [(sample.lq, float_run(sample.lq)) for sample in samples]
 
     def psnr_of(ranges: float | str, in_float: Sequence[str]) -> float:
         run = runtime.run(quantizer.quantize(ranges, in_float))
         return float(np.mean([psnr(run(lq), reference) for lq, reference in ranking]))
 
     ranges = max(quantizer.ranges, key=lambda one: psnr_of(one, ()))
-    judge = Judge(images.checking, ImageToImage(model.net), model.identity.scale or 1, limits, distance)
 
     def attempt(in_float: Sequence[str]) -> Candidate:
         quantized = quantizer.quantize(ranges, in_float)
         return Candidate(quantized, judge.fidelity(runtime.run(quantized)))
 
-    choice = choose(quantizer.layers, attempt, lambda in_float: psnr_of(ranges, in_float))
-    if not choice.attempt.good:
-        raise UserError(int8_report.refusal(model.name, choice, len(quantizer.layers)))
-    files = runtime.files(_fixed(choice.attempt.program, size) if size else choice.attempt.program)
-    lq = max((sample.lq for sample in images.checking), key=Tensor.numel)
-    about = f'input lq, output sr: float32, RGB, 0..1, {input_shape(model, size)}'
-    report = (
-        int8_report.layers_line(choice, len(quantizer.layers), ranges),
-        *int8_report.quality_lines(choice.attempt.fidelity, [sample.name for sample in images.checking]),
-        *_simulation(model, learnt, runtime.run(choice.attempt.program), images.checking),
-        int8_report.speed_line(lq, float_run, runtime.run(choice.attempt.program)),
-    )
-    return Exported(files, choice.attempt.fidelity.largest, about, report)
+    return ranges, choose(quantizer.layers, attempt, lambda in_float: psnr_of(ranges, in_float))
 
 
 def _learnt_ranges(model: Model) -> LearntRanges | None:

@@ -82,8 +82,8 @@ class FeatureAlignmentLoss(nn.Module):
             )
         if distance not in DISTANCES:
             raise UserError(f"distance: unknown '{distance}'" + nearest(distance, DISTANCES))
-        if hidden_channels is not None and hidden_channels < 0:
-            raise UserError(f'hidden_channels: must be 0 or more, not {hidden_channels}')
+        if hidden_channels is not None and (not isinstance(hidden_channels, int) or hidden_channels < 0):
+            raise UserError(f'hidden_channels: must be 0 or more, a whole number, not {hidden_channels}')
         if loss_weight < 0:
             raise UserError(f'loss_weight: must not be negative, not {loss_weight}')
         self.depths: int | None = None
@@ -92,6 +92,8 @@ class FeatureAlignmentLoss(nn.Module):
             self.depths = layers
         else:
             self.layers = dict(layers) if isinstance(layers, Mapping) else {name: name for name in layers}
+        if not all(isinstance(name, str) for pair in self.layers.items() for name in pair):
+            raise UserError(f"layers: the name of a layer is text, such as 'body.5', not {layers!r}")
         self.same_names = isinstance(layers, Sequence)
         self.loss_weight = loss_weight
         self.hidden_channels = hidden_channels

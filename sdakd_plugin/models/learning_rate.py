@@ -36,6 +36,20 @@ def check_periods(block: Mapping[str, Any], total_iter: int) -> None:
         )
 
 
+def check_milestones(block: Mapping[str, Any]) -> None:
+    """Check ``milestones`` and ``restarts`` of ``train.scheduler``: BasicSR ignores what is not an iteration.
+
+    Raises:
+        UserError: they are not lists of whole numbers.
+    """
+    for key in ('milestones', 'restarts'):
+        value = block.get(key, [])
+        if not isinstance(value, list) or not all(
+            isinstance(one, (int, float)) and one == int(one) and one >= 0 and one is not True for one in value
+        ):
+            raise UserError(f'train.scheduler.{key}: expected a list of iterations, such as [200000], not {value!r}')
+
+
 def scale_rates(optimizers: Sequence[torch.optim.Optimizer], rate: float | None) -> None:
     """Set the learning rate of a stage, multiplied by the scheduler's current factor; does nothing without a rate."""
     for group in (group for optimizer in optimizers for group in optimizer.param_groups):

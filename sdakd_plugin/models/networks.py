@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from inspect import signature
 from typing import Any
@@ -110,7 +111,8 @@ class Networks:
             weights.load_into(bare, state, 'the teacher', role)
             get_root_logger().info(f'{role}: the student starts from its teacher')
             return
-        if param_key == 'params':
+        resumes = path_opt.get('resume_state') and os.path.dirname(source) == path_opt.get('models')
+        if param_key == 'params' and not resumes:  # the key of the initial weights; a checkpoint has ``params``
             param_key = path_opt.get(f'param_key_{label}', param_key)
         path, state = weights.load(source, role, param_key)
         weights.load_into(bare, state, path, role, path_opt.get(f'strict_load_{label}', True))

@@ -24,7 +24,7 @@ from sdakd_plugin.errors import UserError
 from sdakd_plugin.models import shared_parts, training_state
 from sdakd_plugin.models.checkpoints import NETWORKS, STATES, Checkpoints
 from sdakd_plugin.models.health import check_health
-from sdakd_plugin.models.learning_rate import check_periods, resumed, scale_rates
+from sdakd_plugin.models.learning_rate import check_milestones, check_periods, resumed, scale_rates
 from sdakd_plugin.models.networks import Networks
 from sdakd_plugin.models.progress_bar import Progress
 from sdakd_plugin.models.recovery import Recovery
@@ -158,6 +158,7 @@ class PluginModel(BaseModel):
 
     def setup_schedulers(self) -> None:
         assert self.options.train is not None
+        check_milestones(self.options.train.scheduler)
         check_periods(self.options.train.scheduler, self.options.train.total_iter)
         try:
             super().setup_schedulers()
@@ -211,10 +212,8 @@ class PluginModel(BaseModel):
         self.stage = stage
         self.progress.describe(f'stage {stage.number}/{len(self.schedule.stages)} {stage.name}')
         self.progress.note(self.stage_validation.last_and_best())
-        get_root_logger().info(
-            f"Stage {stage.number} of {len(self.schedule.stages)}, '{stage.name}': iterations {stage.first:,} to "
-            f'{stage.last:,}; losses {", ".join(stage.losses)}; discriminator {"on" if stage.trains_d else "off"}.'
-        )
+        assert self.options.train is not None
+        get_root_logger().info(self.schedule.describe(stage, self.options.train))
 
     def get_current_log(self) -> dict[str, float]:
         """The losses, the share of each generator term in the total, the ramps, and the number of the stage, by key.
@@ -328,7 +327,7 @@ class PluginModel(BaseModel):
             'schedulers': [scheduler.state_dict() for scheduler in self.schedulers],
             'connectors': {name: loss.state_dict() for name, loss in self.connectors.items()},
             'stage': self.schedule.at(current_iter).name,
-            'data': training_state.data_options(self.opt),
+            'data': training_state.data_options(self.opt, self.position.images),
             'processes': processes.gathered(process),
             **({'quantize': self.bits} if self.bits else {}),
             **({'rollbacks': self.recovery.state()} if self.recovery else {}),
@@ -371,16 +370,17 @@ class PluginModel(BaseModel):
 
     def check_data(self, resume_state: dict[str, Any]) -> bool:
         """Whether the batches are those of the interrupted run; if not, warn and correct the epoch for BasicSR."""
-        was, now = resume_state.get('data'), training_state.data_options(self.opt)
-        if was != now:
-            get_root_logger().warning(training_state.other_data(was or {}, now))
+        now = training_state.data_options(self.opt, self.position.images)
+        changes = training_state.changes(resume_state.get('data', {}), now)
+        if changes:
+            get_root_logger().warning(training_state.other_data(changes))
             resume_state['epoch'] = epoch_of(resume_state['iter'], self.opt)
         elif self.opt['datasets']['train'].get('persistent_workers') and now['num_worker_per_gpu']:
             get_root_logger().warning(
                 'datasets.train.persistent_workers: the random numbers of persistent workers are not in the '
                 'training state; images may be augmented differently than without the interruption.'
             )
-        return bool(was == now)
+        return not changes
 
 
 def shares(log: Mapping[str, float]) -> dict[str, float]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +17,7 @@ from sdakd_plugin.distillation.blocks import name_layers
 from sdakd_plugin.distillation.build_loss import build_loss
 from sdakd_plugin.distillation.discriminator_terms import FeatureDTerm
 from sdakd_plugin.distillation.drift import Drift
+from sdakd_plugin.distillation.forward_pass import ForwardPass
 from sdakd_plugin.distillation.objective import Objective
 from sdakd_plugin.distillation.quantization import QuantizedStage
 from sdakd_plugin.distillation.r1 import R1
@@ -136,41 +137,58 @@ def build_trainee(
         for name, block in train.losses.items()
         if name != 'mutual'
     }
+    bare_g, bare_d = unwrap(net_g), None if net_d is None else unwrap(net_d)
     with undisturbed_rng():
         peer = networks.discriminator('d_peer', 'mutual' in train.losses)
         teachers = get_teachers()
-        bare_g, bare_d = unwrap(net_g), None if net_d is None else unwrap(net_d)
         check_terms(train.terms)
         objective = make_objective(losses, bare_g, bare_d, teachers, run.options)
         check_objective(objective, run.options, net_g, net_g_ema is not None)
         rehearse(run.options, device, bare_g, bare_d, teachers, objective.terms, objective.d_terms)
-    reg = train.r1_reg_weight, train.net_d_reg_every
-    gan_loss = objective.gan_loss
-    trainee = Trainee(
+    discriminators = [net for net in (net_d, peer) if net is not None]
+    trainee = assemble(run, networks.forward_pass, net_g, net_g_ema, discriminators, objective, schedule)
+    objective.distribute(networks.distributed)
+    return trainee
+
+
+def assemble(
+    run: StudentRun,
+    forward_pass: ForwardPass,
+    net_g: nn.Module,
+    net_g_ema: nn.Module | None,
+    discriminators: Sequence[nn.Module],
+    objective: Objective,
+    schedule: Schedule,
+) -> Trainee:
+    """The trainee of these networks, with what the options ask for beside its losses."""
+    train, device, gan_loss = run.options.train, forward_pass.device, objective.gan_loss
+    assert train is not None
+    penalty, every, quantize = train.r1_reg_weight, train.net_d_reg_every, train.quantize
+    return Trainee(
         run.suffix,
         net_g,
         net_g_ema,
         train.ema_decay,
-        [net for net in (net_d, peer) if net is not None],
+        discriminators,
         objective,
-        networks.forward_pass,
+        forward_pass,
         OptimizerSteps(
             train.nonfinite_limit,
-            networks.forward_pass.dtype is torch.float16,
+            forward_pass.dtype is torch.float16,
             device,
             f' of {run.name}' if run.name else '',
             train.grad_clip,
         ),
-        R1(reg[0], reg[1]) if reg[0] and reg[1] else None,
-        None if gan_loss is None else Balance(gan_loss, train.collapse_after, device),
-        AdaptiveD(train.adaptive_d_ema_decay, train.adaptive_d_threshold, device) if train.adaptive_d else None,
-        Drift(train.drift_after, device) if train.drift_after else None,
-        None
-        if train.quantize is None
-        else QuantizedStage(bare_g, net_g_ema, train.quantize.bits, schedule.first_quantized(train)),
+        r1=R1(penalty, every) if penalty and every else None,
+        balance=None if gan_loss is None else Balance(gan_loss, train.collapse_after, device),
+        adaptive_d=AdaptiveD(train.adaptive_d_ema_decay, train.adaptive_d_threshold, device)
+        if train.adaptive_d
+        else None,
+        drift=Drift(train.drift_after, device) if train.drift_after else None,
+        quantization=QuantizedStage(unwrap(net_g), net_g_ema, quantize.bits, schedule.first_quantized(train))
+        if quantize
+        else None,
     )
-    objective.distribute(networks.distributed)
-    return trainee
 
 
 def make_objective(

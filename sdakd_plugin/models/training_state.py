@@ -38,20 +38,27 @@ def checkpoints(trainee: Trainee) -> dict[str, dict[str, Any]]:
     return contents
 
 
-def data_options(opt: Mapping[str, Any]) -> dict[str, Any]:
-    """The options that determine which images a batch contains."""
+def data_options(opt: Mapping[str, Any], images: int | None) -> dict[str, Any]:
+    """What determines which images a batch contains: options, and the number of training images if it is known."""
     block = opt['datasets'].get('train', {})
     keys = ('type', 'batch_size_per_gpu', 'num_worker_per_gpu', 'dataset_enlarge_ratio')
-    return {'world_size': opt['world_size'], **{key: block.get(key) for key in keys}}
+    known = {} if images is None else {'images': images}
+    return {'world_size': opt['world_size'], **{key: block.get(key) for key in keys}, **known}
 
 
-def other_data(was: Mapping[str, Any], now: Mapping[str, Any]) -> str:
-    """The warning for a run that is resumed with other ``data_options``."""
-    changes = ', '.join(f'{key} {was.get(key)} before and {now[key]} now' for key in now if was.get(key) != now[key])
+def changes(was: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """What differs between the ``data_options`` of a training state, empty for one of stock BasicSR, and those of the
+    run; states of earlier versions have no number of images."""
+    compared = [key for key in now if key in was or key != 'images']
+    return [f'{key} {was.get(key)} before and {now[key]} now' for key in compared if was.get(key) != now[key]]
+
+
+def other_data(changes: Sequence[str]) -> str:
+    """The warning for a run that is resumed with such changes."""
     return (
-        f'Resuming with other data, workers or processes than before ({changes}): weights, optimizers, learning '
-        'rates and stages continue. The epoch starts again, a new process draws its random numbers from its seed and '
-        'fills its own pool, and the run differs from an uninterrupted one.'
+        f'Resuming with other data, workers or processes than before ({", ".join(changes)}): weights, optimizers, '
+        'learning rates and stages continue. The epoch starts again, a new process draws its random numbers from its '
+        'seed and fills its own pool, and the run differs from an uninterrupted one.'
     )
 
 

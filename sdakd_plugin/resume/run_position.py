@@ -30,6 +30,7 @@ class RunPosition:
         stopwatch: the training time of the run.
         model: the model in training, which is saved on a signal; required with an interruption.
         finished: whether the run ends early, before ``total_iter``; then BasicSR's loop gets no further batch.
+        images: number of images of the training set; ``None`` outside of BasicSR's loop.
     """
 
     def __init__(self) -> None:
@@ -37,6 +38,7 @@ class RunPosition:
         self.stopwatch = Stopwatch()
         self.model: Any = None
         self.finished = False
+        self.images: int | None = None
         self.epoch = -1  # as in BasicSR's loop
         self.iteration = self.saved = 0  # the last trained iteration, and the last one in a saved training state
         self.trained = False  # whether the last batch went into an iteration; discarded batches do not

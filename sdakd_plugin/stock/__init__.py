@@ -6,9 +6,10 @@
     - why: mistakes are found before a folder is created
     - fails without it: test_mistakes
 ``loop``
-    - replaces or borrows: ``reset`` and ``next`` of the prefetchers, ``__iter__`` of ``PrefetchDataLoader``
+    - replaces or borrows: ``reset`` and ``next`` of the prefetchers, ``__iter__`` of ``PrefetchDataLoader``,
+      ``create_train_val_dataloader`` of ``basicsr.train``
     - active: from the beginning of a run of this plugin's models
-    - why: the position in the epoch, and signals
+    - why: the position in the epoch, and signals; BasicSR counts too few epochs if images remain after the last batch
     - fails without it: test_resume, test_interruption
 ``pipelines``
     - replaces or borrows: ``parse_options``, ``build_model``, ``build_dataset``, ``load_resume_state``,

@@ -6,7 +6,10 @@ it to a model.
 
 from __future__ import annotations
 
+import math
+import sys
 from collections.abc import Callable
+from functools import wraps
 from typing import Any, Protocol
 
 from basicsr.data.prefetch_dataloader import CPUPrefetcher, CUDAPrefetcher, PrefetchDataLoader
@@ -14,7 +17,9 @@ from torch.utils.data import DataLoader
 
 
 class Listener(Protocol):
-    """Receives each epoch and batch; ``reset`` and ``fetch`` are BasicSR's."""
+    """Receives the number of training images, then each epoch and batch; ``reset`` and ``fetch`` are BasicSR's."""
+
+    images: int | None
 
     def begin_epoch(self, reset: Callable[[], None], fetch: Callable[[], Any]) -> None: ...
 
@@ -25,12 +30,16 @@ _listener: Listener | None = None  # a process trains one run at a time
 
 
 def follow(listener: Listener) -> None:
-    """Report the epochs and batches of BasicSR's loop to ``listener``, and make its random numbers deterministic."""
+    """Report the epochs and batches of BasicSR's loop to ``listener``, make its random numbers deterministic, and let
+    it train all iterations."""
     global _listener
     if _listener is None:
         for kind in (CPUPrefetcher, CUDAPrefetcher):
             _report_batches(kind)
         _load_in_turn()
+        for name in ('basicsr.train', '__main__'):  # the latter is BasicSR's train.py, if that was started
+            if hasattr(sys.modules.get(name), 'create_train_val_dataloader'):
+                _count_whole_batches(sys.modules[name])
     _listener = listener
 
 
@@ -64,3 +73,21 @@ def _load_in_turn() -> None:
         return stock_iter(self) if self.num_workers else DataLoader.__iter__(self)
 
     PrefetchDataLoader.__iter__ = __iter__
+
+
+def _count_whole_batches(train: Any) -> None:
+    """Correct the number of epochs in BasicSR's ``train`` module.
+
+    BasicSR counts an incomplete batch at the end of an epoch, but its loader drops it: with 20 images in batches of 16
+    the loop would end, without a word, after half of the iterations.
+    """
+    stock_create = train.create_train_val_dataloader
+
+    @wraps(stock_create)
+    def create_train_val_dataloader(*args: Any) -> Any:
+        loader, sampler, val_loaders, _, iterations = stock_create(*args)
+        assert _listener is not None
+        _listener.images = len(loader.dataset)
+        return loader, sampler, val_loaders, math.ceil(iterations / len(loader)), iterations
+
+    train.create_train_val_dataloader = create_train_val_dataloader

@@ -6,15 +6,19 @@ A name is imported at its first use: most modules import torch, for which `sdakd
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-if TYPE_CHECKING:
-    from sdakd_plugin.families.identity import Identity
-    from sdakd_plugin.families.registry import identify
-    from sdakd_plugin.weights.fetch import load, resolve
-    from sdakd_plugin.weights.files import atomic_save, load_state_dict
-    from sdakd_plugin.weights.fit import load_into
-    from sdakd_plugin.weights.known import KNOWN, KnownWeights
-    from sdakd_plugin.weights.ncnn import convert, read_ncnn
-    from sdakd_plugin.weights.places import cache_dir
+if TYPE_CHECKING:  # the same for type checkers
+    from sdakd_plugin.families.identity import Identity as Identity
+    from sdakd_plugin.families.registry import identify as identify
+    from sdakd_plugin.weights.fetch import load as load
+    from sdakd_plugin.weights.fetch import resolve as resolve
+    from sdakd_plugin.weights.files import atomic_save as atomic_save
+    from sdakd_plugin.weights.files import load_state_dict as load_state_dict
+    from sdakd_plugin.weights.fit import load_into as load_into
+    from sdakd_plugin.weights.known import KNOWN as KNOWN
+    from sdakd_plugin.weights.known import KnownWeights as KnownWeights
+    from sdakd_plugin.weights.ncnn import convert as convert
+    from sdakd_plugin.weights.ncnn import read_ncnn as read_ncnn
+    from sdakd_plugin.weights.places import cache_dir as cache_dir
 
 HOMES = {
     'KNOWN': 'weights.known',
@@ -30,21 +34,7 @@ HOMES = {
     'read_ncnn': 'weights.ncnn',
     'resolve': 'weights.fetch',
 }
-
-__all__ = [
-    'KNOWN',
-    'Identity',
-    'KnownWeights',
-    'atomic_save',
-    'cache_dir',
-    'convert',
-    'identify',
-    'load',
-    'load_into',
-    'load_state_dict',
-    'read_ncnn',
-    'resolve',
-]
+__all__ = list(HOMES)
 
 
 def __getattr__(name: str) -> Any:

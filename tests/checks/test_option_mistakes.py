@@ -59,17 +59,27 @@ def test_the_options_of_these_tests_are_fine(options):
             'train.scheduler.periods: add up to 4 iterations, but train.total_iter is 6; lengthen the last period, or '
             'add one',
         ),
+        ('train/scheduler/milestones', ['250k'], 'train.scheduler.milestones: expected a list of iterations, such as'),
+        ('train/scheduler/milestones', 100, 'train.scheduler.milestones: expected a list of iterations'),
+        ('train/scheduler/milestones', [2.5], 'train.scheduler.milestones: expected a list of iterations'),
+        ('train/pixel_opt/loss_weight', -1.0, 'train.pixel_opt.loss_weight: -1.0 would make the student worse'),
         ('train/ema_decay', 1.5, 'train.ema_decay: input should be less than 1, not 1.5'),
         (
             'val/metrics/psnr/type',
             'calculate_pnsr',
             "val.metrics.psnr.type: there is no 'calculate_pnsr'; did you mean 'calculate_psnr'",
         ),
+        (
+            'val/metrics',
+            {'n': {'type': 'calculate_robust_niqe', 'crop_border': 4}},
+            'val.metrics.n.better: write lower; BasicSR would take the highest value for the best',
+        ),
         ('val/save_img', ..., 'val.save_img: this key is missing'),
         ('logger/print_freq', ..., 'logger.print_freq: this key is missing'),
         ('path/teacher_weights', 'x.pth', "path: unknown key 'teacher_weights', for which BasicSR would make a folder"),
         ('datasets/train/batch_size_per_gpu', ..., 'datasets.train.batch_size_per_gpu: this key is missing'),
         ('num_gpu', 2, 'num_gpu: 2'),
+        ('datasets/val_2', {'name': 'val', 'type': 'x'}, "datasets.val_2.name: 'val' is that of datasets.val"),
         # stages and terms
         ('train/total_iter', 7, 'train.total_iter: is 7, but the stages add up to 2 + 2 + 2 = 6'),
         ('train/stages/0/losses', ['pixel', 'percptual'], "names the loss 'percptual', but train.percptual_opt is not"),
@@ -80,6 +90,8 @@ def test_the_options_of_these_tests_are_fine(options):
         ('teacher', ..., 'train.feature_opt: compares with the teacher, but the block teacher is missing'),
         ('train/stages/0/losses', ['pixel', 'feature_d'], 'train.feature_d_opt is not defined'),
         # layers
+        ('train/feature_opt/layers', [0, 1], "layers: the name of a layer is text, such as 'body.5', not [0, 1]"),
+        ('train/feature_opt/hidden_channels', 2.5, 'hidden_channels: must be 0 or more, a whole number, not 2.5'),
         (
             'train/feature_opt/layers',
             ['body.7'],
@@ -128,6 +140,11 @@ def test_the_options_of_these_tests_are_fine(options):
         ('datasets/train/dataroot_gt', 'nowhere', 'nowhere'),
         ('datasets/train/dataroot_gt', ..., 'datasets.train.dataroot_gt: this key is missing'),
         ('datasets/train/gt_size', 500, 'datasets.train.gt_size'),
+        (
+            'datasets/train/dataset_enlarge_ratio',
+            0.5,
+            'datasets.train.dataset_enlarge_ratio: with 0.5 BasicSR trains on the same 2 of 4 images in every epoch',
+        ),
         (
             'datasets/train/batch_size_per_gpu',
             9,
@@ -198,6 +215,10 @@ def test_a_pool_that_does_not_fit_the_batch(options, photos):
             'path:\n  x: "C:\\Users\\me"\n',
             'line 2: in double quotes a backslash starts an escape sequence; use '
             'single quotes, or / instead of the backslash',
+        ),
+        (
+            'a: &a {x: 1}\nb: {<<: *a}\n',
+            'line 2: BasicSR does not read merge keys (<<); write the keys of the block out',
         ),
         ('path: {x: "D:\\data"}', 'line 1: in double quotes a backslash starts an escape sequence'),
         ('# nothing yet', 'opt.yml holds no options: it is empty; it needs keys, such as name: my_run'),

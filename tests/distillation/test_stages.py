@@ -68,6 +68,15 @@ def test_where_the_generator_steps():
     assert stepped(net_d_iters=3, net_d_init_iters=1) == [1, 2, 3, 6, 8, 9, 12]
     assert stepped(net_d_init_iters=99) == [1, 2, 3, 8, 9]
 
+    def ends(iters):
+        options = train(None, total=12).model_copy(update={'net_d_init_iters': iters})
+        return [schedule.describe(stage, options).partition('. ')[2] for stage in schedule.stages]
+
+    never, later = 'The generator is not updated in it (train', 'The generator is updated from iteration 6 on (train'
+    assert ends(0) == ['', '', '', '']
+    assert ends(2) == ['', f'{later}.net_d_init_iters).', '', '']
+    assert ends(99) == ['', f'{never}.net_d_init_iters).', '', f'{never}.net_d_init_iters).']
+
 
 def test_a_loss_that_is_named_twice_is_refused():
     with pytest.raises(UserError, match=r"train\.stages\.0\.losses: 'pixel' is listed twice"):

@@ -5,10 +5,13 @@ import re
 import pytest
 import torch
 
+from sdakd_plugin.checks.keys import check_kept
+from sdakd_plugin.checks.run import check
 from sdakd_plugin.errors import UserError
 from sdakd_plugin.models.recovery import Recovery, Rollback
 from sdakd_plugin.options import parse
 from tests.helpers.exact_resume import check_exact, equal
+from tests.helpers.training import build, steps
 
 
 def test_checkpoints_of_a_collapse_are_not_good(tmp_path):
@@ -52,6 +55,22 @@ def test_stops(stock, collapsing):
     assert text.count('Training stops, because the GAN has collapsed. The checkpoints are unchanged') == 1
 
 
+def test_a_discriminator_that_trains_alone_cannot_win(options):
+    """It easily tells the images apart then, which is what warming up is for."""
+    options['train'].update(total_iter=8, net_d_init_iters=4)
+    options['train']['stages'] = [
+        {'name': 'warm', 'iters': 3, 'losses': ['pixel', 'feature'], 'train_d': True},
+        {'name': 'adversarial', 'iters': 3, 'losses': ['pixel', 'gan']},
+        {'name': 'after', 'iters': 2, 'losses': ['pixel'], 'train_d': True},
+    ]
+    model = build(options)
+    watched = []
+    model.trainee.balance.watch = lambda log: watched.append(iteration)
+    for iteration in range(1, 9):
+        steps(model, iteration, iteration)
+    assert watched == [5, 6]
+
+
 def test_goes_back_with_halved_rates_at_most_n_times(stock, collapsing):
     collapsing['train'].update(on_collapse='rollback', max_rollbacks=1)
     done = stock.run('sdakd train', collapsing)
@@ -90,6 +109,18 @@ def test_two_processes_go_back_together(stock, collapsing):
     collapsing['train'].update(on_collapse='rollback', max_rollbacks=9)
     log = stock.ok('sdakd train', collapsing, processes=2)
     assert seen(log)
+
+
+def test_the_checkpoints_that_are_kept_reach_back_before_a_collapse(options):
+    """It is seen after at most 8 iterations; of these the last is saved after going back."""
+    options['train'].update(on_collapse='rollback', collapse_after=4)
+    options['logger'].update(print_freq=5, save_checkpoint_freq=3, keep_last=4)
+    check_kept(parse(options))
+    options['logger'].update(keep_last=3)
+    with pytest.raises(
+        UserError, match=r'logger.keep_last: is 3, but train.on_collapse: rollback needs 4; .* seen late'
+    ):
+        check(options)
 
 
 @pytest.mark.parametrize(

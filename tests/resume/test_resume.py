@@ -1,6 +1,7 @@
 """A resumed run equals an uninterrupted one, bit for bit."""
 
 import re
+import shutil
 
 import pytest
 import torch
@@ -70,6 +71,46 @@ def test_a_pool_that_is_half_full_goes_on_with_a_larger_batch(options, photos):
     for _ in range(2):  # fills it, then takes from it
         after.feed_data(large)
     assert after.lq.shape[0] == 4
+
+
+@pytest.mark.parametrize('more', [{}, {'function': 'tests.helpers.together:train_by_stock'}], ids=['sdakd', 'stock'])
+def test_all_iterations_where_images_remain_after_the_last_batch_of_an_epoch(stock, options, more):
+    """Four images in batches of three; BasicSR counts two batches and would end after five of the eight iterations."""
+    options['datasets']['train'].update(batch_size_per_gpu=3)
+    del options['val'], options['datasets']['val']
+    options['train'].update(total_iter=8, stages=None, feature_opt=None)
+    check_exact(stock, options, stops=(6,), **more)
+
+
+def test_photographs_that_were_added(stock, options, photos, tmp_path):
+    """Epochs are longer now: with the number of the last one BasicSR would take the run to be at its end."""
+    for role in ('gt', 'lq'):
+        options['datasets']['train'][f'dataroot_{role}'] = str(tmp_path / role)
+    shutil.copytree(photos / 'HR', tmp_path / 'gt')
+    shutil.copytree(photos / 'LR', tmp_path / 'lq')
+    options['datasets']['train'].update(batch_size_per_gpu=1)
+    del options['val'], options['datasets']['val']
+    options['train'].update(total_iter=11, stages=None, feature_opt=None)
+    stock.ok('sdakd train', options)
+    for role in ('gt', 'lq'):
+        for path in list((tmp_path / role).iterdir()):
+            for number in range(2):
+                shutil.copy(path, path.with_name(f'{number}{path.name}'))
+    log = stock.ok('sdakd train', options, '--auto_resume')
+    assert re.findall(r'iter: +(\d+), lr', log) == ['11']
+    assert 'other data, workers or processes than before (images 4 before and 12 now)' in ' '.join(log.split())
+
+
+def test_initial_weights_under_another_key(stock, options, tmp_path):
+    """The checkpoint from which a run resumes has no such key; its moving average must not become the student."""
+    from basicsr.archs import build_network
+
+    torch.manual_seed(3)
+    torch.save({'state_dict': build_network(dict(options['network_g'])).state_dict()}, tmp_path / 'start.pth')
+    options['path'].update(pretrain_network_g=str(tmp_path / 'start.pth'), param_key_g='state_dict')
+    del options['val'], options['datasets']['val']
+    options['train'].update(total_iter=4, stages=None, feature_opt=None)
+    check_exact(stock, options, stops=(2,))
 
 
 def test_a_cohort_that_exchanges_features(stock, options):
