@@ -4,9 +4,11 @@ import sys
 import pytest
 import yaml
 
+from tests.helpers.paths import LIKE_WINDOWS, ROOT, python_path
+
 
 def on_another_system(folder, *arguments):
-    command = [sys.executable, '-m', 'tests.helpers.other_system', *map(str, arguments)]
+    command = [sys.executable, '-m', 'sdakd_plugin', *map(str, arguments)]
     done = subprocess.run(command, capture_output=True, text=True, cwd=folder, timeout=300)
     assert done.returncode == 0 and 'Traceback' not in done.stderr, done.stdout + done.stderr
     return done.stdout + done.stderr
@@ -14,7 +16,7 @@ def on_another_system(folder, *arguments):
 
 @pytest.mark.long
 def test_the_commands_need_nothing_of_linux(options, tmp_path, monkeypatch):
-    monkeypatch.setenv('PYTHONPATH', ':'.join(path for path in sys.path if path))
+    monkeypatch.setenv('PYTHONPATH', python_path(LIKE_WINDOWS, ROOT))
     options['datasets']['train']['num_worker_per_gpu'] = 1
     (tmp_path / 'opt.yml').write_text(yaml.safe_dump(options, sort_keys=False))
     assert 'is fine' in on_another_system(tmp_path, 'check', '-opt', 'opt.yml')

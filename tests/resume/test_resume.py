@@ -10,11 +10,12 @@ from sdakd_plugin.options import parse
 from tests.helpers.degradation import batches, degradation_options, seed
 from tests.helpers.exact_resume import check_exact
 from tests.helpers.networks import UNET
+from tests.helpers.posix import WORKERS
 
 
 def test_every_stage_its_edges_and_the_middle_of_an_epoch(stock, options):
     """An epoch of four images and batches of two has two iterations; the stages have 3, 2 and 3."""
-    options['datasets']['train'].update(num_worker_per_gpu=2)
+    options['datasets']['train'].update(num_worker_per_gpu=2 * WORKERS)
     options['train']['total_iter'] = 8
     for stage, iters in zip(options['train']['stages'], (3, 2, 3), strict=True):
         stage['iters'] = iters
@@ -133,6 +134,7 @@ def test_a_learning_rate_ahead_may_change_and_one_behind_is_refused_before_anyth
 
 def test_a_changed_schedule_is_refused_and_changed_data_are_named(stock, options):
     del options['val']
+    options['datasets']['train']['num_worker_per_gpu'] = 1
     stock.ok('sdakd train', options)
     folder = stock.folder / 'experiments/run'
     (folder / 'training_states/6.state').unlink()
