@@ -32,17 +32,20 @@ LACKING = ('sdakd_plugin', 'basicsr', 'tests', '__main__', '__mp_main__', '_pyte
 TORCH = 'torch.utils.data._utils.signal_handling'
 
 
-def lacks(caller: str) -> bool:
+def caller_lacks_them() -> bool:
+    """Whether the code that asked the function which calls this one is among them."""
+    caller = sys._getframe(2).f_globals.get('__name__', '')
     return caller in LACKING or caller.partition('.')[0] in LACKING
 
 
 def remove(module, names):
     """Take names away from a module, as those who lack them see it."""
     kept = {name: module.__dict__.pop(name) for name in names.split() if name in vars(module)}
-    module.__all__ = [name for name in getattr(module, '__all__', []) if name not in kept]
+    if '__all__' in vars(module):
+        module.__all__ = [name for name in module.__all__ if name not in kept]
 
     def __getattr__(name):
-        if name in kept and not lacks(sys._getframe(1).f_globals.get('__name__', '')):
+        if name in kept and not caller_lacks_them():
             return kept[name]
         raise AttributeError(f'module {module.__name__!r} has no attribute {name!r}')
 
@@ -53,7 +56,7 @@ def remove_modules():
     import_module = builtins.__import__
 
     def absent(name, *args, **kwargs):
-        if name in MODULES and lacks((args[0] if args else {}).get('__name__', '')):
+        if name in MODULES and caller_lacks_them():
             raise ModuleNotFoundError(f'No module named {name!r}', name=name)
         found = import_module(name, *args, **kwargs)
         if handling := sys.modules.get(TORCH):

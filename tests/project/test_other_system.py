@@ -14,6 +14,36 @@ def on_another_system(folder, *arguments):
     return done.stdout + done.stderr
 
 
+LACKING = """
+import multiprocessing, os, signal
+from pathlib import Path
+from torch.utils.data._utils import signal_handling
+
+def works(function, argument):
+    try:
+        return function(argument) is not None
+    except (ImportError, OSError, ValueError):
+        return False
+
+if __name__ == '__main__':
+    print([name for name in ('fork', 'getuid', 'killpg', 'sched_getaffinity') if hasattr(os, name)])
+    print([name for name in ('SIGCHLD', 'SIGHUP', 'SIGKILL', 'SIGUSR1', 'alarm') if hasattr(signal, name)])
+    print([name for name in ('fcntl', 'resource', 'termios') if works(__import__, name)])
+    print([path for path in ('/proc/meminfo', '/proc/self/status') if Path(path).exists() or works(open, path)])
+    print([method for method in ('fork', 'forkserver') if works(multiprocessing.get_context, method)])
+    print(multiprocessing.get_start_method(allow_none=True), multiprocessing.get_start_method())
+    signal_handling._set_SIGCHLD_handler()
+"""
+
+
+def test_a_process_lacks_what_windows_lacks(tmp_path, monkeypatch):
+    (tmp_path / 'program.py').write_text(LACKING)
+    monkeypatch.setenv('PYTHONPATH', python_path(LIKE_WINDOWS))
+    done = subprocess.run([sys.executable, 'program.py'], capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines() == ['[]'] * 5 + ['None spawn']
+
+
 @pytest.mark.long
 def test_the_commands_need_nothing_of_linux(options, tmp_path, monkeypatch):
     monkeypatch.setenv('PYTHONPATH', python_path(LIKE_WINDOWS, ROOT))
