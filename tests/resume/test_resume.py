@@ -91,7 +91,7 @@ def test_gcfsr_with_its_noise_and_scales(stock, gcfsr_run):
 
 def test_stocks_own_loop_goes_on_exactly(stock, options):
     """In the middle of an epoch and at its edge; only its ``load_resume_state``, which needs CUDA, is not its own."""
-    options['datasets']['train'].update(num_worker_per_gpu=2, dataset_enlarge_ratio=1.5)
+    options['datasets']['train'].update(num_worker_per_gpu=1 + WORKERS, dataset_enlarge_ratio=1.5)
     check_exact(stock, options, stops=(3, 4), function='tests.helpers.together:train_by_stock')
 
 
