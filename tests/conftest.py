@@ -2,9 +2,11 @@
 
 import copy
 import logging
+import os
 import shutil
 import signal
 import sys
+from importlib import import_module
 from types import ModuleType
 
 import numpy as np
@@ -15,16 +17,29 @@ from tests.helpers.browser import Browser
 from tests.helpers.gcfsr import NET_D, NET_G, SIZE
 from tests.helpers.iqa import Metric
 from tests.helpers.networks import STUDENT, TEACHER, UNET
-from tests.helpers.paths import SHARED
+from tests.helpers.paths import LIKE_WINDOWS, SHARED, python_path
+from tests.helpers.posix import WORKERS
 from tests.helpers.programs import Stock, Warm
 
 pytest.register_assert_rewrite(*(f'tests.helpers.{name}' for name in ('caching', 'exact_resume', 'mistakes')))
 torch.set_num_threads(1)  # the networks are small; two processes with two threads each wait for one another
 
 
+def pytest_addoption(parser):
+    parser.addoption('--like-windows', action='store_true', help='run the tests without the names that Windows lacks')
+
+
 def pytest_configure(config):
+    if config.option.like_windows:
+        lack_what_windows_lacks()
     if not config.option.markexpr and not any('::' in argument for argument in config.args):
         config.option.markexpr = 'not long'
+
+
+def lack_what_windows_lacks():
+    """Take the names from this process, and from all that it will start, xdist's workers among them."""
+    os.environ['PYTHONPATH'] = python_path(LIKE_WINDOWS)
+    import_module('tests.like_windows.sitecustomize')
 
 
 @pytest.fixture(autouse=True)
@@ -107,7 +122,7 @@ def options(photos, small_teacher):
                 'gt_size': 64,
                 'use_hflip': True,
                 'use_rot': True,
-                'num_worker_per_gpu': 1,
+                'num_worker_per_gpu': WORKERS,
                 'batch_size_per_gpu': 2,
                 'dataset_enlarge_ratio': 1,
             },
@@ -194,7 +209,7 @@ def gcfsr_run():
                 'name': 'photos',
                 'images': ['coffee', 'chelsea'],
                 'use_hflip': True,
-                'num_worker_per_gpu': 1,
+                'num_worker_per_gpu': WORKERS,
                 'batch_size_per_gpu': 2,
                 'dataset_enlarge_ratio': 1,
             },

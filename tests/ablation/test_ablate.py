@@ -29,6 +29,7 @@ from sdakd_plugin.errors import UserError
 from sdakd_plugin.options import AblateOptions, parse
 from tests.helpers.networks import UNET
 from tests.helpers.paths import ROOT
+from tests.helpers.posix import needs_posix
 from tests.helpers.training import build
 
 FILES = sorted(path.name for path in (ROOT / 'options').glob('*.yml'))
@@ -478,6 +479,7 @@ def test_an_ablation_is_not_resumed_with_other_options(faked, capsys):
     assert 'the runs there train for 6 iterations, those of the option file for 8' in capsys.readouterr().err
 
 
+@needs_posix('a lock')
 def test_a_folder_in_which_runs_are_still_training(faked, capsys):
     with processes.locked(OUT):
         assert main(COMMAND) == 1
@@ -485,6 +487,7 @@ def test_a_folder_in_which_runs_are_still_training(faked, capsys):
     assert not list(OUT.glob('[a-z]*'))
 
 
+@needs_posix('a lock')
 def test_the_folder_is_locked_until_the_last_run_has_ended(tmp_path):
     """Where its parent is killed, a run trains on; nobody else may train it then."""
     with processes.locked(tmp_path) as lock:

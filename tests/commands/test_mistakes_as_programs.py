@@ -25,6 +25,7 @@ from PIL import Image
 
 from tests.helpers.mistakes import change
 from tests.helpers.networks import STUDENT, TEACHER
+from tests.helpers.posix import is_root, needs_posix
 
 pytestmark = pytest.mark.long  # a minute and a half in all
 LIMIT = 15  # seconds
@@ -133,6 +134,7 @@ def test_a_folder_for_an_option_file(bad):
     bad.fails("cannot read 'opt.yml': it is a folder", 'sdakd train', '-opt', 'opt.yml')
 
 
+@needs_posix('a named pipe')
 def test_a_pipe_for_an_option_file(bad):
     os.mkfifo(bad.folder / 'opt.yml')
     bad.fails("cannot read 'opt.yml': it is a folder, or not a regular file", 'sdakd check', '-opt', 'opt.yml')
@@ -461,12 +463,14 @@ FILES = {
     'web page': (lambda path: path.write_text('<!DOCTYPE html><title>Sign in</title>'), 'is a web page, not weights'),
     'pointer': (lambda path: path.write_text('version https://git-lfs\n'), 'is only the Git LFS pointer'),
     'folder': (lambda path: path.mkdir(), 'is a folder; name a file in it'),
-    'pipe': (os.mkfifo, 'is empty or not a regular file'),
+    'pipe': (lambda path: os.mkfifo(path), 'is empty or not a regular file'),
     'bomb': (bomb, 'is truncated, damaged or not a weight file'),
 }
 
 
-@pytest.mark.parametrize('kind', FILES)
+@pytest.mark.parametrize(
+    'kind', [pytest.param(kind, marks=needs_posix('a named pipe')) if kind == 'pipe' else kind for kind in FILES]
+)
 def test_a_file_that_holds_no_weights(bad, kind):
     make, expected = FILES[kind]
     make(bad.folder / 'bad.pth')
@@ -648,7 +652,8 @@ def test_an_empty_folder(bad, photos):
     bad.options_fail('datasets.val: GT holds no images')
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason='the superuser may read any folder')
+@needs_posix('a folder that its owner may not read')
+@pytest.mark.skipif(is_root(), reason='the superuser may read any folder')
 def test_a_folder_that_may_not_be_read(bad, photos):
     (bad.data(photos) / 'HR').chmod(0)
     try:
@@ -667,9 +672,10 @@ def test_a_file_where_the_run_would_be_kept(bad, name):
     bad.options_fail('exists and is not a folder')
 
 
+@needs_posix('a folder that its owner may not write to')
 def test_a_disk_that_may_only_be_read(bad):
     """As an ordinary user a folder, as the superuser a file system that nobody can write to."""
-    if os.geteuid() == 0:
+    if is_root():
         (bad.folder / 'experiments').symlink_to('/proc/self')
         if os.access('/proc/self/run', os.W_OK):
             pytest.skip('this machine lets the superuser write anywhere')

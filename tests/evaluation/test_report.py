@@ -17,6 +17,7 @@ from sdakd_plugin.commands.report import wrapped
 from sdakd_plugin.evaluation import budget, cost, cost_report, report_networks
 from sdakd_plugin.evaluation.peak_memory import peak_memory
 from sdakd_plugin.evaluation.table import text
+from tests.helpers.posix import needs_posix
 
 SMALL = {'type': 'RRDBNet', 'num_in_ch': 3, 'num_out_ch': 3, 'num_feat': 8, 'num_block': 1, 'num_grow_ch': 4}
 LARGE = {**SMALL, 'num_feat': 64, 'num_grow_ch': 32}
@@ -93,6 +94,7 @@ def test_files_are_compared(files, tmp_path, capsys):
     assert 'multiply-adds, 16x16' in said and 'median of 3 passes' in said
 
 
+@needs_posix('the memory of a process in /proc')
 def test_memory_grows_by_what_the_features_take():
     """From 64 to 128 pixels RRDBNet's largest pair of features alone grows by 3 * 2 * 64 * 256 * 256 floats."""
     ((small, large),) = peak_memory([LARGE], [64, 128], torch.device('cpu'))
@@ -102,6 +104,7 @@ def test_memory_grows_by_what_the_features_take():
     assert features * 0.8 < large - small < features * 4
 
 
+@needs_posix('the memory of a process in /proc')
 def test_without_fork_a_process_is_started_anew():
     """As on Windows, where the start method fork does not exist."""
     code = (

@@ -2,6 +2,7 @@
 is missing in BasicSR."""
 
 import os
+import posix
 import sys
 from importlib import import_module
 
@@ -44,7 +45,7 @@ def check(module: str) -> int:
 if __name__ == '__main__':
     assert 'basicsr' not in sys.modules
     for name in sys.argv[1:]:
-        child = os.fork()
+        child = posix.fork()  # which is there with --like-windows too
         if not child:
             os._exit(check(name))
         os.waitpid(child, 0)

@@ -9,10 +9,12 @@ do not use it.
 import faulthandler
 import json
 import os
-import signal
+import posix  # it and _signal have their names with --like-windows too
 import sys
+from _signal import SIGALRM, alarm
 from functools import partial
 from importlib import import_module
+from importlib.util import find_spec
 
 import torch
 
@@ -29,12 +31,12 @@ LONGEST = 300  # seconds for a command
 def begin(order, rank):
     """Make this child a session of its own, as torchrun does, with its folder, its output and its place among the
     processes."""
-    os.setsid()
+    posix.setsid()
     os.chdir(order['folder'])
     for name, number in (('stdout', 1), ('stderr', 2)):
         os.dup2(os.open(order[name] + (f'.{rank}' if rank else ''), os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
-    faulthandler.register(signal.SIGALRM, chain=True)  # the stacks to stderr, then the end
-    signal.alarm(LONGEST)
+    faulthandler.register(SIGALRM, chain=True)  # the stacks to stderr, then the end
+    alarm(LONGEST)
     if order.get('processes', 1) > 1:  # stock's own launcher insists on NCCL
         from basicsr.utils import options
 
@@ -51,6 +53,7 @@ def run(order, rank):
     code = 1
     try:
         begin(order, rank)
+        sys.modules['__main__'].__spec__ = find_spec('sdakd_plugin.cli')  # what a spawned worker imports
         command = main
         if 'function' in order:
             module, _, name = order['function'].partition(':')
@@ -69,7 +72,7 @@ def run(order, rank):
 
 
 def fork(order, rank):
-    child = os.fork()
+    child = posix.fork()
     if not child:
         run(order, rank)
     return child

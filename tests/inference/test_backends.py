@@ -31,7 +31,7 @@ from sdakd_plugin.inference.upscaler import Upscaler
 from sdakd_plugin.utils import available_memory
 from sdakd_plugin.utils.ahead import ahead
 from tests.helpers.networks import lively
-from tests.helpers.paths import ROOT
+from tests.helpers.paths import ROOT, python_path
 from tests.inference.test_upscale import GCFSR, SMALL, checkpoint, picture
 
 CPU = torch.device('cpu')
@@ -250,7 +250,7 @@ def test_nothing_is_reported_to_the_makers_of_a_runtime(tmp_path, backend) -> No
     subprocess.run(
         [sys.executable, '-m', 'sdakd_plugin.cli', *command, backend],
         cwd=tmp_path,
-        env={**environment, 'HOME': str(home), 'PYTHONPATH': str(ROOT)},
+        env={**environment, 'HOME': str(home), 'PYTHONPATH': python_path(ROOT)},
         check=True,
         timeout=120,
     )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import resource
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -23,6 +22,7 @@ from sdakd_plugin.inference.model import load_model
 from sdakd_plugin.inference.upscaler import Upscaler, _pixels
 from sdakd_plugin.utils import available_memory
 from tests.helpers.networks import lively
+from tests.helpers.posix import is_root, needs_posix
 
 CHANNELS = {'num_in_ch': 3, 'num_out_ch': 3}
 SMALL = {'type': 'RRDBNet', **CHANNELS, 'num_feat': 8, 'num_block': 1, 'num_grow_ch': 4}
@@ -441,7 +441,10 @@ def test_apples_gpu_is_used_only_if_it_is_named(monkeypatch) -> None:
         pick_device('mps', 'onnx')
 
 
+@needs_posix('a limit on the size of a file')
 def test_a_full_disk_leaves_no_half_image(upscale, good) -> None:
+    import resource
+
     Path('in').mkdir()
     Path('in/a.png').write_bytes(good)
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -454,7 +457,8 @@ def test_a_full_disk_leaves_no_half_image(upscale, good) -> None:
     assert not os.listdir('out')
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason='root may write everywhere')
+@needs_posix('a folder that its owner may not write to')
+@pytest.mark.skipif(is_root(), reason='root may write everywhere')
 def test_a_folder_that_cannot_be_written_is_named(upscale, good) -> None:
     Path('a.png').write_bytes(good)
     Path('out').mkdir(mode=0o500)

@@ -4,6 +4,7 @@ import copy
 import json
 import os
 import pickle
+import posix
 import re
 import signal
 import subprocess
@@ -17,7 +18,7 @@ import yaml
 
 from tests.helpers.exact_resume import check_exact, equal, losses
 from tests.helpers.networks import STUDENT, UNET
-from tests.helpers.paths import ROOT
+from tests.helpers.paths import ROOT, python_path
 
 ALL, HALVES = [[0, 1, 2, 3]], [[0, 1], [2, 3]]  # the images of a batch, for one process and for each of two
 RUN = 'experiments/run'
@@ -261,7 +262,7 @@ def check_stopped(stock, whole, log, number):
     ('ranks', 'number', 'send'),
     [
         ([1], signal.SIGTERM, os.kill),  # a scheduler picks one
-        ([0, 1, 0, 1], signal.SIGINT, os.killpg),
+        ([0, 1, 0, 1], signal.SIGINT, posix.killpg),
     ],
 )  # scheduler and launcher, each to all, the loader's workers too
 def test_a_signal_to_any_process_stops_all_after_the_same_iteration(stock, whole, ranks, number, send):
@@ -300,7 +301,7 @@ def test_torchrun_passes_a_signal_on(stock, whole):
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        env={**os.environ, 'OMP_NUM_THREADS': '1', 'PYTHONPATH': str(ROOT)},
+        env={**os.environ, 'OMP_NUM_THREADS': '1', 'PYTHONPATH': python_path(ROOT)},
     )
     lines = []
     for line in process.stdout:

@@ -1,13 +1,10 @@
 """The log of a training: clear messages, nothing twice, and no floods of lines."""
 
-import fcntl
 import os
-import pty
 import re
 import struct
 import subprocess
 import sys
-import termios
 
 import pytest
 import yaml
@@ -17,6 +14,7 @@ from basicsr.utils import MessageLogger
 from sdakd_plugin.stock.pipelines import message_logger
 from tests.helpers.degradation import degradation_options
 from tests.helpers.networks import STUDENT, UNET
+from tests.helpers.posix import needs_posix
 
 
 @pytest.mark.parametrize('val_freq', [2, 4])
@@ -67,8 +65,13 @@ def test_the_remaining_time_is_that_of_the_iterations_to_come(monkeypatch):
     assert all(line.endswith(' images_per_second: 16.0 ') for line in lines)
 
 
+@needs_posix('a pseudo-terminal')
 def test_the_bar_of_a_terminal_shows_the_last_validation_and_the_best(stock, options):
     (stock.folder / 'opt.yml').write_text(yaml.safe_dump(options, sort_keys=False))
+    import fcntl
+    import pty
+    import termios
+
     screen, terminal = pty.openpty()
     fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack('HHHH', 40, 200, 0, 0))
     command = [sys.executable, '-m', 'sdakd_plugin.cli', 'train', '-opt', 'opt.yml']

@@ -107,6 +107,7 @@ def test_without_a_checkpoint_it_stops(stock, collapsing):
 
 def test_two_processes_go_back_together(stock, collapsing):
     collapsing['train'].update(on_collapse='rollback', max_rollbacks=9)
+    collapsing['train']['optim_d']['lr'] = 1.0
     log = stock.ok('sdakd train', collapsing, processes=2)
     assert seen(log)
 

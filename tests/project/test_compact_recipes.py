@@ -5,6 +5,7 @@ import re
 import pytest
 
 from tests.helpers.option_files import read
+from tests.helpers.posix import WORKERS
 
 
 def made_small(opt, photos):
@@ -17,7 +18,7 @@ def made_small(opt, photos):
     opt['val']['metrics'].pop('lpips', None)
     if 'train' not in opt:
         return opt
-    opt['datasets']['train'].update(gt_size=64, batch_size_per_gpu=2, num_worker_per_gpu=1)
+    opt['datasets']['train'].update(gt_size=64, batch_size_per_gpu=2, num_worker_per_gpu=WORKERS)
     opt['network_d']['teacher']['num_feat'] = 8
     opt['teacher'] = {
         'pretrain_network_g': 'untrained',

@@ -17,6 +17,7 @@ from statistics import median
 import pytest
 
 from tests.helpers.paths import ROOT
+from tests.helpers.posix import needs_posix
 
 # without isolation no build tool has to be fetched; setuptools before 70.1 cannot build a wheel by itself
 OFFLINE = ['--no-build-isolation'] if find_spec('setuptools.command.bdist_wheel') else []
@@ -185,6 +186,7 @@ def test_python_starts_with_a_stale_hook(tmp_path, borrowed, kind):
     assert environment.run('print(1)', SDAKD_DISABLE='1').stderr == ''
 
 
+@needs_posix('the time that a child took on the CPU')
 def test_start_up_cost(installed, kind, tmp_path, borrowed):
     """Less than half as much again as a start without the hook (measured: a fifth); in time on the CPU, in turns, as
     other processes run beside this one."""

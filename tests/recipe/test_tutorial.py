@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import requests
 
-from tests.helpers.paths import ROOT
+from tests.helpers.paths import ROOT, python_path
 
 PAGE = (ROOT / 'docs/tutorial.md').read_text(encoding='utf-8')
 NOTEBOOK = json.loads((ROOT / 'examples/notebook/sdakd_plugin.ipynb').read_text(encoding='utf-8'))
@@ -28,7 +28,7 @@ def reader(tmp_path, small_teacher, alexnet):
     folder.mkdir()
     (programs / 'sdakd').write_text(f'#!/bin/sh\nexec "{sys.executable}" -m tests.helpers.hurried "$@"\n')
     (programs / 'sdakd').chmod(0o755)
-    given = {'TEACHER': str(small_teacher / 'net_g.pth'), 'ALEXNET': str(alexnet), 'PYTHONPATH': str(ROOT)}
+    given = {'TEACHER': str(small_teacher / 'net_g.pth'), 'ALEXNET': str(alexnet), 'PYTHONPATH': python_path(ROOT)}
     path = os.pathsep.join([str(programs), os.environ['PATH']])
     return {'cwd': folder, 'text': True, 'env': {**os.environ, **given, 'PATH': path, 'OMP_NUM_THREADS': '1'}}
 

@@ -1,6 +1,7 @@
 """A run that is interrupted by a signal or an error resumes and equals an uninterrupted one, bit for bit."""
 
 import os
+import posix
 import random
 import re
 import shutil
@@ -9,6 +10,7 @@ import subprocess
 import sys
 import time
 from contextlib import suppress
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -16,6 +18,7 @@ import torch
 import yaml
 
 from tests.helpers.exact_resume import equal
+from tests.helpers.posix import needs_posix
 
 RUN = 'experiments/run'
 
@@ -60,7 +63,7 @@ def test_a_signal_saves_the_run(stock, final, number):
     for line in process.stdout:
         lines.append(line)
         if re.search(r'iter: +5,', line):
-            os.killpg(process.pid, number)  # the workers too, as a terminal does
+            posix.killpg(process.pid, number)  # the workers too, as a terminal does
     assert process.wait(60) == 128 + number, ''.join(lines)
     assert 'Traceback' not in ''.join(lines)
     stopped = re.search(number.name + r': stopped after iteration (\d+), which is saved', ''.join(lines))
@@ -105,10 +108,7 @@ def slow_iterations(arguments):
 
 def like_windows(arguments):
     """``sdakd`` without the names that Windows lacks."""
-    for name in ('SIGCHLD', 'SIGHUP', 'SIGKILL', 'SIGQUIT', 'SIGUSR1', 'SIGALRM'):
-        delattr(signal, name)
-    for name in ('fork', 'killpg', 'setsid', 'getuid', 'sched_getaffinity'):
-        delattr(os, name)
+    import_module('tests.like_windows.sitecustomize')
     return slow_iterations(arguments)
 
 
@@ -129,10 +129,10 @@ def until(condition, seconds=60.0):
 
 def test_windows_lacks_names_and_saves_all_the_same(stock, final):
     options, _ = final
-    options['datasets']['train']['num_worker_per_gpu'] = 0  # those that are forked need SIGCHLD
+    options['datasets']['train']['num_worker_per_gpu'] = 1  # which is spawned
     child, log = started(stock, options, 'like_windows')
     until(lambda: 'the fifth has begun' in log.read_text())
-    os.kill(child, signal.SIGINT)
+    posix.killpg(child, signal.SIGINT)  # the worker too, as a terminal does
     done = stock.warm.wait(stock.folder, [])
     assert done.returncode == 130 and 'Traceback' not in done.stderr, done.stderr
     assert 'stopped after iteration 5, which is saved' in done.stderr
@@ -201,6 +201,7 @@ def test_an_image_that_goes_away_saves_the_run(stock, final, photos):
 
 
 @pytest.mark.long
+@needs_posix('SIGKILL')
 def test_thirty_kills(stock, final):
     """SIGKILL at random moments, from the start of the process to the end of training, saves included."""
     options, ends = final
@@ -213,7 +214,7 @@ def test_thirty_kills(stock, final):
         if patience is not None:
             time.sleep(patience)
             with suppress(ProcessLookupError):  # it has not begun a session of its own yet, or has ended
-                os.killpg(child, signal.SIGKILL)
+                posix.killpg(child, signal.SIGKILL)
         return stock.warm.wait(stock.folder, arguments)
 
     start = time.monotonic()

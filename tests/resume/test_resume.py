@@ -11,11 +11,12 @@ from sdakd_plugin.options import parse
 from tests.helpers.degradation import batches, degradation_options, seed
 from tests.helpers.exact_resume import check_exact
 from tests.helpers.networks import UNET
+from tests.helpers.posix import WORKERS
 
 
 def test_every_stage_its_edges_and_the_middle_of_an_epoch(stock, options):
     """An epoch of four images and batches of two has two iterations; the stages have 3, 2 and 3."""
-    options['datasets']['train'].update(num_worker_per_gpu=2)
+    options['datasets']['train'].update(num_worker_per_gpu=2 * WORKERS)
     options['train']['total_iter'] = 8
     for stage, iters in zip(options['train']['stages'], (3, 2, 3), strict=True):
         stage['iters'] = iters
@@ -131,7 +132,7 @@ def test_gcfsr_with_its_noise_and_scales(stock, gcfsr_run):
 
 def test_stocks_own_loop_goes_on_exactly(stock, options):
     """In the middle of an epoch and at its edge; only its ``load_resume_state``, which needs CUDA, is not its own."""
-    options['datasets']['train'].update(num_worker_per_gpu=2, dataset_enlarge_ratio=1.5)
+    options['datasets']['train'].update(num_worker_per_gpu=1 + WORKERS, dataset_enlarge_ratio=1.5)
     check_exact(stock, options, stops=(3, 4), function='tests.helpers.together:train_by_stock')
 
 
@@ -174,6 +175,7 @@ def test_a_learning_rate_ahead_may_change_and_one_behind_is_refused_before_anyth
 
 def test_a_changed_schedule_is_refused_and_changed_data_are_named(stock, options):
     del options['val']
+    options['datasets']['train']['num_worker_per_gpu'] = 1
     stock.ok('sdakd train', options)
     folder = stock.folder / 'experiments/run'
     (folder / 'training_states/6.state').unlink()
