@@ -45,7 +45,8 @@ def check_milestones(block: Mapping[str, Any]) -> None:
     for key in ('milestones', 'restarts'):
         value = block.get(key, [])
         if not isinstance(value, list) or not all(
-            isinstance(one, (int, float)) and one == int(one) and one >= 0 and one is not True for one in value
+            isinstance(one, (int, float)) and not isinstance(one, bool) and one >= 0 and float(one).is_integer()
+            for one in value
         ):
             raise UserError(f'train.scheduler.{key}: expected a list of iterations, such as [200000], not {value!r}')
 

@@ -62,6 +62,7 @@ def test_the_options_of_these_tests_are_fine(options):
         ('train/scheduler/milestones', ['250k'], 'train.scheduler.milestones: expected a list of iterations, such as'),
         ('train/scheduler/milestones', 100, 'train.scheduler.milestones: expected a list of iterations'),
         ('train/scheduler/milestones', [2.5], 'train.scheduler.milestones: expected a list of iterations'),
+        ('train/scheduler/restarts', [True], 'train.scheduler.restarts: expected a list of iterations'),
         ('train/pixel_opt/loss_weight', -1.0, 'train.pixel_opt.loss_weight: -1.0 would make the student worse'),
         ('train/ema_decay', 1.5, 'train.ema_decay: input should be less than 1, not 1.5'),
         (
