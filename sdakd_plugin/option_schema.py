@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from pydantic.json_schema import GenerateJsonSchema
@@ -45,3 +46,13 @@ def option_schema() -> dict[str, Any]:
         if 'description' in block:
             block['description'] = block['description'].replace('``', '`')
     return {'$schema': DIALECT, **schema}
+
+
+def schema_text() -> str:
+    """The schema as the content of a file."""
+    return json.dumps(option_schema(), indent=1, ensure_ascii=False) + '\n'
+
+
+def schema_line(path: str) -> str:
+    """The first line of an option file, by which editors find its schema: a path relative to the option file."""
+    return f'# yaml-language-server: $schema={path}\n'

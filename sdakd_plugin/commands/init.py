@@ -15,6 +15,7 @@ import yaml
 
 from sdakd_plugin.checks.timing import time_teacher
 from sdakd_plugin.errors import UserError
+from sdakd_plugin.option_schema import schema_line, schema_text
 from sdakd_plugin.recipe import choices, migration, option_file, plan, survey
 from sdakd_plugin.recipe.measurement import Measurement, measure
 from sdakd_plugin.recipe.names import TEACHER
@@ -23,6 +24,7 @@ from sdakd_plugin.utils.machine import crowded, this_machine
 from sdakd_plugin.weights.files import check_writable, new_file
 
 SIDES = {True: 256, False: 128}  # the largest crop with a GPU and without
+SCHEMA = 'sdakd_schema.json'  # beside the option file, for editors
 SHOWN = 3  # names of photographs that are left out
 
 
@@ -46,6 +48,10 @@ def run(arguments: argparse.Namespace) -> int:
         contents = [text]
     else:
         contents = list(from_photographs(arguments))
+    contents[0] = schema_line(SCHEMA) + contents[0]
+    schema = out.with_name(SCHEMA)
+    if arguments.overwrite or not os.path.lexists(schema):
+        written, contents = [*written, schema], [*contents, schema_text()]
     write(written, contents)
     named = f'"{out}"' if ' ' in str(out) else out
     print(f'\n{out} is written. Next:\n\n    sdakd check -opt {named}\n    sdakd train -opt {named}')

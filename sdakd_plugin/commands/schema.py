@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import json
 
-from sdakd_plugin.option_schema import option_schema
+from sdakd_plugin.option_schema import schema_text
 
 
 def run(_arguments: argparse.Namespace) -> int:
     """Print the schema."""
-    print(json.dumps(option_schema(), indent=1, ensure_ascii=False))
+    print(schema_text(), end='')
     return 0

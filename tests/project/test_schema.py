@@ -21,8 +21,8 @@ MAKE = runpy.run_path(str(ROOT / 'docs/make_schema.py'))
 
 def test_the_committed_schema_is_what_the_command_prints(capsys):
     assert cli.main(['schema']) == 0
-    assert json.loads(capsys.readouterr().out) == SCHEMA, 'run docs/make_schema.py'
-    assert MAKE['schema']() == (ROOT / 'options/schema.json').read_text(encoding='utf-8'), 'run docs/make_schema.py'
+    committed = (ROOT / 'options/schema.json').read_text(encoding='utf-8')
+    assert capsys.readouterr().out == committed, 'run docs/make_schema.py'
     jsonschema.Draft7Validator.check_schema(SCHEMA)
 
 

@@ -2,9 +2,11 @@
 
 import argparse
 import errno
+import json
 from dataclasses import replace
 
 import cv2
+import jsonschema
 import numpy as np
 import pytest
 import torch
@@ -73,7 +75,10 @@ def test_the_file_passes_the_check(init, folder, tmp_path, capsys, monkeypatch):
     train, val = ((tmp_path / f'my_{part}.txt').read_text().splitlines() for part in ('train', 'val'))
     assert len(train) == 11 and len(val) == 1 and not set(train) & set(val)
     assert 'a photo.png' in train + val and 'small.png' not in train + val
-    opt = yaml.safe_load((tmp_path / 'my.yml').read_text())
+    text = (tmp_path / 'my.yml').read_text()
+    assert text.startswith('# yaml-language-server: $schema=sdakd_schema.json\n')
+    opt = yaml.safe_load(text)
+    jsonschema.validate(opt, json.loads((tmp_path / 'sdakd_schema.json').read_text()))
     assert opt['path']['pretrain_network_g'] == 'sdakd_nano_x4'
     assert sum(stage['iters'] for stage in opt['train']['stages']) == opt['train']['total_iter'] > 100
     assert len((tmp_path / 'my.yml').read_text().splitlines()) < 70
