@@ -527,7 +527,9 @@ def test_mistakes_on_the_command_line(recipe, capsys, arguments, expected):
     ('change', 'expected'),
     [
         (
-            lambda opt: opt['val']['metrics'].update(lpips={'type': 'calculate_lpips', 'backbone_path': 'absent.pth'}),
+            lambda opt: opt['val']['metrics'].update(
+                lpips={'type': 'calculate_lpips', 'better': 'lower', 'backbone_path': 'absent.pth'}
+            ),
             'absent.pth',
         ),
         (lambda opt: opt['val'].pop('metrics'), 'val.metrics: recipe.yml measures nothing'),

@@ -392,7 +392,8 @@ def test_all_mistakes_are_reported_at_once(options, tmp_path):
     del options['network_g']['num_blocks']
     options['datasets']['train'].update(dataroot_gt=str(tmp_path / 'one'))
     options['datasets']['val'].update(dataroot_gt=str(tmp_path / 'two'))
-    options['val']['metrics'] = {'lpips': {'type': 'calculate_lpips', 'backbone_path': str(tmp_path / 'alexnet.pth')}}
+    lpips = {'type': 'calculate_lpips', 'better': 'lower', 'backbone_path': str(tmp_path / 'alexnet.pth')}
+    options['val']['metrics'] = {'lpips': lpips}
     options['teacher']['pretrain_network_g'] = 'RealESRGAN_x4pluss'
     with pytest.raises(UserError) as raised:
         check(options)
