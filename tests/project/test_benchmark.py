@@ -31,6 +31,7 @@ def as_before():
     logger.setLevel(before[1])
 
 
+@pytest.mark.long
 def test_table_and_json_are_complete_and_agree(tmp_path, capsys):
     page = tmp_path / 'page.md'
     page.write_text('# What people wrote\n')

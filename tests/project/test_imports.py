@@ -20,6 +20,7 @@ def first_imports(names):
     return (result.stdout + result.stderr).splitlines()
 
 
+@pytest.mark.long
 def test_a_room_can_be_imported_before_basicsr():
     names = [f'sdakd_plugin.{room}' for room in ROOMS] + ['sdakd_plugin.utils.registries']
     assert first_imports(names) == [f'checked {len(names)}']

@@ -127,6 +127,7 @@ def until(condition, seconds=60.0):
         time.sleep(0.01)
 
 
+@pytest.mark.long
 def test_windows_lacks_names_and_saves_all_the_same(stock, final):
     options, _ = final
     options['datasets']['train']['num_worker_per_gpu'] = 1  # which is spawned
