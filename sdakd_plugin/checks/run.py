@@ -57,16 +57,15 @@ def check(opt: Mapping[str, Any], num_gpu: int | None = None) -> Any:
     if num_gpu is None:
         check_device(options.num_gpu, options.dist)
     with quiet(), undisturbed_rng():
-        check_keys(opt, options.is_train)  # first: the others would report its mistakes again, in other words
-        built: list[Any] = []
+        # in this order: each would report the mistakes of those before again, in other words
+        check_keys(opt, options.is_train)
         all_of(
             partial(check_targets, opt, options.is_train),
             partial(check_datasets, opt),
             partial(check_metrics, opt),
             partial(check_kept, options),
-            lambda: built.append(trial_model(opt, options, num_gpu or 0)),
         )
-        return built[0]
+        return trial_model(opt, options, num_gpu or 0)
 
 
 def trial_model(opt: Mapping[str, Any], options: Options, num_gpu: int) -> Any:

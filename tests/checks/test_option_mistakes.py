@@ -394,7 +394,6 @@ def test_all_mistakes_are_reported_at_once(options, tmp_path):
     options['datasets']['val'].update(dataroot_gt=str(tmp_path / 'two'))
     lpips = {'type': 'calculate_lpips', 'better': 'lower', 'backbone_path': str(tmp_path / 'alexnet.pth')}
     options['val']['metrics'] = {'lpips': lpips}
-    options['teacher']['pretrain_network_g'] = 'RealESRGAN_x4pluss'
     with pytest.raises(UserError) as raised:
         check(options)
     lines = raised.value.report().splitlines()
@@ -402,7 +401,6 @@ def test_all_mistakes_are_reported_at_once(options, tmp_path):
         'datasets.train.dataroot_gt',
         'datasets.val.dataroot_gt',
         'val.metrics.lpips',
-        'teacher.pretrain_network_g',
     ]
 
 

@@ -159,7 +159,7 @@ TYPES = [
     ('train/pixel_opt/loss_weight', 'strong', "train.pixel_opt.loss_weight: expected a value like 1.0, not 'strong'"),
     ('train/pixel_opt/loss_weight', float('nan'), 'train.pixel_opt.loss_weight: nan is not a finite float32 number'),
     ('train/feature_opt/layers', 5, 'train.feature_opt'),
-    ('train/feature_opt/layers', {'body.0': ['body.1']}, "TypeError: unhashable type: 'list' (in check_layers"),
+    ('train/feature_opt/layers', {'body.0': ['body.1']}, "the name of a layer is text, such as 'body.5'"),
     ('train/gan_opt/gan_type', 'magic', 'train.gan_opt: GANLoss cannot be built'),
     ('train/optim_g', ['Adam'], 'train.optim_g: input should be a valid dictionary'),
     ('train/optim_g/lr', 'fast', "train.optim_g.lr: expected a value like 0.001, not 'fast'"),
@@ -383,7 +383,7 @@ def test_code_in_weights_does_not_run_in_the_other_commands(bad, command):
     [
         ('train/lpips_opt', {'type': 'LPIPSLoss', 'target': 'gt', 'backbone_path': 'evil.pth'}),
         ('train/vgg_opt', {'type': 'VGGMSELoss', 'layer': 'conv5_4', 'vgg_type': 'vgg19', 'vgg_path': 'evil.pth'}),
-        ('val/metrics/lpips', {'type': 'calculate_lpips', 'backbone_path': 'evil.pth'}),
+        ('val/metrics/lpips', {'type': 'calculate_lpips', 'better': 'lower', 'backbone_path': 'evil.pth'}),
     ],
 )
 def test_code_in_a_backbone_does_not_run(bad, key, block):
@@ -395,7 +395,8 @@ def test_code_in_a_backbone_does_not_run(bad, key, block):
 
 
 def test_a_metric_whose_network_is_missing(bad):
-    bad.options['val']['metrics']['lpips'] = {'type': 'calculate_lpips', 'backbone_path': 'nowhere.pth'}
+    lpips = {'type': 'calculate_lpips', 'better': 'lower', 'backbone_path': 'nowhere.pth'}
+    bad.options['val']['metrics']['lpips'] = lpips
     bad.options_fail('val.metrics.lpips: backbone_path: no such file: nowhere.pth')
 
 
