@@ -108,9 +108,10 @@ class StageValidation:
         except (OSError, torch.cuda.OutOfMemoryError) as error:
             if self.schedule is None or iteration == 0:
                 raise
+            reason = str(error).split('\n')[0]
             get_root_logger().error(
                 f'The validation on {dataloader.dataset.opt["name"]} at iteration {iteration:,} is incomplete, and '
-                f'training continues: {type(error).__name__}: {str(error).splitlines()[0]}'
+                f'training continues: {type(error).__name__}: {reason}'
             )
             return False
         return True
